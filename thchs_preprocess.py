@@ -1,0 +1,59 @@
+"""THCHS-30 to features, an index and a vocabulary."""
+
+import os
+import sys
+
+from utils.cli import PreprocessParser
+from utils.errors import run_main
+
+
+def _parser() -> PreprocessParser:
+    parser = PreprocessParser(
+        ('train', 'dev', 'test'),
+        'test',
+        path_help='corpus directory, data_thchs30: the one that holds data/, train/, dev/ and test/',
+        prog='thchs_preprocess.py',
+        description='Computes features of THCHS-30 and writes an index for training, and the vocabulary of the '
+        'transcripts beside it as STEM.vocab.txt for a JSONFILE of STEM.json. Train with the vocabulary of -n train.',
+    )
+    parser.add_argument(
+        '--unit', choices=('char', 'pinyin', 'phone'), default='char', help='which line of the transcripts to take'
+    )
+    parser.add_argument(
+        '--vocabfile',
+        help='encode `label` with this vocabulary, leave out utterances with units outside it, and write no vocabulary '
+        '(default: the vocabulary of the transcripts read)',
+    )
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+
+    from functools import partial
+
+    from utils.data.corpora import thchs30
+    from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
+    from utils.data.preprocess import preprocess, read_corpus
+    from utils.data.vocabulary import Vocabulary
+
+    spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
+    given_vocabulary = Vocabulary.read(args.vocabfile) if args.vocabfile else None
+    recordings, problems = read_corpus(partial(thchs30, unit=args.unit), args.path, args.name)
+    vocabulary = given_vocabulary or Vocabulary.from_transcripts([each.text for each in recordings], args.unit)
+    preprocess(
+        recordings,
+        problems,
+        vocabulary,
+        spec,
+        os.path.join(args.save, f'{spec}-{args.unit}'),
+        args.jsonfile,
+        ratio=args.split,
+        num_jobs=args.jobs,
+        vocabulary_path=None if given_vocabulary else f'{args.jsonfile.removesuffix(".json")}.vocab.txt',
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))

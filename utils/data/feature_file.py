@@ -1,0 +1,73 @@
+"""The npz file of one utterance: `features` (float32 `[frames, featlen]`) and `label` (int32 `[units]`)."""
+
+import contextlib
+import os
+import zipfile
+
+import numpy as np
+
+from utils.errors import DataError
+from utils.files import replacing
+
+_FAILURES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+
+
+def write_features(path: str, features: np.ndarray, label: np.ndarray) -> None:
+    """Writes a feature file, whole or not at all; equal arrays give equal bytes."""
+    try:
+        with replacing(path) as temporary_path, open(temporary_path, 'wb') as stream:
+            np.savez(stream, features=np.asarray(features, np.float32), label=np.asarray(label, np.int32))
+    except OSError as error:
+        error.filename, error.filename2 = path, None  # a failed write does not say which file it was
+        raise
+
+
+def is_current(path: str, audio_path: str, shape: tuple[int, int], label: np.ndarray) -> bool:
+    """Whether a feature file is there, whole, no older than its audio, and has this shape and label."""
+    try:
+        if os.stat(path).st_mtime_ns < os.stat(audio_path).st_mtime_ns:
+            return False
+        with np.load(path) as arrays:
+            features = arrays['features']  # reads all of it, and with it the checksum
+            return (
+                features.shape == shape
+                and features.dtype == np.float32
+                and arrays['label'].dtype == np.int32
+                and np.array_equal(arrays['label'], label)
+            )
+    except _FAILURES:
+        return False
+
+
+def read_shape(path: str) -> tuple[int, int]:
+    """``(frames, featlen)`` of a feature file, from its header alone."""
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open('features.npy') as stream:
+            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, _ = reader[np.lib.format.read_magic(stream)](stream)
+    except _FAILURES as error:
+        raise DataError(f'{path} is no feature file ({error}); remove it and run the preprocessing again') from error
+    if len(shape) != 2 or not shape[0]:
+        raise DataError(
+            f'{path}: features of shape {list(shape)}, not [frames, featlen]; remove it and run the preprocessing again'
+        )
+    return shape
+
+
+def remove_stale(directory: str) -> None:
+    """Removes the temporary files of `utils.files.replacing` whose process was killed."""
+    for entry in os.scandir(directory):
+        process = entry.name.removesuffix('.tmp').rpartition('.')[2]
+        if entry.name.startswith('.') and entry.name.endswith('.tmp') and process.isdigit() and _is_dead(int(process)):
+            with contextlib.suppress(OSError):
+                os.unlink(entry.path)
+
+
+def _is_dead(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False

@@ -1,0 +1,146 @@
+"""Acoustic features: frames of a recording as MFCC, log mel filterbank or log power spectrogram.
+
+All kinds frame alike: ``1 + ceil((samples - window) / step)`` frames, the last one padded with zeros.
+Samples are scaled to the range of 16-bit integers first, so that values do not depend on the file's format.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import python_speech_features as psf
+import scipy.fft
+import scipy.signal
+
+from utils.data.audio import SAMPLE_RATE
+from utils.errors import DataError, UsageError
+
+DEFAULT_FEATLEN = {'mfcc': 13, 'fbank': 40, 'log': 161}
+FEATLENS = {'mfcc': (13, 39), 'fbank': (40,), 'log': (81, 161)}
+
+_INT16_SCALE = 32768.0
+_PREEMPHASIS = 0.97
+_LOG_NFFT = 320  # 50 Hz a bin: 161 bins reach 8 kHz, the first 81 reach 4 kHz
+_MIN_NFFT = 256  # with fewer bins the lowest mel filters would hold none at all
+_MAX_WINDOW_SECS = 1.0
+_BLOCK_FRAMES = 4096  # bounds the memory of an hour-long recording; 41 s at 10 ms, so utterances are one block
+
+
+@dataclass(frozen=True)
+class FeatureSpec:
+    """What the features of an index are. ``str()`` of it, ``fbank-40-0.02-0.01``, names them in files."""
+
+    mode: str = 'fbank'
+    featlen: int = 40
+    winlen_secs: float = 0.02
+    winstep_secs: float = 0.01
+
+    def __post_init__(self):
+        if self.mode not in FEATLENS:
+            raise UsageError(f'-m/--mode {self.mode} is unknown; choose {", ".join(FEATLENS)}')
+        if self.featlen not in FEATLENS[self.mode]:
+            right = ' or '.join(map(str, FEATLENS[self.mode]))
+            raise UsageError(
+                f'-f/--featlen {self.featlen} does not fit -m/--mode {self.mode}, which has {right} dimensions; '
+                f'give -f {right}, or leave it out'
+            )
+        for flag, secs in (('-wl/--winlen', self.winlen_secs), ('-ws/--winstep', self.winstep_secs)):
+            if not 2 / SAMPLE_RATE <= secs <= _MAX_WINDOW_SECS:
+                raise UsageError(f'{flag} {secs:g} is not a window in seconds; give one like 0.02 (at most 1)')
+        if self.mode == 'log' and self.window > _LOG_NFFT:
+            raise UsageError(
+                f'-wl/--winlen {self.winlen_secs:g} is too long for -m/--mode log, whose {self.featlen} bins are 50 Hz '
+                f'wide; give at most 0.02'
+            )
+
+    @property
+    def window(self) -> int:
+        """Samples in a frame."""
+        return int(self.winlen_secs * SAMPLE_RATE + 0.5)
+
+    @property
+    def step(self) -> int:
+        """Samples from one frame to the next."""
+        return int(self.winstep_secs * SAMPLE_RATE + 0.5)
+
+    def num_frames(self, num_samples: int) -> int:
+        """Frames of a recording of ``num_samples``; 0 if it is shorter than a window."""
+        return 0 if num_samples < self.window else 1 + math.ceil((num_samples - self.window) / self.step)
+
+    def __str__(self) -> str:
+        return f'{self.mode}-{self.featlen}-{self.winlen_secs!r}-{self.winstep_secs!r}'
+
+    @classmethod
+    def parse(cls, text: str) -> 'FeatureSpec':
+        """The inverse of ``str()``."""
+        try:
+            mode, featlen, winlen, winstep = text.split('-')
+            return cls(mode, int(featlen), float(winlen), float(winstep))
+        except ValueError:
+            raise DataError(f'{text!r} does not name features; expected something like fbank-40-0.02-0.01') from None
+
+    @classmethod
+    def of_featlen(cls, featlen: int) -> 'FeatureSpec':
+        """The features that have ``featlen`` dimensions, with the default windows."""
+        mode = next((mode for mode, featlens in FEATLENS.items() if featlen in featlens), None)
+        if mode is None:
+            known = ', '.join(str(each) for featlens in FEATLENS.values() for each in featlens)
+            raise DataError(f'features of {featlen} dimensions are unknown; they have one of {known}')
+        return cls(mode, featlen)
+
+
+def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """The features of a recording.
+
+    Args:
+      samples: float `[samples]` in [-1, 1] at 16 kHz.
+      spec: what to compute.
+
+    Returns:
+      float32 `[frames, featlen]`, always finite: silence has a floor.
+
+    Raises:
+      DataError: if the recording is shorter than one window.
+    """
+    num_frames = spec.num_frames(len(samples))
+    if not num_frames:
+        raise DataError(f'{len(samples) / SAMPLE_RATE:.3f} s is too short for a window of {spec.winlen_secs:g} s')
+    signal = np.asarray(samples, np.float64) * _INT16_SCALE
+    if spec.mode != 'log':
+        signal = psf.sigproc.preemphasis(signal, _PREEMPHASIS)
+    compute = {'mfcc': _mfcc, 'fbank': _fbank, 'log': _log_spectrum}[spec.mode]
+    blocks = []
+    for first in range(0, num_frames, _BLOCK_FRAMES):
+        last = min(first + _BLOCK_FRAMES, num_frames) - 1
+        blocks.append(compute(signal[first * spec.step : last * spec.step + spec.window], spec))
+    features = np.concatenate(blocks)
+    if spec.featlen == 39:
+        deltas = psf.delta(features, 2)
+        features = np.concatenate([features, deltas, psf.delta(deltas, 2)], axis=1)
+    return features.astype(np.float32)
+
+
+def _mfcc(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    return psf.mfcc(
+        signal, SAMPLE_RATE, spec.winlen_secs, spec.winstep_secs, numcep=13, nfilt=26, nfft=_nfft(spec), preemph=0
+    )
+
+
+def _fbank(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    return psf.logfbank(
+        signal, SAMPLE_RATE, spec.winlen_secs, spec.winstep_secs, nfilt=spec.featlen, nfft=_nfft(spec), preemph=0
+    )
+
+
+def _nfft(spec: FeatureSpec) -> int:
+    return max(_MIN_NFFT, 1 << (spec.window - 1).bit_length())
+
+
+def _log_spectrum(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Log of the power spectrum, floored like python_speech_features does it."""
+    num_frames = spec.num_frames(len(signal))
+    padded = np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.step]
+    spectrum = scipy.fft.rfft(frames * scipy.signal.get_window('hann', spec.window), _LOG_NFFT)[:, : spec.featlen]
+    power = (spectrum.real**2 + spectrum.imag**2) / _LOG_NFFT
+    return np.log(np.maximum(power, np.finfo(np.float64).eps))

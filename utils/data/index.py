@@ -1,0 +1,219 @@
+"""The index of a data set: JSON Lines, one utterance a line, and the same as columns in memory."""
+
+import itertools
+import json
+import math
+import os
+import shutil
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from utils.data.feature_file import read_shape
+from utils.data.features import FeatureSpec
+from utils.errors import DataError
+from utils.files import replacing, write_text
+
+
+@dataclass(frozen=True)
+class Index:
+    """Utterances as columns, because a million of them as objects would not fit.
+
+    Attributes:
+      keys: the npz files, as they can be opened from the working directory.
+      frames: int32 `[utterances]`.
+      durations: float32 `[utterances]`, seconds.
+      texts: the transcripts.
+      spec: what the features are; None only in an empty index.
+      index_paths: the files the lines came from.
+      origins: int32 `[utterances, 2]`, position in ``index_paths`` and line number from 1.
+    """
+
+    keys: list[str]
+    frames: np.ndarray
+    durations: np.ndarray
+    texts: list[str]
+    spec: FeatureSpec | None
+    index_paths: list[str]
+    origins: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def where(self, row: int) -> str:
+        """Names an utterance in a message: ``train.json line 812 (84-121-0003)``."""
+        file, line = self.origins[row]
+        return f'{self.index_paths[file]} line {line} ({self.utterance_id(row)})'
+
+    def utterance_id(self, row: int) -> str:
+        """The name of the npz file without its suffix."""
+        return os.path.basename(self.keys[row]).removesuffix('.npz')
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> 'Index':
+        """The utterances of ``rows``, in that order."""
+        rows = np.asarray(rows, np.int64)
+        return Index(
+            keys=[self.keys[row] for row in rows],
+            frames=self.frames[rows],
+            durations=self.durations[rows],
+            texts=[self.texts[row] for row in rows],
+            spec=self.spec,
+            index_paths=self.index_paths,
+            origins=self.origins[rows],
+        )
+
+
+def read_index(paths: Sequence[str]) -> Index:
+    """Reads one or more indexes as one.
+
+    Lines need ``key``, ``duration`` and ``texts``; ``frames`` and ``features`` are read from the npz where they are
+    missing.
+
+    Raises:
+      DataError: for a line that is broken or lacks a field, an npz that is missing or is none, features of two
+        kinds, or no utterances at all.
+    """
+    columns = _Columns()
+    for path in paths:
+        _read_lines(path, columns)
+        if not columns.keys or columns.files[-1] != len(columns.index_paths) - 1:
+            raise DataError(f'{path}: no utterances in it; run the preprocessing again')
+    index = columns.index()
+    _check_files_exist(index)
+    return _fill_from_files(index, columns.specs)
+
+
+class _Columns:
+    """Columns under construction; `array` holds a number in 4 bytes where a list takes 32."""
+
+    def __init__(self):
+        self.keys: list[str] = []
+        self.texts: list[str] = []
+        self.durations, self.frames = array('f'), array('i')
+        self.files, self.lines = array('i'), array('i')
+        self.index_paths: list[str] = []
+        self.specs: dict[str | None, int] = {}  # each kind of features named, and the first row that names it
+
+    def index(self) -> Index:
+        return Index(
+            self.keys,
+            np.array(self.frames, np.int32),
+            np.array(self.durations, np.float32),
+            self.texts,
+            None,
+            self.index_paths,
+            np.stack([np.array(self.files, np.int32), np.array(self.lines, np.int32)], axis=1),
+        )
+
+
+def _read_lines(path: str, columns: _Columns) -> None:
+    directory = os.path.dirname(path)
+    columns.index_paths.append(path)
+    file = len(columns.index_paths) - 1
+    with open(path, 'rb') as stream:
+        for number, line in enumerate(stream, 1):
+            if line.isspace():
+                continue
+            try:
+                entry = json.loads(line.decode('utf-8-sig'))
+                key, duration, text = entry['key'], entry['duration'], entry['texts']
+                frames, spec = entry.get('frames', 0), entry.get('features')
+                columns.durations.append(duration)
+                columns.frames.append(frames)
+                valid = key and 0 < duration < math.inf and frames >= (0 if 'frames' not in entry else 1)
+                valid = valid and type(key) is type(text) is str and type(spec) in (str, type(None))
+            except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
+                valid = False
+            if not valid:
+                raise DataError(f'{path} line {number}: {_complaint(line)}; repair it or preprocess again')
+            if spec not in columns.specs:
+                columns.specs[spec] = len(columns.keys)
+            columns.keys.append(os.path.join(directory, key))
+            columns.texts.append(text)
+            columns.files.append(file)
+            columns.lines.append(number)
+
+
+def _complaint(line: bytes) -> str:
+    """What is wrong with a line, in words."""
+    try:
+        entry = json.loads(line.decode('utf-8-sig'))
+    except UnicodeDecodeError:
+        return 'not UTF-8 text'
+    except ValueError as error:
+        return f'not a JSON object ({error})'
+    if not isinstance(entry, dict):
+        return f'expected a JSON object a line, got {type(entry).__name__}'
+    missing = [field for field in ('key', 'duration', 'texts') if field not in entry]
+    if missing:
+        return f'no {" and no ".join(repr(field) for field in missing)} in it'
+    duration, frames = entry['duration'], entry.get('frames', 1)
+    rules = {
+        'key': ('a path', isinstance(entry['key'], str) and entry['key']),
+        'duration': ('seconds above 0', isinstance(duration, int | float) and 0 < duration < math.inf),
+        'texts': ('a string', isinstance(entry['texts'], str)),
+        'frames': ('a count from 1', isinstance(frames, int) and 0 < frames < 2**31),
+        'features': ('a string', isinstance(entry.get('features'), str | None)),
+    }
+    field, kind = next((field, kind) for field, (kind, is_right) in rules.items() if not is_right)
+    return f'{field!r} is {json.dumps(entry[field], ensure_ascii=False)[:40]}, not {kind}'
+
+
+def _check_files_exist(index: Index) -> None:
+    missing = [row for row, key in enumerate(index.keys) if not os.path.exists(key)]
+    if missing:
+        others = f' (and {len(missing) - 1} more of {len(index)})' if len(missing) > 1 else ''
+        raise DataError(
+            f'{index.where(missing[0])}: {index.keys[missing[0]]} is missing{others}; '
+            f'run the preprocessing again, or give the index of the folder you moved them to'
+        )
+
+
+def _fill_from_files(index: Index, specs: dict[str | None, int]) -> Index:
+    """Takes from the npz headers what the lines do not say, and makes sure that all features are of one kind."""
+    named: dict[FeatureSpec, int] = {}
+    for text, row in specs.items():
+        try:
+            spec = FeatureSpec.parse(text) if text else FeatureSpec.of_featlen(read_shape(index.keys[row])[1])
+        except DataError as error:
+            raise DataError(f'{index.where(row)}: {error}') from error
+        named.setdefault(spec, row)
+    if len(named) > 1:
+        (one, row), (other, other_row) = itertools.islice(named.items(), 2)
+        raise DataError(
+            f'{index.where(row)} has features {one} but {index.where(other_row)} has {other}; give indexes of one kind'
+        )
+    spec = next(iter(named))
+    for row in np.flatnonzero(index.frames == 0):
+        try:
+            frames, featlen = read_shape(index.keys[row])
+        except DataError as error:
+            raise DataError(f'{index.where(row)}: {error}') from error
+        if featlen != spec.featlen:
+            raise DataError(f'{index.where(row)}: features of {featlen} dimensions, not {spec.featlen} like the others')
+        index.frames[row] = frames
+    return Index(**{**vars(index), 'spec': spec})
+
+
+def write_index(path: str, entries: Iterable[dict]) -> None:
+    """Writes an index, whole or not at all. One that exists and says something else is kept as ``path.bak``."""
+    text = ''.join(json.dumps(entry, ensure_ascii=False) + '\n' for entry in entries)
+    backup_path = f'{path}.bak'
+    if os.path.exists(path) and not (os.path.exists(backup_path) and _holds(path, text)):
+        with replacing(backup_path) as temporary_path:  # a copy: there is no moment without an index
+            shutil.copy2(path, temporary_path)
+    write_text(path, text)
+
+
+def _holds(path: str, text: str) -> bool:
+    with open(path, 'rb') as stream:
+        return stream.read() == text.encode('utf-8')
+
+
+def index_key(npz_path: str, index_path: str) -> str:
+    """The ``key`` of a feature file: relative to the index if it lies below it, so that the folder can be moved."""
+    npz_path, directory = os.path.abspath(npz_path), os.path.dirname(os.path.abspath(index_path))
+    relative = os.path.relpath(npz_path, directory)
+    return npz_path if relative.split(os.sep)[0] == os.pardir else relative

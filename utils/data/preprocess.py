@@ -1,0 +1,178 @@
+"""From recordings to features and an index: what libri_preprocess.py and thchs_preprocess.py have in common."""
+
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from utils.data.corpora import Problem, Recording
+from utils.data.extraction import Task, extract_all
+from utils.data.features import FeatureSpec
+from utils.data.index import index_key, write_index
+from utils.data.split import check_speakers, split_speakers
+from utils.data.vocabulary import Vocabulary
+from utils.errors import DataError
+
+_MAX_NAMED = 50  # of each kind of problem; the rest is counted
+
+
+def read_corpus(
+    walk: Callable[[str, str], tuple[list[Recording], list[Problem]]], path: str, names: Sequence[str]
+) -> tuple[list[Recording], list[Problem]]:
+    """What ``walk(path, name)`` finds under all of the names; a `DataError` if that is no utterance at all."""
+    recordings: list[Recording] = []
+    problems: list[Problem] = []
+    for name in names:
+        found, left_out = walk(path, name)
+        recordings += found
+        problems += left_out
+    if not recordings:
+        _name_problems(problems)
+        raise DataError(f'{path}: no utterance with a readable transcript in {", ".join(names)}; see the lines above')
+    return recordings, problems
+
+
+def preprocess(
+    recordings: Sequence[Recording],
+    problems: Sequence[Problem],
+    vocabulary: Vocabulary,
+    spec: FeatureSpec,
+    save_dir: str,
+    index_path: str,
+    *,
+    ratio: tuple[float, ...] | None = None,
+    num_jobs: int = 1,
+    vocabulary_path: str | None = None,
+) -> None:
+    """Makes the features that are missing, writes the index (with ``ratio`` the three) and prints a report.
+
+    Args:
+      recordings: what to read, in the order of the index.
+      problems: what the walker left out already.
+      vocabulary: of the labels; an utterance with a unit outside it is left out.
+      spec: what features.
+      save_dir: where they go, under each recording's ``relative_path``.
+      index_path: the index to write.
+      ratio: shares of train, dev and test, or None for one index.
+      num_jobs: processes.
+      vocabulary_path: where to write the vocabulary, or None.
+
+    Raises:
+      DataError: if anything was left out, after all else is done; or if nothing is left.
+    """
+    started = time.monotonic()
+    problems = list(problems)
+    usable = _spellable(recordings, vocabulary, problems)
+    if ratio:
+        check_speakers(len({recording.speaker for recording in usable}), ratio)
+    _check_index_path(index_path)
+    entries, num_reused = _make_features(usable, vocabulary, spec, save_dir, num_jobs, problems)
+    _name_problems(problems)
+    if not entries:
+        raise DataError(f'no utterance is left of {len(recordings)}, so no index is written; see the lines above')
+    indexes = _split(entries, index_path, ratio) if ratio else {index_path: entries}
+    for path, part in indexes.items():
+        write_index(path, ({**entry, 'key': index_key(entry['key'], path)} for entry in part))
+    if vocabulary_path:
+        vocabulary.write(vocabulary_path)
+    _print_report(indexes, problems, num_reused, time.monotonic() - started)
+    if problems:
+        raise DataError(f'{len(problems)} left out, named above; the other {len(entries)} utterances are in the index')
+
+
+def _spellable(recordings: Sequence[Recording], vocabulary: Vocabulary, problems: list[Problem]) -> list[Recording]:
+    """The recordings whose transcripts the vocabulary can spell; the others become problems."""
+    result = []
+    for recording in recordings:
+        unknown = vocabulary.unknown(recording.text)
+        if unknown:
+            detail = f'{", ".join(map(repr, unknown[:5]))} not in {vocabulary.name}'
+            problems.append(Problem('transcript outside the vocabulary', recording.utterance_id, detail))
+        else:
+            result.append(recording)
+    return result
+
+
+def _check_index_path(path: str) -> None:
+    """Finds out before the work, and not after it, that the index cannot be written."""
+    directory = os.path.dirname(path) or '.'
+    os.makedirs(directory, exist_ok=True)
+    if os.path.isdir(path):
+        raise DataError(f'{path} is a directory; give the name of the index file to write')
+    if not os.access(directory, os.W_OK):
+        raise DataError(f'{directory}: no permission to write the index there; name another JSONFILE')
+
+
+def _make_features(
+    recordings: Sequence[Recording],
+    vocabulary: Vocabulary,
+    spec: FeatureSpec,
+    save_dir: str,
+    num_jobs: int,
+    problems: list[Problem],
+) -> tuple[list[dict], int]:
+    """The lines of the index, with the path of the npz as ``key``, and how many were there already.
+
+    Failures become problems.
+    """
+    paths = [os.path.join(save_dir, f'{recording.relative_path}.npz') for recording in recordings]
+    tasks = (
+        Task(recording.audio_path, path, vocabulary.encode(recording.text))
+        for recording, path in zip(recordings, paths, strict=True)
+    )
+    outcomes = extract_all(tasks, len(recordings), spec, num_jobs)
+    entries = []
+    for recording, path, outcome in zip(recordings, paths, outcomes, strict=True):
+        if outcome.kind:
+            problems.append(Problem(outcome.kind, recording.utterance_id, outcome.detail))
+            continue
+        entries.append(
+            {
+                'key': path,
+                'duration': round(outcome.duration_secs, 6),
+                'texts': recording.text,
+                'frames': outcome.frames,
+                'features': str(spec),
+                'speaker': recording.speaker,
+            }
+        )
+    return entries, sum(outcome.is_reused for outcome in outcomes)
+
+
+def _split(entries: Sequence[dict], index_path: str, ratio: tuple[float, ...]) -> dict[str, list[dict]]:
+    """The entries of each part, by the path of its index."""
+    duration_of: Counter[str] = Counter()
+    for entry in entries:
+        duration_of[entry['speaker']] += entry['duration']
+    stem = index_path.removesuffix('.json')
+    return {
+        f'{stem}.{part}.json': [entry for entry in entries if entry['speaker'] in set(speakers)]
+        for part, speakers in split_speakers(duration_of, ratio).items()
+    }
+
+
+def _name_problems(problems: Sequence[Problem]) -> None:
+    """One line on stderr for each thing left out, and a count where they are many."""
+    named: Counter[str] = Counter()
+    for kind, where, detail in problems:
+        named[kind] += 1
+        if named[kind] <= _MAX_NAMED:
+            print(f'left out: {kind}: {where}{": " if detail else ""}{detail}', file=sys.stderr)
+    for kind, count in named.items():
+        if count > _MAX_NAMED:
+            print(f'left out: {kind}: and {count - _MAX_NAMED} more', file=sys.stderr)
+
+
+def _print_report(indexes: dict[str, list[dict]], problems: Sequence[Problem], num_reused: int, secs: float) -> None:
+    for path, entries in indexes.items():
+        durations = [entry['duration'] for entry in entries]
+        speakers = {entry['speaker'] for entry in entries}
+        print(
+            f'{path}: {len(entries)} utterances of {len(speakers)} speakers, {sum(durations) / 3600:.3f} hours, '
+            f'longest {max(durations):.2f} s'
+        )
+    num_made = sum(map(len, indexes.values())) - num_reused
+    print(f'features: {num_made} made, {num_reused} there already, in {secs:.1f} s')
+    counts = Counter(problem.kind for problem in problems)
+    print(f'left out: {len(problems)}' + ''.join(f'; {kind}: {count}' for kind, count in counts.items()))

@@ -1,0 +1,143 @@
+"""The units a model spells with: a token for each id, and text in and out of ids."""
+
+from collections.abc import Iterable, Sequence
+
+from utils.errors import DataError
+from utils.files import write_text
+
+SPACE = '<SPACE>'
+UNITS = ('char', 'pinyin', 'phone')
+
+_ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
+
+
+class Vocabulary:
+    """Tokens in the order of their ids.
+
+    With a space among the tokens (``<SPACE>`` in files, ``' '`` in `tokens`) a text is a sequence of
+    characters. Without one it is a sequence of characters if every token is a single character and the
+    text has no spaces; otherwise its tokens stand apart by spaces. If the tokens have letters of one case
+    only, texts are folded to it. Runs of white space count as one space.
+
+    Attributes:
+      tokens: list of str, in id order; the space is ``' '``.
+      name: what messages call it, usually the file's path.
+      has_space: whether the space is a token.
+      separator: what stands between tokens in a text, ``''`` or ``' '``.
+    """
+
+    def __init__(self, tokens: Sequence[str], name: str = 'the vocabulary'):
+        self.tokens = list(tokens)
+        self.name = name
+        self._ids = {token: token_id for token_id, token in enumerate(self.tokens)}
+        self.has_space = ' ' in self._ids
+        self._check()
+        self._is_single = all(len(token) == 1 for token in self.tokens)
+        self.separator = '' if self._is_single else ' '
+        letters = ''.join(self.tokens)
+        cases = (letters != letters.upper(), letters != letters.lower())  # has lower-case letters, has upper-case ones
+        self._fold = {(True, False): str.lower, (False, True): str.upper}.get(cases, str)
+
+    def _check(self) -> None:
+        if not self.tokens:
+            raise DataError(f'{self.name}: no tokens in it; give one "TOKEN ID" a line')
+        if len(self._ids) < len(self.tokens):
+            double = next(token for token_id, token in enumerate(self.tokens) if self._ids[token] != token_id)
+            raise DataError(f'{self.name}: token {_show(double)} has two ids; remove one')
+        for token in self.tokens:
+            if token != ' ' and (not token or token.split() != [token]):
+                raise DataError(f'{self.name}: token {token!r} is empty or has white space in it; the space is {SPACE}')
+            if self.has_space and len(token) > 1:
+                raise DataError(
+                    f'{self.name}: token {token!r} has more than one character, which cannot stand beside {SPACE}; '
+                    f'remove one of the two'
+                )
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.tokens == other.tokens
+
+    __hash__ = None
+
+    @classmethod
+    def english(cls) -> 'Vocabulary':
+        """The English alphabet: space 0, a-z 1-26, ' 27."""
+        return cls(_ENGLISH, 'the English alphabet (space, a-z, apostrophe)')
+
+    @classmethod
+    def from_transcripts(cls, texts: Iterable[str], unit: str) -> 'Vocabulary':
+        """The units of ``texts``, sorted: characters (spaces dropped) for ``char``, else what spaces part."""
+        if unit not in UNITS:
+            raise ValueError(f'unit {unit!r} is not one of {UNITS}')
+        units: set[str] = set()
+        for text in texts:
+            units.update(''.join(text.split()) if unit == 'char' else text.split())
+        return cls(sorted(units), f'the {unit} vocabulary')
+
+    @classmethod
+    def read(cls, path: str) -> 'Vocabulary':
+        """Reads one ``TOKEN ID`` a line; the ids must be 0, 1, 2, ... each once, in any order."""
+        token_of: dict[int, str] = {}
+        try:
+            with open(path, encoding='utf-8-sig') as stream:
+                for number, line in enumerate(stream, 1):
+                    if line.strip():
+                        _read_line(line, f'{path} line {number}', token_of)
+        except UnicodeDecodeError as error:
+            raise DataError(f'{path}: not UTF-8 text ({error.reason}); save it as UTF-8') from error
+        missing = next((token_id for token_id in range(len(token_of)) if token_id not in token_of), None)
+        if missing is not None:
+            raise DataError(f'{path}: no token has the id {missing}; number the tokens 0, 1, 2, ... without a gap')
+        return cls([token_of[token_id] for token_id in range(len(token_of))], path)
+
+    def write(self, path: str) -> None:
+        """Writes one ``TOKEN ID`` a line, whole or not at all."""
+        lines = [f'{SPACE if token == " " else token} {token_id}\n' for token_id, token in enumerate(self.tokens)]
+        write_text(path, ''.join(lines))
+
+    def normalise(self, text: str) -> str:
+        """The text as `decode` would return it: case folded, white space collapsed to single spaces."""
+        return ' '.join(self._fold(text).split())
+
+    def split(self, text: str) -> Sequence[str]:
+        """The units of a text, in order."""
+        text = self.normalise(text)
+        return text if self.has_space or (self._is_single and ' ' not in text) else text.split(' ') if text else ()
+
+    def unknown(self, text: str) -> list[str]:
+        """The units of ``text`` that are not in the vocabulary, each once, in order of appearance."""
+        units = self.split(text)
+        if self._ids.keys() >= set(units):
+            return []
+        return [unit for unit in dict.fromkeys(units) if unit not in self._ids]
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of a text's units; a `DataError` names the first unit that has none."""
+        try:
+            return [self._ids[unit] for unit in self.split(text)]
+        except KeyError as error:
+            unit = error.args[0]
+            kind = 'character' if len(unit) == 1 else 'unit'
+            raise DataError(
+                f'{kind} {_show(unit)} is not in {self.name}; rebuild the vocabulary or normalise the text'
+            ) from None
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text that ``ids`` spell."""
+        return self.separator.join([self.tokens[token_id] for token_id in ids])
+
+
+def _read_line(line: str, where: str, token_of: dict[int, str]) -> None:
+    fields = line.rsplit(maxsplit=1)
+    if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit()):
+        raise DataError(f'{where}: expected "TOKEN ID", got {line.strip()!r}; write the space as {SPACE}')
+    token, token_id = fields[0].strip(), int(fields[1])
+    if token_id in token_of:
+        raise DataError(f'{where}: id {token_id} is given twice; number the tokens 0, 1, 2, ...')
+    token_of[token_id] = ' ' if token == SPACE else token
+
+
+def _show(token: str) -> str:
+    return SPACE if token == ' ' else f"'{token}'" if token.isprintable() else ascii(token)
