@@ -1,0 +1,163 @@
+"""Convolutions over time × frequency (Deep Speech 2, section 3.5), in the form that is fast on the device at hand.
+
+Everything is `[batch, time, frequency, channels]`. In time the padding is explicit, (kernel - 1) // 2 frames before:
+output frame o is centred on input frame o · stride whatever the batch's length, so padded frames change nothing.
+(TensorFlow's SAME shifts by a frame between odd and even lengths when the stride is 2.) In frequency it is SAME.
+
+On a CPU `tf.nn.conv2d` reaches a fraction of the machine's speed, so the work is laid out as large GEMMs, each form
+with its own gradient; scripts/benchmark/convolution.py measures them against each other.
+"""
+
+import tensorflow.compat.v1 as tf
+
+from models import spectral
+
+FORMS = ('plain', 'frequency_first', 'patches', 'dft')
+MIN_DFT_TAPS = 64  # below this many taps the transforms cost more than the taps they save
+MIN_DFT_CHANNELS = 8  # the spectra are multiplied as [channels in · channels out] matrices, which must not be thin
+MAX_PATCHES_WIDTH = 1.25  # of the kernel's: beyond it the kernel spread over frequency is mostly zeros
+
+
+def output_length(length, stride: int):
+    """Frames (or frequencies) after a convolution, ceil(length / stride); an int, an array or a tensor."""
+    return (length + stride - 1) // stride
+
+
+def conv2d(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    time_stride: int,
+    freq_stride: int,
+    form: str = 'auto',
+    device_type: str | None = None,
+) -> tf.Tensor:
+    """Cross-correlates x with the kernel; the gradients by x and kernel are those of the convolution in every form.
+
+    Args:
+      x: `[batch, time, frequency, channels in]`, zero on padding; frequency and channels are static.
+      kernel: `[kernel time, kernel frequency, channels in, channels out]`, a tensor of static shape.
+      time_stride: frames from one output to the next.
+      freq_stride: frequencies from one output to the next.
+      form: one of FORMS, or 'auto' for the fastest.
+      device_type: 'CPU' or 'GPU'; None asks TensorFlow what the machine has.
+
+    Returns:
+      `[batch, ceil(time / time_stride), ceil(frequency / freq_stride), channels out]`.
+    """
+    kernel_time, kernel_freq, _, channels = kernel.shape.as_list()
+    if form == 'auto':
+        form = _fastest_form(x, kernel, time_stride, freq_stride, device_type)
+    if form not in FORMS:
+        raise ValueError(f'form is {form!r}; it must be auto or one of {", ".join(FORMS)}')
+    if form == 'dft' and (time_stride != 1 or kernel_freq < freq_stride):
+        raise ValueError('the dft form needs a time stride of 1 and a kernel at least as wide as the frequency stride')
+    with tf.name_scope('conv2d'):
+        if form == 'dft':
+            y = spectral.conv2d(x, kernel, freq_stride)
+        elif form == 'patches':
+            y = _patches(x, kernel, time_stride, freq_stride)
+        else:
+            y = _library(x, kernel, time_stride, freq_stride, form == 'frequency_first')
+    frames = None if x.shape[1] is None else output_length(x.shape[1], time_stride)
+    y.set_shape([x.shape[0], frames, output_length(int(x.shape[2]), freq_stride), channels])
+    return y
+
+
+def _fastest_form(x, kernel, time_stride, freq_stride, device_type):
+    """The one place where the form is chosen, from what the benchmark measured.
+
+    - a GPU has cuDNN, made for just this; other types than float32 are wanted there alone;
+    - one input channel and a kernel about as wide as the input (the first layer on 40 features): one GEMM of time
+      patches with the kernel spread over frequency, which does hardly more multiplications than the convolution;
+    - large kernels between many channels (the later layers): the DFT needs a tenth of the multiplications;
+    - anything else: tf.nn.conv2d, frequency first, so that the long time axis lies where its loops are vectorised.
+    """
+    kernel_time, kernel_freq, inputs, channels = kernel.shape.as_list()
+    if device_type is None:
+        device_type = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
+    if device_type != 'CPU' or x.dtype != tf.float32:
+        return 'plain'
+    if inputs == 1 and int(x.shape[2]) <= MAX_PATCHES_WIDTH * kernel_freq:
+        return 'patches'
+    wide = min(inputs, channels) >= MIN_DFT_CHANNELS and kernel_time * kernel_freq >= MIN_DFT_TAPS
+    if wide and time_stride == 1 and kernel_freq >= freq_stride:
+        return 'dft'
+    return 'frequency_first'
+
+
+def _library(x, kernel, time_stride, freq_stride, frequency_first):
+    """tf.nn.conv2d with the padding law above, in the layout [batch, time, frequency] or [batch, frequency, time]."""
+    kernel_time, kernel_freq = kernel.shape.as_list()[:2]
+    if kernel_time == 1:  # oneDNN's kernel gradient is wrong for 1 × 1 kernels with some strides (TensorFlow 2.21)
+        x, time_stride = x[:, ::time_stride], 1
+    frames = tf.shape(x)[1]
+    before = (kernel_time - 1) // 2
+    used = (output_length(frames, time_stride) - 1) * time_stride + kernel_time
+    low, high = spectral.same_padding(int(x.shape[2]), kernel_freq, freq_stride)
+    x = tf.pad(x, [[0, 0], [before, tf.maximum(used - before - frames, 0)], [low, high], [0, 0]])
+    if not frequency_first:
+        return tf.nn.conv2d(x, kernel, [1, time_stride, freq_stride, 1], 'VALID')
+    x, kernel = tf.transpose(x, [0, 2, 1, 3]), tf.transpose(kernel, [1, 0, 2, 3])
+    y = tf.nn.conv2d(x, kernel, [1, freq_stride, time_stride, 1], 'VALID')
+    return tf.transpose(y, [0, 2, 1, 3])
+
+
+def _spread_kernel(kernel, rows, width, freq_stride):
+    """`[rows · width · in, frequencies out · out]`: each output's taps in its own columns, zeros elsewhere."""
+    kernel_time, kernel_freq, inputs, channels = kernel.shape.as_list()
+    place = spectral.spread(width, kernel_freq, freq_stride)
+    taps = tf.pad(kernel, [[0, rows - kernel_time], [0, 0], [0, 0], [0, 0]])
+    taps = tf.reshape(taps, [rows, kernel_freq, inputs * channels])
+    dense = tf.matmul(tf.tile(place[None], [rows, 1, 1]), taps)
+    dense = tf.reshape(dense, [rows, width, -1, inputs, channels])
+    dense = tf.transpose(dense, [0, 1, 3, 2, 4])
+    return tf.reshape(dense, [rows * width * inputs, output_length(width, freq_stride) * channels])
+
+
+def _gather_kernel(dense, shape, width, freq_stride):
+    """The gradient of _spread_kernel."""
+    kernel_time, kernel_freq, inputs, channels = shape
+    place = spectral.spread(width, kernel_freq, freq_stride).T
+    dense = tf.reshape(dense, [-1, width, inputs, output_length(width, freq_stride), channels])[:kernel_time]
+    dense = tf.reshape(tf.transpose(dense, [0, 1, 3, 2, 4]), [kernel_time, -1, inputs * channels])
+    return tf.reshape(tf.matmul(tf.tile(place[None], [kernel_time, 1, 1]), dense), shape)
+
+
+def _patches(x, kernel, time_stride, freq_stride):
+    """One GEMM: patches of time `[batch · frames out, kernel time · frequency]` by the kernel spread over frequency.
+
+    With the stride folded into the columns, `[time / stride, stride · frequency]`, a patch is a few whole rows.
+    The input gradient is built too, but a session never runs it for an input that has no variables behind it.
+    """
+    shape = kernel.shape.as_list()
+    kernel_time, _, inputs, channels = shape
+    width = int(x.shape[2])
+    bins = output_length(width, freq_stride)
+    rows = output_length(kernel_time, time_stride)  # of the folded input, in a patch
+    columns = rows * time_stride * width * inputs
+    batch, length = tf.shape(x)[0], tf.shape(x)[1]
+    frames = output_length(length, time_stride)
+    padded = (frames + rows - 1) * time_stride
+    before = (kernel_time - 1) // 2
+    after = tf.maximum(padded - before - length, 0)
+
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        folded = tf.pad(x, [[0, 0], [before, after], [0, 0], [0, 0]])[:, :padded]
+        folded = tf.reshape(folded, [batch, frames + rows - 1, columns // rows])
+        patches = tf.reshape(tf.concat([folded[:, i : i + frames] for i in range(rows)], 2), [-1, columns])
+        dense = _spread_kernel(kernel, rows * time_stride, width, freq_stride)
+
+        def gradient(dy):
+            dy = tf.reshape(dy, [-1, bins * channels])
+            d_kernel = _gather_kernel(tf.matmul(patches, dy, transpose_a=True), shape, width, freq_stride)
+            d_patches = tf.reshape(tf.matmul(dy, dense, transpose_b=True), [batch, frames, columns])
+            parts = enumerate(tf.split(d_patches, rows, 2))
+            dx = tf.add_n([tf.pad(part, [[0, 0], [i, rows - 1 - i], [0, 0]]) for i, part in parts])
+            dx = tf.reshape(dx, [batch, padded, width, inputs])
+            unused = tf.maximum(before + length - padded, 0)  # frames after the last output's patch
+            return tf.pad(dx, [[0, 0], [0, unused], [0, 0], [0, 0]])[:, before : before + length], d_kernel
+
+        return tf.reshape(tf.matmul(patches, dense), [batch, frames, bins, channels]), gradient
+
+    return convolve(x, kernel)

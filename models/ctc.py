@@ -1,0 +1,34 @@
+"""What the CTC models have in common: their output, its loss and its best path."""
+
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from models.losses import ctc_losses
+
+
+class CtcOutput(NamedTuple):
+    """logits `[time, batch, classes]`, the blank last; lengths int32 `[batch]`, output frames."""
+
+    logits: tf.Tensor
+    lengths: tf.Tensor
+
+
+class BestPath(NamedTuple):
+    """The most probable class of each frame and its log-probability, `[batch, time]`; lengths `[batch]`."""
+
+    ids: tf.Tensor
+    log_probs: tf.Tensor
+    lengths: tf.Tensor
+
+
+def losses(output: CtcOutput, labels: tf.Tensor, label_lengths: tf.Tensor) -> tf.Tensor:
+    """Negative log-likelihood of each transcript, `[batch]`."""
+    return ctc_losses(output.logits, output.lengths, labels, label_lengths)
+
+
+def best_path(output: CtcOutput) -> BestPath:
+    """The greedy path, in the graph, so that only two numbers a frame leave the device."""
+    log_probs = tf.nn.log_softmax(output.logits)
+    ids = tf.argmax(log_probs, 2, output_type=tf.int32)
+    return BestPath(tf.transpose(ids), tf.transpose(tf.reduce_max(log_probs, 2)), output.lengths)

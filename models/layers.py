@@ -1,0 +1,203 @@
+"""Layers with masks: whatever has a time axis travels with its lengths, and padding never counts.
+
+Rows (`[rows, units]`) are the frames of a batch laid out one after another; a row mask `[rows, 1]`
+holds 1 for real frames and 0 for padding.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from models.convolution import conv2d, output_length
+
+CLIP = 20.0  # ceiling of the clipped ReLU, g(z) = min(max(z, 0), 20) (Deep Speech, eq. 1)
+MOVING_AVERAGE_DECAY = 0.99
+EPSILON = 1e-3
+
+
+class Activation(NamedTuple):
+    """A non-linearity and its derivative written in terms of its own output."""
+
+    function: Callable
+    derivative: Callable
+
+
+def _clipped_relu(z):
+    return tf.clip_by_value(z, 0.0, CLIP)
+
+
+ACTIVATIONS = {
+    'relu': Activation(_clipped_relu, lambda y: tf.cast((y > 0) & (y < CLIP), y.dtype)),
+    'tanh': Activation(tf.tanh, lambda y: 1 - y * y),
+    'sigmoid': Activation(tf.sigmoid, lambda y: y * (1 - y)),
+    'elu': Activation(tf.nn.elu, lambda y: tf.minimum(y, 0) + 1),
+}
+
+
+@dataclasses.dataclass
+class Phase:
+    """How a graph is run: what differs between training and inference.
+
+    Attributes:
+      is_training: normalise by the batch's own statistics and drop units.
+      keep_prob: probability that dropout keeps a unit; 1 keeps all.
+      seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
+      statistics: filled by the layers: (moving average, its new value) for the trainer to assign.
+    """
+
+    is_training: bool = False
+    keep_prob: float = 1.0
+    seed: tf.Tensor | None = None
+    statistics: list = dataclasses.field(default_factory=list)
+
+    def dropout(self, x: tf.Tensor, name: str) -> tf.Tensor:
+        """Zeroes units of x with probability 1 - keep_prob and scales the others up; `name` picks the random stream."""
+        if not self.is_training or self.keep_prob >= 1:
+            return x
+        seed = self.seed + tf.constant([zlib.crc32(name.encode()) & 0x3FFFFFFF, 0])
+        keep = tf.random.stateless_uniform(tf.shape(x), seed) < self.keep_prob
+        return x * (tf.cast(keep, x.dtype) / self.keep_prob)
+
+
+@tf.custom_gradient
+def add_bias(x, bias):
+    """x `[rows, units]` + bias; the bias gradient is a GEMM, several times faster than BiasAddGrad on a CPU."""
+
+    def gradient(dy):
+        ones = tf.ones([1, tf.shape(dy)[0]], dy.dtype)
+        return dy, tf.reshape(tf.matmul(ones, dy), [-1])
+
+    return tf.nn.bias_add(x, bias), gradient
+
+
+def dense(x: tf.Tensor, units: int, scope: str) -> tf.Tensor:
+    """An affine map of the last axis: `[..., in]` to `[..., units]`."""
+    inputs = int(x.shape[-1])
+    with tf.variable_scope(scope):
+        kernel = tf.get_variable('kernel', [inputs, units], initializer=tf.glorot_uniform_initializer())
+        bias = tf.get_variable('bias', [units], initializer=tf.zeros_initializer())
+    y = add_bias(tf.matmul(tf.reshape(x, [-1, inputs]), kernel), tf.convert_to_tensor(bias))
+    y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [units]], 0))
+    y.set_shape(x.shape[:-1].concatenate(units))
+    return y
+
+
+def _normaliser(mask, repeats):
+    """Batch normalisation of rows as a function of (x, gamma), with its own gradient.
+
+    With n real rows: dx = gamma / sigma · (dy - mean(dy) - x̂ · mean(dy · x̂)), zero on padding.
+    """
+    count = tf.reduce_sum(mask)
+
+    def mean(x):  # of the real rows, as a GEMM, then over the repeats of each unit
+        column_means = tf.matmul(mask, x, transpose_a=True) / count
+        return tf.reduce_mean(tf.reshape(column_means, [repeats, -1]), 0)
+
+    def spread(values):
+        return tf.tile(values, [repeats])
+
+    @tf.custom_gradient
+    def normalise(x, gamma):
+        centre = mean(x)
+        variance = tf.maximum(mean(tf.square(x)) - tf.square(centre), 0)
+        inverse = tf.rsqrt(variance + EPSILON)
+        scale, shift = spread(gamma * inverse), spread(centre)
+
+        def gradient(dy, *_):
+            dy *= mask
+            x_hat = (x - shift) * spread(inverse)
+            mean_dy, mean_dy_x = mean(dy), mean(dy * x_hat)
+            dx = scale * (dy - mask * (spread(mean_dy) + x_hat * spread(mean_dy_x)))
+            return dx, mean_dy_x * count * repeats
+
+        return (x * scale - shift * scale, centre, variance), gradient
+
+    return normalise
+
+
+def batch_norm(x: tf.Tensor, mask: tf.Tensor, phase: Phase, scope: str, repeats: int = 1) -> tf.Tensor:
+    """Sequence-wise batch normalisation without an offset (Deep Speech 2, section 3.2): the caller adds its bias.
+
+    In training the statistics are those of the batch's real frames, and their moving averages are noted in
+    `phase.statistics`; at inference the moving averages are used.
+
+    Args:
+      x: `[rows, repeats · units]`.
+      mask: `[rows, 1]`.
+      phase: training or inference.
+      scope: name of the variables gamma, moving_mean, moving_variance.
+      repeats: how often each unit stands in a row (the frequencies of a convolution's channel share one statistic).
+    """
+    units = int(x.shape[-1]) // repeats
+    # towers keep their own statistics; whoever reads them gets the mean
+    averaged = {
+        'trainable': False,
+        'aggregation': tf.VariableAggregation.MEAN,
+        'synchronization': tf.VariableSynchronization.ON_READ,
+    }
+    with tf.variable_scope(scope):
+        gamma = tf.get_variable('gamma', [units], initializer=tf.ones_initializer())
+        moving_mean = tf.get_variable('moving_mean', [units], initializer=tf.zeros_initializer(), **averaged)
+        moving_variance = tf.get_variable('moving_variance', [units], initializer=tf.ones_initializer(), **averaged)
+    if not phase.is_training:
+        scale = gamma * tf.rsqrt(moving_variance + EPSILON)
+        return x * tf.tile(scale, [repeats]) - tf.tile(moving_mean * scale, [repeats])
+    y, mean, variance = _normaliser(mask, repeats)(x, tf.convert_to_tensor(gamma))
+    for average, value in ((moving_mean, mean), (moving_variance, variance)):
+        phase.statistics.append((average, average + (value - average) * (1 - MOVING_AVERAGE_DECAY)))
+    y.set_shape(x.shape)
+    return y
+
+
+def convolution(x, lengths, channels, kernel_size, strides, phase: Phase, use_batch_norm: bool, scope: str):
+    """One layer of Deep Speech 2's front end: convolution, batch norm, clipped ReLU, mask.
+
+    Args:
+      x: `[batch, time, frequency, channels]`, zero beyond each length.
+      lengths: int32 `[batch]`, frames.
+      channels: output channels.
+      kernel_size: (frames, frequencies).
+      strides: (frames, frequencies).
+      phase: training or inference.
+      use_batch_norm: normalise each channel before the non-linearity.
+      scope: name of the variables.
+
+    Returns:
+      `[batch, time / stride, frequency / stride, channels]`, zero beyond the new lengths, and these lengths.
+    """
+    with tf.variable_scope(scope):
+        shape = [*kernel_size, int(x.shape[3]), channels]
+        kernel = tf.get_variable('kernel', shape, initializer=tf.glorot_uniform_initializer())
+        bias = tf.get_variable('bias', [channels], initializer=tf.zeros_initializer())
+        y = conv2d(x, tf.convert_to_tensor(kernel), *strides)
+        frequencies = int(y.shape[2])
+        lengths = output_length(lengths, strides[0])
+        mask = tf.reshape(tf.sequence_mask(lengths, tf.shape(y)[1], y.dtype), [-1, 1])
+        rows = tf.reshape(y, [-1, frequencies * channels])
+        if use_batch_norm:
+            rows = batch_norm(rows, mask, phase, 'batch_norm', repeats=frequencies)
+        rows = _clipped_relu(rows + tf.tile(bias, [frequencies])) * mask
+    y = tf.reshape(rows, tf.shape(y))
+    y.set_shape([None, None, frequencies, channels])
+    return y, lengths
+
+
+def lookahead(x: tf.Tensor, future_frames: int, scope: str) -> tf.Tensor:
+    """Row convolution (Deep Speech 2, section 3.6): r[t, i] = sum over j = 0..τ of W[i, j] · h[t + j, i].
+
+    Args:
+      x: `[time, batch, units]`, zero beyond each length.
+      future_frames: τ.
+      scope: name of the variable.
+    """
+    units = int(x.shape[2])
+    with tf.variable_scope(scope):
+        # at the start each output is its own frame and the future adds little
+        initial = tf.concat([tf.ones([1, units]), tf.random.normal([future_frames, units], stddev=0.01, seed=1)], 0)
+        kernel = tf.get_variable('kernel', initializer=initial)
+    frames = tf.shape(x)[0]
+    padded = tf.pad(x, [[0, future_frames], [0, 0], [0, 0]])
+    return tf.add_n([padded[j : j + frames] * kernel[j] for j in range(future_frames + 1)])

@@ -1,0 +1,82 @@
+"""Recurrent layers: projection, batch norm, one or both directions. Time-major: `[time, batch, units]`."""
+
+import tensorflow.compat.v1 as tf
+
+from models.cells import CELLS, NUM_GATES
+from models.layers import ACTIVATIONS, Phase, add_bias, batch_norm
+
+
+def _per_gate(initializer, num_gates):
+    """Applies an initializer to each gate's block of columns, so that its scale does not depend on their number."""
+
+    def initialize(shape, dtype=tf.float32, partition_info=None):
+        block = [shape[0], shape[1] // num_gates]
+        return tf.concat([initializer(block, dtype) for _ in range(num_gates)], 1)
+
+    return initialize
+
+
+def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, scope):
+    """One direction of a layer: x `[time, batch, inputs]`, mask `[time, batch, 1]` to `[time, batch, units]`."""
+    inputs, gates = int(x.shape[2]), NUM_GATES[cell]
+    initial_bias = tf.zeros([gates * units])
+    if cell == 'lstm':  # a forget gate that starts open lets gradients through from the first step
+        initial_bias = tf.concat([tf.zeros([units]), tf.ones([units]), tf.zeros([2 * units])], 0)
+    # variables of its own for each direction: slicing shared ones would cost copies, and the two loops run in parallel
+    with tf.variable_scope(scope):
+        kernel = tf.get_variable(
+            'kernel', [inputs, gates * units], initializer=_per_gate(tf.glorot_uniform_initializer(), gates)
+        )
+        recurrent = tf.get_variable(
+            'recurrent_kernel', [units, gates * units], initializer=_per_gate(tf.orthogonal_initializer(), gates)
+        )
+        bias = tf.get_variable('bias', initializer=initial_bias)
+        projected = tf.matmul(tf.reshape(x, [-1, inputs]), kernel)
+        if use_batch_norm:
+            projected = batch_norm(projected, tf.reshape(mask, [-1, 1]), phase, 'batch_norm')
+    projected = add_bias(projected, tf.convert_to_tensor(bias))
+    projected = tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], gates * units])
+    projected.set_shape([None, x.shape[1], gates * units])
+    return CELLS[cell](projected, tf.convert_to_tensor(recurrent), mask, ACTIVATIONS[activation], reverse)
+
+
+def recurrent_layer(
+    x: tf.Tensor,
+    mask: tf.Tensor,
+    units: int,
+    scope: str,
+    *,
+    cell: str = 'gru',
+    activation: str = 'tanh',
+    bidirectional: bool = True,
+    merge: str = 'sum',
+    use_batch_norm: bool = False,
+    phase: Phase,
+) -> tf.Tensor:
+    """h_t = f(BN(W x_t) + U h_{t-1} + b), in one or both directions (Deep Speech 2, eq. 9).
+
+    Args:
+      x: `[time, batch, inputs]`, zero on padding.
+      mask: `[time, batch, 1]`, 1 for real frames.
+      units: of each direction.
+      scope: name of the variables.
+      cell: gru, lstm or rnn.
+      activation: f, a name in `layers.ACTIVATIONS`.
+      bidirectional: run backward in time as well.
+      merge: `sum` or `concat` of the two directions.
+      use_batch_norm: normalise the input projection, sequence-wise.
+      phase: training or inference.
+
+    Returns:
+      `[time, batch, units]` (`2 · units` for `concat`), zero on padding.
+    """
+    with tf.variable_scope(scope):
+        directions = [
+            _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, name)
+            for reverse, name in ((False, 'forward'), (True, 'backward'))[: 2 if bidirectional else 1]
+        ]
+    if bidirectional:
+        y = directions[0] + directions[1] if merge == 'sum' else tf.concat(directions, 2)
+    else:
+        y = directions[0]
+    return y * mask

@@ -1,0 +1,117 @@
+"""Batch norm, convolution, lookahead and dropout: masks, moving averages, gradients."""
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from models.layers import EPSILON, MOVING_AVERAGE_DECAY, Phase, batch_norm, convolution, dense, lookahead
+
+X = np.array([[1.0, 10.0], [3.0, 30.0], [99.0, -99.0]], 'f')
+MASK = np.array([[1.0], [1.0], [0.0]], 'f')
+
+
+def run(build):
+    """Builds in a fresh graph, initialises, returns the values."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        fetches = build()
+        session.run(tf.global_variables_initializer())
+        return session.run(fetches)
+
+
+def test_batch_norm_counts_real_rows_only():
+    y = run(lambda: batch_norm(tf.constant(X), tf.constant(MASK), Phase(is_training=True), 'bn'))
+    # mean 2 and 20, variance 1 and 100 over the two real rows
+    np.testing.assert_allclose(y[:2, 0], [-1, 1], rtol=EPSILON)
+    np.testing.assert_allclose(y[:2, 1], [-1, 1], rtol=EPSILON)
+
+
+def test_moving_averages_move_towards_the_batch():
+    def build():
+        phase = Phase(is_training=True)
+        batch_norm(tf.constant(X), tf.constant(MASK), phase, 'bn')
+        return [value for _, value in phase.statistics]
+
+    mean, variance = run(build)
+    share = 1 - MOVING_AVERAGE_DECAY
+    np.testing.assert_allclose(mean, [2 * share, 20 * share], rtol=1e-5)
+    np.testing.assert_allclose(variance, [1, 1 + 99 * share], rtol=1e-5)
+
+
+def test_inference_uses_the_moving_averages():
+    y = run(lambda: batch_norm(tf.constant(X), tf.constant(MASK), Phase(), 'bn'))
+    np.testing.assert_allclose(y, X / np.sqrt(1 + EPSILON), rtol=1e-6)
+
+
+def test_units_that_repeat_in_a_row_share_their_statistics():
+    # two frequencies of one channel: values 1, 3, 5, 7 have mean 4 and variance 5
+    x = np.array([[1.0, 3.0], [5.0, 7.0]], 'f')
+    y = run(lambda: batch_norm(tf.constant(x), tf.ones([2, 1]), Phase(is_training=True), 'bn', repeats=2))
+    np.testing.assert_allclose(y, (x - 4) / np.sqrt(5 + EPSILON), rtol=1e-5)
+
+
+def test_batch_norm_gradient_equals_the_one_of_its_plain_formula():
+    rng = np.random.default_rng(0)
+    x_value, weights = rng.normal(size=[5, 6]).astype('f'), rng.normal(size=[5, 6]).astype('f')
+    mask_value = np.array([[1], [1], [0], [1], [1]], 'f')
+
+    def build():
+        x, mask = tf.constant(x_value), tf.constant(mask_value)
+        y = batch_norm(x, mask, Phase(is_training=True), 'bn', repeats=2)
+        gamma = tf.trainable_variables()[0]
+        split = tf.reshape(x, [5, 2, 3])
+        count = 2 * tf.reduce_sum(mask)
+        mean = tf.reduce_sum(split * mask[:, :, None], [0, 1]) / count
+        variance = tf.reduce_sum(tf.square(split - mean) * mask[:, :, None], [0, 1]) / count
+        plain = tf.reshape(gamma * (split - mean) * tf.rsqrt(variance + EPSILON), [5, 6])
+        return [tf.gradients(tf.reduce_sum(z * weights * mask), [x, gamma]) for z in (y, plain)]
+
+    fast, plain = run(build)
+    for got, wanted in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_convolution_ignores_padding_and_halves_lengths_upwards():
+    x = np.random.default_rng(1).normal(size=[1, 7, 10, 1]).astype('f')
+
+    def build(frames):
+        padded = tf.pad(tf.constant(x), [[0, 0], [0, frames - 7], [0, 0], [0, 0]])
+        return convolution(padded, tf.constant([7]), 4, (11, 41), (2, 2), Phase(), True, 'conv')
+
+    y, lengths = run(lambda: build(7))
+    longer, _ = run(lambda: build(12))
+    assert lengths.tolist() == [4]
+    np.testing.assert_allclose(longer[:, :4], y, atol=1e-6)
+    assert not longer[:, 4:].any()
+    assert y.min() >= 0
+
+
+def test_lookahead_is_a_weighted_sum_of_the_coming_frames():
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.reshape(tf.constant([1.0, 2.0, 4.0]), [3, 1, 1])
+        y = lookahead(x, 2, 'lookahead')
+        session.run(tf.global_variables_initializer())
+        session.run(tf.trainable_variables()[0].assign([[1.0], [10.0], [100.0]]))
+        assert session.run(tf.reshape(y, [-1])).tolist() == [1 + 20 + 400, 2 + 40, 4]
+
+
+def test_dropout_repeats_with_its_seed_and_keeps_the_mean():
+    def build():
+        x = tf.ones([1000, 10])
+        phases = [Phase(True, 0.8, tf.constant(seed)) for seed in ([1, 1], [1, 1], [1, 2])]
+        return [phase.dropout(x, 'a') for phase in phases] + [
+            phases[0].dropout(x, 'b'),
+            Phase(keep_prob=0.8).dropout(x, 'a'),
+        ]
+
+    first, again, next_step, elsewhere, inference = run(build)
+    assert (first == again).all()
+    assert (first != next_step).any() and (first != elsewhere).any()
+    assert (inference == 1).all()
+    assert abs(first.mean() - 1) < 0.02
+    assert set(np.unique(first)) == {0, np.float32(1.25)}
+
+
+def test_dense_maps_the_last_axis():
+    y = run(lambda: dense(tf.ones([2, 3, 4]), 5, 'dense'))
+    assert y.shape == (2, 3, 5)
+    np.testing.assert_allclose(y[0, 0], y[1, 2])
