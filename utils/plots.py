@@ -1,0 +1,131 @@
+"""Figures of a run, drawn with matplotlib's Agg canvas: no display, no global state, the same bytes for the same data.
+
+matplotlib is imported when the first figure is drawn: it takes most of a second.
+"""
+
+import math
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from utils.files import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CJK_FONTS = ('Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'SimHei', 'PingFang SC')
+
+
+def draw_curves(history_records: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+    """Draws loss, error rates and learning rate over the epochs.
+
+    Args:
+      history_records: in order, with ``epoch`` and any of ``train_loss``, ``dev_loss``, ``wer``,
+        ``cer`` (fractions) and ``learning_rate``. Values that are absent or not finite leave a gap.
+      path: the PNG to write; replaced at once.
+    """
+    panels = (
+        ('Loss', 'loss (nats / utterance)', (('train_loss', 'train'), ('dev_loss', 'dev')), 1.0),
+        ('Errors on dev', 'error rate (%)', (('wer', 'WER'), ('cer', 'CER')), 100.0),
+        ('Learning rate', 'learning rate', (('learning_rate', ''),), 1.0),
+    )
+    drawn = [panel for panel in panels if any(len(_series(history_records, key)[0]) for key, _ in panel[2])]
+    with _own_style():
+        figure = _figure(5.0 * max(1, len(drawn)), 4.0)
+        axes = figure.subplots(1, max(1, len(drawn)), squeeze=False)[0]
+        if not drawn:
+            axes[0].set(title='No values yet', xlabel='epoch', ylabel='loss')
+        for axis, (title, unit, curves, scale) in zip(axes, drawn, strict=False):
+            for key, label in curves:
+                epochs, values = _series(history_records, key)
+                if len(epochs):
+                    axis.plot(epochs, values * scale, marker='.', label=label or None)
+            axis.set(title=title, xlabel='epoch', ylabel=unit)
+            _finish_axis(axis, is_log=title == 'Learning rate')
+        _save(figure, path)
+
+
+def draw_attention(weights: np.ndarray, symbols: Sequence[str], secs_per_frame: float, path: str | os.PathLike) -> None:
+    """Draws which part of the input a speller looked at for each symbol.
+
+    Args:
+      weights: float `[symbols, frames]`, each row sums to 1.
+      symbols: the written symbols.
+      secs_per_frame: seconds from one frame of the encoder to the next.
+      path: the PNG to write; replaced at once.
+    """
+    weights = np.asarray(weights)
+    if weights.ndim != 2 or len(weights) != len(symbols):
+        raise ValueError(f'weights of shape {weights.shape} for {len(symbols)} symbols; need [symbols, frames]')
+    num_symbols, num_frames = weights.shape
+    duration_secs = num_frames * secs_per_frame
+    with _own_style():
+        figure = _figure(min(16.0, max(6.0, 2.0 + duration_secs)), min(24.0, max(3.0, 1.0 + 0.16 * num_symbols)))
+        axis = figure.subplots()
+        image = axis.imshow(
+            weights,
+            origin='lower',
+            aspect='auto',
+            interpolation='nearest',
+            cmap='viridis',
+            extent=(0.0, max(duration_secs, secs_per_frame), -0.5, max(num_symbols, 1) - 0.5),
+        )
+        labels = ['␣' if symbol in (' ', '<SPACE>') else symbol for symbol in symbols]
+        axis.set_yticks(range(num_symbols), labels, fontsize=7)
+        axis.set(title='Attention', xlabel='input (s)', ylabel='output symbol, upwards')
+        figure.colorbar(image, ax=axis, label='weight')
+        _save(figure, path)
+
+
+def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
+    """The epochs and values of a key, where it has a finite value."""
+    points = [(record['epoch'], record[key]) for record in records if record.get(key) is not None]
+    epochs, values = np.array([point for point in points if math.isfinite(point[1])], np.float64).reshape(-1, 2).T
+    return epochs, values
+
+
+def _finish_axis(axis: 'Axes', is_log: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    lines = axis.get_lines()
+    if is_log and any((line.get_ydata() > 0).any() for line in lines):
+        axis.set_yscale('log')
+    else:
+        axis.set_ylim(bottom=0)
+    axis.grid(True, alpha=0.3)
+    if any(not line.get_label().startswith('_') for line in lines):
+        axis.legend()
+
+
+def _own_style():
+    """matplotlib's defaults, whatever the user's matplotlibrc says, and a Chinese font where there is one."""
+    import matplotlib
+    from matplotlib import font_manager
+
+    present = {font.name for font in font_manager.fontManager.ttflist}
+    style = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != 'backend'}
+    style['font.sans-serif'] = ['DejaVu Sans', *(name for name in CJK_FONTS if name in present)]
+    style['font.family'] = style['font.sans-serif']
+    return matplotlib.rc_context(style)
+
+
+def _figure(width_inches: float, height_inches: float) -> 'Figure':
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width_inches, height_inches), dpi=100, layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: 'Figure', path: str | os.PathLike) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary_path, warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='Glyph .* missing from')  # shown as boxes
+        figure.savefig(temporary_path, format='png', metadata={'Software': None})
