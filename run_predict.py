@@ -1,0 +1,74 @@
+"""Transcribes audio files with a trained model."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+from utils.cli import Parser, count, number
+from utils.errors import DataError, run_main
+
+CHECKPOINTS = ('best', 'latest', 'average')
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog='run_predict.py',
+        description='Transcribe audio of any sampling rate (FLAC, WAV, OGG, MP3, ...). For one file the text is '
+        'printed, for several or a directory a line FILE<tab>TEXT each. Files that cannot be read are named on '
+        'stderr, the others transcribed, and the exit status is 1.',
+    )
+    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
+    parser.add_argument('files', nargs='+', metavar='FILE', help='audio files, or directories to search for them')
+    parser.add_argument('-b', '--batch_size', type=count, default=8, help='pieces recognised at once')
+    parser.add_argument(
+        '--checkpoint',
+        choices=CHECKPOINTS,
+        default='best',
+        help='the best on dev, the latest, or the average of the newest ones',
+    )
+    parser.add_argument(
+        '--json',
+        action='store_true',
+        help='print a JSON object a line for each file: file, text, duration (seconds), confidence (0 to 1), and '
+        'words with their start and end in seconds and confidence',
+    )
+    parser.add_argument(
+        '--longest',
+        type=number(float, 1, 3600),
+        default=20.0,
+        metavar='SECONDS',
+        help='cut longer recordings at silences into pieces of at most this many seconds',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from utils.transcribe import find_audio, transcribe
+
+    files, problems = find_audio(args.files)
+    for problem in problems:
+        print(f'error: {problem}', file=sys.stderr)
+    if not files:
+        return 1
+    from run_train import load_recognizer
+
+    recognizer = load_recognizer(args.savepath, args.checkpoint)
+    # file names that are no UTF-8 go out as they came in
+    sys.stdout.reconfigure(errors='surrogateescape')
+    shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])
+    for answer in transcribe(files, recognizer, args.batch_size, args.longest):
+        if isinstance(answer, DataError):
+            problems.append(str(answer))
+            print(f'error: {answer}', file=sys.stderr)
+        elif args.json:
+            print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)
+        else:
+            print(f'{answer.file}\t{answer.text}' if shows_names else answer.text, flush=True)
+    return 1 if problems else 0
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))

@@ -1,0 +1,161 @@
+"""run_test.py and run_predict.py around a recogniser that only pretends."""
+
+import json
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import run_predict
+import run_test
+from tests.test_transcribe import EchoRecognizer
+from utils.data.feature_file import write_features
+from utils.data.index import write_index
+from utils.data.vocabulary import Vocabulary
+from utils.errors import DataError, run_main
+from utils.metrics import score
+
+
+class PretendingRecognizer(EchoRecognizer):
+    """Scores an index as if it had heard 'hi yo' in every utterance."""
+
+    def evaluate(self, index, batch_size):
+        hypotheses = self.recognize([np.zeros((frames, 40)) for frames in index.frames], batch_size)
+        texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
+        return types.SimpleNamespace(
+            hypotheses=hypotheses, references=index.texts, texts=texts, loss=2.0, scores=score(index.texts, texts)
+        )
+
+
+@pytest.fixture
+def run_dir(monkeypatch, tmp_path):
+    """A run whose recogniser hears 'hi yo' in everything; asks for nothing but the directory."""
+
+    def load_recognizer(run_dir, checkpoint):
+        if not (tmp_path / 'run').samefile(run_dir):
+            raise DataError(f'{run_dir}: no run here')
+        return PretendingRecognizer(Vocabulary.english(), 'hi yo')
+
+    (tmp_path / 'run').mkdir()
+    monkeypatch.setitem(sys.modules, 'run_train', types.SimpleNamespace(load_recognizer=load_recognizer))
+    return str(tmp_path / 'run')
+
+
+@pytest.fixture
+def audio(tmp_path):
+    path = tmp_path / 'audio' / 'a.wav'
+    path.parent.mkdir()
+    soundfile.write(path, 0.1 * np.random.default_rng(1).standard_normal(8000), 8000)
+    return str(path)
+
+
+def test_one_file_prints_its_text_alone(run_dir, audio, capsys):
+    assert run_predict.main(['-s', run_dir, audio]) == 0
+    assert capsys.readouterr().out == 'hi yo\n'
+
+
+def test_several_files_print_names_and_texts(run_dir, audio, capsys):
+    assert run_predict.main(['-s', run_dir, audio, audio]) == 0
+    assert capsys.readouterr().out == f'{audio}\thi yo\n' * 2
+
+
+def test_directory_prints_names_and_texts(run_dir, audio, tmp_path, capsys):
+    assert run_predict.main(['-s', run_dir, str(tmp_path / 'audio')]) == 0
+    assert capsys.readouterr().out == f'{audio}\thi yo\n'
+
+
+def test_json_is_an_object_a_line(run_dir, audio, capsys):
+    assert run_predict.main(['-s', run_dir, '--json', audio, audio]) == 0
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [sorted(each) for each in objects] == [['confidence', 'duration', 'file', 'text', 'words']] * 2
+
+
+def test_bad_file_among_good_ones_is_named_and_the_status_is_1(run_dir, audio, tmp_path, capsys):
+    bad = tmp_path / 'bad.flac'
+    bad.write_bytes(b'')
+    assert run_predict.main(['-s', run_dir, str(bad), str(tmp_path / 'none.wav'), audio]) == 1
+    out, err = capsys.readouterr()
+    assert out == f'{audio}\thi yo\n'
+    assert [line.startswith('error: ') for line in err.splitlines()] == [True, True]
+    assert str(bad) in err
+    assert str(tmp_path / 'none.wav') in err
+
+
+def test_no_audio_at_all_needs_no_model(tmp_path, capsys):
+    assert run_predict.main(['-s', str(tmp_path / 'no-run'), str(tmp_path / 'none.wav')]) == 1
+    assert 'none.wav: no such file' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('flags', [['-b', '0'], ['--longest', '0'], ['--longest', 'nan']])
+def test_values_that_cannot_work_are_usage_errors(flags, audio, capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_predict.main(['-s', 'run', audio, *flags])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count('\n') == 1
+
+
+@pytest.fixture
+def make_index(tmp_path):
+    def make(name, texts):
+        entries = []
+        for number, text in enumerate(texts):
+            key = f'{number}.npz'
+            write_features(str(tmp_path / key), np.zeros((9, 40), np.float32), [])
+            entries.append({'key': key, 'duration': 0.1, 'texts': text, 'frames': 9, 'features': 'fbank-40-0.02-0.01'})
+        write_index(str(tmp_path / name), entries)
+        return str(tmp_path / name)
+
+    return make
+
+
+def test_run_test_prints_the_worst_and_then_the_table(run_dir, make_index, capsys):
+    indexes = [make_index('dev.json', ['hi yo', 'hi you']), make_index('test.json', ['hi yo'])]
+    assert run_test.main(['-s', run_dir, '-t', *indexes]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        'The worst of dev:',
+        '',
+        '1: 1 errors in 2 words (50.0 %)',
+        'REF: hi you',
+        'HYP: hi yo',
+        'OP:     S',
+        '',
+        'index  utterances  WER %  S  D  I  CER %  S  D  I  sentence errors %',
+        'dev             2  25.00  1  0  0   9.09  0  1  0              50.00',
+        'test            1   0.00  0  0  0   0.00  0  0  0               0.00',
+    ]
+
+
+def test_hypotheses_go_below_the_run_or_where_told(run_dir, make_index, tmp_path):
+    index = make_index('dev.json', ['hi yo'])
+    run_test.main(['-s', run_dir, '-t', index, '--worst', '0'])
+    run_test.main(['-s', run_dir, '-t', index, '--out', str(tmp_path / 'out'), '--checkpoint', 'latest'])
+    assert (tmp_path / 'run' / 'test' / 'dev' / 'hypotheses.txt').read_text() == '0\thi yo\n'
+    document = json.loads((tmp_path / 'out' / 'dev' / 'hypotheses.json').read_text())
+    assert (document['checkpoint'], document['loss']) == ('latest', 2.0)
+
+
+def test_broken_index_is_reported_before_anything_is_evaluated(run_dir, make_index, tmp_path, capsys):
+    (tmp_path / 'broken.json').write_text('{"key": \n')
+    arguments = ['-s', run_dir, '-t', make_index('dev.json', ['hi yo']), str(tmp_path / 'broken.json')]
+    assert run_main(lambda: run_test.main(arguments)) == 1
+    assert 'broken.json line 1' in capsys.readouterr().err
+    assert not (tmp_path / 'run' / 'test').exists()
+
+
+def test_names_of_indexes_do_not_repeat():
+    assert run_test.index_names(['a/dev.json', 'b/dev.json', 'test.json']) == ['dev', 'dev-2', 'test']
+
+
+@pytest.mark.parametrize('command', ['run_test.py', 'run_predict.py'])
+def test_help_answers_at_once(command):
+    script = str(Path(run_test.__file__).parent / command)
+    begun = time.perf_counter()
+    done = subprocess.run([sys.executable, script, '-h'], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert '--checkpoint' in done.stdout
+    assert time.perf_counter() - begun < 3  # half a second on a quiet machine

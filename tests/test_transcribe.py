@@ -1,0 +1,138 @@
+"""From audio files to texts with times, around a recogniser that only counts."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+
+from utils.data.features import FeatureSpec
+from utils.data.vocabulary import Vocabulary
+from utils.decode.ctc import Hypothesis, Span
+from utils.errors import DataError
+from utils.transcribe import find_audio, transcribe
+
+LN2 = float(np.log(2))
+
+
+class EchoRecognizer:
+    """Hears the same symbols in every piece, one a frame from frame 1 on, each half sure."""
+
+    spec = FeatureSpec('fbank', 40)
+    secs_per_frame = 0.02
+
+    def __init__(self, vocabulary, text):
+        self.vocabulary = vocabulary
+        self.ids = tuple(vocabulary.encode(text))
+        self.rounds = []
+
+    def recognize(self, features, batch_size):
+        self.rounds.append([len(frames) for frames in features])
+        spans = tuple(Span(frame, frame + 1, -LN2) for frame in range(1, len(self.ids) + 1))
+        return [Hypothesis(self.ids, -LN2 * len(self.ids), spans) for _ in features]
+
+
+@pytest.fixture
+def recognizer():
+    return EchoRecognizer(Vocabulary.english(), 'hi yo')
+
+
+def write_audio(path, secs, rate=16000):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, 0.1 * np.random.default_rng(1).standard_normal(int(secs * rate)), rate)
+    return str(path)
+
+
+def test_files_are_found_below_directories_in_sorted_order(tmp_path):
+    for name in ('d/b.wav', 'd/a/z.FLAC', 'd/c.mp3', 'd/notes.txt', 'd/._b.wav', 'one.bin'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files, problems = find_audio([str(tmp_path / 'one.bin'), str(tmp_path / 'd')])
+    assert files == [str(tmp_path / name) for name in ('one.bin', 'd/b.wav', 'd/c.mp3', 'd/a/z.FLAC')]
+    assert problems == []
+
+
+def test_missing_file_and_directory_without_audio_are_named(tmp_path):
+    (tmp_path / 'empty').mkdir()
+    files, problems = find_audio([str(tmp_path / 'none.wav'), str(tmp_path / 'empty')])
+    assert files == []
+    assert [problem.split(': ')[0] for problem in problems] == [str(tmp_path / 'none.wav'), str(tmp_path / 'empty')]
+    assert 'no such file' in problems[0]
+    assert 'no audio' in problems[1]
+
+
+def test_words_have_times_and_confidence(tmp_path, recognizer):
+    path = write_audio(tmp_path / 'a.wav', 1.0)
+    (transcript,) = transcribe([path], recognizer, 4)
+    assert transcript.to_json() == {
+        'file': path,
+        'text': 'hi yo',
+        'duration': 1.0,
+        'confidence': 0.5,
+        'words': [
+            {'word': 'hi', 'start': 0.02, 'end': 0.06, 'confidence': 0.5},
+            {'word': 'yo', 'start': 0.08, 'end': 0.12, 'confidence': 0.5},
+        ],
+    }
+    json.dumps(transcript.to_json(), allow_nan=False)
+
+
+def test_pieces_of_a_long_recording_are_joined_with_times_of_the_whole(tmp_path, recognizer):
+    (transcript,) = transcribe([write_audio(tmp_path / 'a.wav', 5.0)], recognizer, 4, longest_secs=2.0)
+    num_pieces = len(recognizer.rounds[0])
+    assert num_pieces >= 3
+    assert max(recognizer.rounds[0]) <= 200
+    assert transcript.text == ' '.join(['hi yo'] * num_pieces)
+    starts = [word.start for word in transcript.words]
+    assert starts == sorted(starts)
+    assert starts[2] > 1.0
+    assert transcript.duration == 5.0
+
+
+def test_chinese_characters_are_joined_without_spaces_and_syllables_with(tmp_path):
+    path = write_audio(tmp_path / 'a.wav', 5.0)
+    characters = EchoRecognizer(Vocabulary(['你', '好']), '你好')
+    syllables = EchoRecognizer(Vocabulary(['hao3', 'ni3']), 'ni3 hao3')
+    (by_character,) = transcribe([path], characters, 4, longest_secs=3.0)
+    (by_syllable,) = transcribe([path], syllables, 4, longest_secs=3.0)
+    assert by_character.text == '你好你好'
+    assert by_syllable.text == 'ni3 hao3 ni3 hao3'
+    assert [word.word for word in by_character.words] == ['你', '好', '你', '好']
+
+
+def test_nothing_heard_has_no_confidence(tmp_path):
+    (transcript,) = transcribe([write_audio(tmp_path / 'a.wav', 1.0)], EchoRecognizer(Vocabulary.english(), ''), 4)
+    assert (transcript.text, transcript.confidence, transcript.words) == ('', None, ())
+
+
+def test_times_stay_within_the_recording(tmp_path, recognizer):
+    (transcript,) = transcribe([write_audio(tmp_path / 'a.wav', 0.05)], recognizer, 4)
+    assert max(word.end for word in transcript.words) == 0.05
+
+
+def test_unreadable_file_is_answered_in_its_place(tmp_path, recognizer):
+    bad = tmp_path / 'bad.wav'
+    bad.write_bytes(b'RIFF but no more')
+    short = write_audio(tmp_path / 'short.wav', 0.005)
+    good = write_audio(tmp_path / 'good.wav', 1.0)
+    first, second, third, fourth = transcribe([str(bad), good, short, good], recognizer, 4)
+    assert isinstance(first, DataError)
+    assert str(bad) in str(first)
+    assert isinstance(third, DataError)
+    assert short in str(third)
+    assert second == fourth
+    assert second.text == 'hi yo'
+
+
+def test_many_files_are_answered_round_by_round(tmp_path, recognizer):
+    path = write_audio(tmp_path / 'a.wav', 0.1)
+    answers = transcribe([path] * 20, recognizer, 1)
+    next(answers)
+    assert [len(pieces) for pieces in recognizer.rounds] == [8]
+    assert len(list(answers)) == 19
+    assert [len(pieces) for pieces in recognizer.rounds] == [8, 8, 4]
+
+
+def test_any_sampling_rate_is_heard(tmp_path, recognizer):
+    (transcript,) = transcribe([write_audio(tmp_path / 'a.flac', 1.0, rate=44100)], recognizer, 4)
+    assert transcript.duration == pytest.approx(1.0, abs=1e-3)

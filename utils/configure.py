@@ -1,0 +1,88 @@
+"""From flags to a configuration: what was given, what follows from it, and what cannot work together."""
+
+import argparse
+import dataclasses
+
+from utils.config import ModelConfig, TrainConfig
+from utils.errors import UsageError
+from utils.flags import train_parser
+
+# Deep Speech 1 is one model, not a family; these are its own values where the shared default is Deep Speech 2's.
+MODEL_DEFAULTS = {'ds1': {'rnn_cell': 'rnn', 'rnn_layers': 1, 'conv_layers': 0, 'batch_norm': False}, 'ds2': {}}
+ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """A parsed command line.
+
+    Attributes:
+      values: every flag, given or default.
+      given: names of the flags that the command line sets.
+    """
+
+    values: argparse.Namespace
+    given: frozenset[str]
+
+    def fields_of(self, config_class, given_only: bool) -> dict:
+        """The flags that are fields of a configuration class."""
+        names = {field.name for field in dataclasses.fields(config_class)} & set(vars(self.values))
+        return {name: getattr(self.values, name) for name in names if not given_only or name in self.given}
+
+
+def parse_train_flags(argv: list[str] | None = None) -> Flags:
+    """Parses and checks the command line of run_train.py; exits with status 2 where it cannot work."""
+    parser = train_parser()
+    values = parser.parse_args(argv)
+    for action in parser._actions:  # parse again without defaults: what remains was given
+        action.default = argparse.SUPPRESS
+    given = frozenset(vars(parser.parse_args(argv)))
+    values.activation = ACTIVATION_SPELLINGS.get(values.activation, values.activation)
+    if values.keep_prob <= 0:
+        values.keep_prob = 1.0
+    for name in ('train_files', 'dev_files'):
+        setattr(values, name, tuple(getattr(values, name)))
+    for name, value in MODEL_DEFAULTS[values.model].items():
+        if name not in given:
+            setattr(values, name, value)
+    _check(values, given)
+    return Flags(values, given)
+
+
+def _check(values, given) -> None:
+    if values.frames_per_batch and 'batch_size' in given:
+        raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
+    if values.model == 'ds1':
+        for name, flag in (('rnn_layers', '-rl'), ('conv_layers', '-cl'), ('lookahead_frames', '--lookahead_frames')):
+            if name in given and getattr(values, name) != MODEL_DEFAULTS['ds1'].get(name):
+                raise UsageError(
+                    f'{flag} {getattr(values, name)} is for ds2: '
+                    f'Deep Speech has one recurrent layer and no convolution; leave it out'
+                )
+    elif 'context_frames' in given:
+        raise UsageError('--context_frames is for -md ds1; leave it out')
+    if values.lr_schedule == 'plateau' and values.lr_decay == 1:
+        raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
+    if values.lr_schedule == 'cosine' and values.lr_decay != 1:
+        raise UsageError('--lr_decay has no part in --lr_schedule cosine; leave one of them out')
+    if values.grad_clip <= 0 and values.grad_clip != -1:
+        raise UsageError(f'-gc {values.grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')
+
+
+def new_model_config(flags: Flags, num_tokens: int) -> ModelConfig:
+    """The model of a new run; -c is checked against the vocabulary."""
+    fields = flags.fields_of(ModelConfig, given_only=False)
+    classes = fields.get('classes') or num_tokens + 1
+    if classes != num_tokens + 1:
+        raise UsageError(
+            f'-c {classes} does not fit the vocabulary of {num_tokens} tokens, which needs {num_tokens + 1}; '
+            f'leave -c out or name the vocabulary with -v'
+        )
+    return ModelConfig(**{**fields, 'classes': classes})
+
+
+def new_train_config(flags: Flags, saved: TrainConfig | None) -> TrainConfig:
+    """How to train: the flags given, over what the run directory says where there is a run, over the defaults."""
+    if saved is None:
+        return TrainConfig(**flags.fields_of(TrainConfig, given_only=False))
+    return dataclasses.replace(saved, **flags.fields_of(TrainConfig, given_only=True))

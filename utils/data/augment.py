@@ -1,0 +1,60 @@
+"""Augmentation of feature matrices: masks in time and frequency, and changes of tempo.
+
+Masks after SpecAugment (Park et al. 2019, arXiv 1904.08779), filled with 0, which is the mean of normalised features.
+"""
+
+import dataclasses
+
+import numpy as np
+
+LONGEST_MASKED_SHARE = 8  # a time mask hides at most 1/8 of the utterance: short commands keep their words
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How much to change: numbers of masks, their largest sizes (frames, features), tempo within 1 ± tempo_range."""
+
+    time_masks: int = 0
+    freq_masks: int = 0
+    max_time_mask: int = 30
+    max_freq_mask: int = 8
+    tempo_range: float = 0.0
+
+
+def augment(features: np.ndarray, rng: np.random.Generator, how: Augmentation, shortest: int = 1) -> np.ndarray:
+    """A changed copy of an utterance.
+
+    Args:
+      features: float32 `[frames, features]`, normalised.
+      rng: decides all; the same generator state changes an utterance the same way.
+      how: how much.
+      shortest: frames that its transcript needs; a tempo that would leave fewer is limited.
+
+    Returns:
+      float32 `[frames', features]`.
+    """
+    if how.tempo_range:
+        features = change_tempo(features, rng.uniform(1 - how.tempo_range, 1 + how.tempo_range), shortest)
+    else:
+        features = features.copy()
+    num_frames, num_features = features.shape
+    for _ in range(how.freq_masks):
+        width = rng.integers(0, min(how.max_freq_mask, num_features) + 1)
+        start = rng.integers(0, num_features - width + 1)
+        features[:, start : start + width] = 0
+    for _ in range(how.time_masks):
+        width = rng.integers(0, min(how.max_time_mask, num_frames // LONGEST_MASKED_SHARE) + 1)
+        start = rng.integers(0, num_frames - width + 1)
+        features[start : start + width] = 0
+    return features
+
+
+def change_tempo(features: np.ndarray, tempo: float, shortest: int = 1) -> np.ndarray:
+    """Stretches the time axis by 1/tempo, with linear interpolation between frames."""
+    num_frames = len(features)
+    target = max(round(num_frames / tempo), min(shortest, num_frames), 1)
+    position = np.linspace(0, num_frames - 1, target)
+    left = np.minimum(position.astype(np.int64), max(num_frames - 2, 0))
+    right = np.minimum(left + 1, num_frames - 1)
+    weight = (position - left).astype(np.float32)[:, None]
+    return features[left] * (1 - weight) + features[right] * weight

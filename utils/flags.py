@@ -1,0 +1,225 @@
+"""The command line of run_train.py: every flag with its help."""
+
+from utils.cli import Parser, count, natural, number, yes_no
+
+OPTIMIZERS = ('adam', 'sgd', 'momentum', 'nm', 'rmsprop', 'adagrad')
+
+
+def _add_model_flags(parser):
+    add = parser.add_argument_group('model').add_argument
+    add('-md', '--model', choices=('ds1', 'ds2'), default='ds2', help='Deep Speech (ds1) or Deep Speech 2 (ds2)')
+    add(
+        '-rc',
+        '--rnncell',
+        dest='rnn_cell',
+        choices=('gru', 'lstm', 'rnn'),
+        default='gru',
+        help='recurrent cell; ds1: rnn unless given',
+    )
+    add(
+        '-n',
+        '--hiddens',
+        dest='hidden_units',
+        type=count,
+        default=1024,
+        help='units of each recurrent layer and direction',
+    )
+    add(
+        '-f',
+        '--features',
+        type=int,
+        choices=(13, 39, 40, 81, 161),
+        default=81,
+        help='feature dimensions; must match the index',
+    )
+    add(
+        '-c',
+        '--classes',
+        type=count,
+        help='outputs: the vocabulary plus one; left out, it is taken from the vocabulary',
+    )
+    add('-rl', '--rnn_layers', type=count, default=7, help='recurrent layers; ds1 has 1')
+    add('-cl', '--conv_layers', type=int, choices=(1, 2, 3), default=3, help='convolutions (ds2)')
+    add(
+        '-a',
+        '--activation',
+        choices=('relu', 'tanh', 'sigmod', 'sigmoid', 'elu'),
+        default='relu',
+        help='of the recurrent candidate (ds1: of every layer); relu is clipped at 20',
+    )
+    add(
+        '-bn',
+        '--batchnorm',
+        dest='batch_norm',
+        type=yes_no,
+        default=True,
+        metavar='{yes,no}',
+        help='batch normalisation; ds1: no unless given',
+    )
+    add(
+        '-ub',
+        '--use_bidirectional_rnn',
+        dest='bidirectional',
+        type=yes_no,
+        default=True,
+        metavar='{yes,no}',
+        help='no: one direction, with a lookahead convolution (ds2)',
+    )
+    add(
+        '-v',
+        '--vocabfile',
+        help='one "TOKEN ID" a line, <SPACE> for the space; left out: the English alphabet, 28 tokens',
+    )
+    add(
+        '--lookahead_frames',
+        type=natural,
+        default=20,
+        help='output frames the lookahead convolution sees ahead (ds2 with -ub no)',
+    )
+    add('--context_frames', type=natural, default=9, help='input frames either side of a frame (ds1)')
+
+
+def _add_training_flags(parser):
+    add = parser.add_argument_group('training').add_argument
+    add('-b', '--batch_size', type=count, default=16, help='utterances a step, a replica')
+    add('--frames_per_batch', type=natural, default=0, help='instead of -b: frames a step, padding included; 0: use -b')
+    add('-o', '--optimizer', choices=OPTIMIZERS, default='adam', help='nm is Nesterov momentum')
+    add('-lr', '--learning_rate', type=number(float, 0), default=2e-5, help='peak learning rate')
+    add(
+        '-k',
+        '--keep_prob',
+        type=number(float, None, 1),
+        default=0.9,
+        help='dropout keep probability; 0 or less: no dropout',
+    )
+    add('-gc', '--grad_clip', type=number(float), default=1.0, help='largest global gradient norm; -1: no limit')
+    add('-p', '--epochs', type=count, default=10, help='epochs to run')
+    add('-i', '--initial_epoch', type=natural, default=0, help='number of the first epoch')
+    add(
+        '--lr_schedule',
+        choices=('epoch', 'plateau', 'cosine'),
+        default='epoch',
+        help='divide by --lr_decay every epoch, divide when dev stops improving, or fall to 0 along a cosine',
+    )
+    add(
+        '--lr_decay',
+        type=number(float, 1),
+        default=1.0,
+        help='divisor of the epoch and plateau schedules; 1.2 in the Deep Speech 2 paper',
+    )
+    add(
+        '--patience',
+        type=count,
+        default=1,
+        help='epochs without a better dev error before the plateau schedule divides',
+    )
+    add('--warmup_steps', type=natural, default=0, help='steps over which the rate rises from 0')
+    add('--momentum', type=number(float, 0, 1), default=0.99, help='of momentum and nm')
+    add('--beta2', type=number(float, 0, 1), default=0.999, help="adam's decay of the second moment")
+    add('--sortagrad', type=yes_no, default=True, metavar='{yes,no}', help='first epoch in order of increasing length')
+    add('--seed', type=natural, default=1, help='of initial weights, order, dropout and augmentation')
+    add('--early_stop', type=natural, default=0, help='stop after so many epochs without a better dev error; 0: never')
+    add('--max_bad_steps', type=count, default=10, help='stop after so many steps in a row whose loss is not finite')
+
+
+def _add_augmentation_flags(parser):
+    add = parser.add_argument_group('augmentation of the training features').add_argument
+    add('--time_masks', type=natural, default=0, help='stretches of frames hidden in each utterance')
+    add('--max_time_mask', type=count, default=30, help='longest stretch, frames; at most an eighth of the utterance')
+    add('--freq_masks', type=natural, default=0, help='bands of features hidden in each utterance')
+    add('--max_freq_mask', type=count, default=8, help='widest band, features')
+    add(
+        '--tempo_range',
+        type=number(float, 0, 0.5),
+        default=0.0,
+        help='stretch the time axis by a factor within 1 ± this',
+    )
+    add('--augment_from_epoch', type=natural, default=0, help='number of the first epoch that is augmented')
+
+
+def _add_run_flags(parser):
+    add = parser.add_argument_group('run').add_argument
+    add(
+        '-m',
+        '--mode',
+        choices=('train', 'dev', 'test'),
+        default='train',
+        help='dev, test: restore the best checkpoint and score the -d files',
+    )
+    add('-t', '--trainfiles', dest='train_files', nargs='+', required=True, metavar='INDEX', help='training indexes')
+    add(
+        '-d',
+        '--devfiles',
+        dest='dev_files',
+        nargs='+',
+        required=True,
+        metavar='INDEX',
+        help='validation (or test) indexes',
+    )
+    add(
+        '-s',
+        '--savepath',
+        required=True,
+        metavar='RUN_DIR',
+        help='run directory: checkpoints, config, vocabulary, feature statistics, history, logs',
+    )
+    add(
+        '-r',
+        '--restoremodel',
+        type=yes_no,
+        default=True,
+        metavar='{yes,no}',
+        help='yes: go on from the newest checkpoint if there is one; no: start new, an old run is kept as RUN_DIR.1',
+    )
+    add('-us', '--use_summary', type=yes_no, default=True, metavar='{yes,no}', help='write TensorBoard summaries')
+    add('--summary_steps', type=count, default=100, help='steps between summaries')
+    add(
+        '--validate_steps',
+        type=natural,
+        default=0,
+        help='validate every so many steps as well as after each epoch; 0: epochs only',
+    )
+    add(
+        '--checkpoint_secs',
+        type=number(float, 0),
+        default=600.0,
+        help='seconds between checkpoints within an epoch; 0: after every step',
+    )
+    add('--keep_checkpoints', type=count, default=5, help='newest checkpoints kept')
+    add(
+        '--average_checkpoints',
+        type=natural,
+        default=5,
+        help='epochs whose weights are averaged at the end; 0: no average',
+    )
+
+
+def _add_device_flags(parser):
+    add = parser.add_argument_group('devices').add_argument
+    add('-g', '--gpus', type=count, default=1, help='towers on this machine; with no GPU they are CPU devices')
+    add('-gf', '--gpu_fraction', type=number(float, 0.01, 1), default=1.0, help="share of a GPU's memory to take")
+    add(
+        '--intra_op_threads',
+        type=natural,
+        default=0,
+        help='threads within an operation; 0: 1 without a GPU, where the two directions of a layer run side by side',
+    )
+    add('--inter_op_threads', type=natural, default=0, help='operations at once; 0: one a core')
+    add('--ps_hosts', default='', help='parameter servers, host:port,host:port')
+    add('--ws_hosts', default='', help='workers, host:port,host:port')
+    add('--job_name', choices=('ps', 'worker'), default='worker', help="this process's job in the cluster")
+    add('--task_index', type=natural, default=0, help="this process's number within its job")
+
+
+def train_parser() -> Parser:
+    """The parser of run_train.py."""
+    parser = Parser(prog='run_train.py', description='Train an end-to-end speech recogniser, or score one.')
+    for add_group in (
+        _add_model_flags,
+        _add_training_flags,
+        _add_augmentation_flags,
+        _add_run_flags,
+        _add_device_flags,
+    ):
+        add_group(parser)
+    return parser

@@ -1,0 +1,124 @@
+"""A trained model at work: one session over the inference graph, for validation, testing and transcribing alike."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow.compat.v1 as tf
+
+from utils.data.batching import BatchSize, cut
+from utils.data.index import Index
+from utils.data.loading import FeatureStatistics, Loader, encode, fitting_rows, pad
+from utils.data.pipeline import Batch, Pipeline
+from utils.data.vocabulary import Vocabulary
+from utils.decode import ctc
+from utils.metrics import Scores, score
+
+
+class Inference(NamedTuple):
+    """What the inference graph offers: the best path `[batch, time]`, its log-probabilities and lengths, losses."""
+
+    ids: tf.Tensor
+    log_probs: tf.Tensor
+    lengths: tf.Tensor
+    losses: tf.Tensor
+
+
+class Evaluation(NamedTuple):
+    """One index, scored; the lists are in the order of the index, loss is the mean over its utterances."""
+
+    hypotheses: list[ctc.Hypothesis]
+    references: list[str]
+    texts: list[str]
+    loss: float
+    scores: Scores
+
+
+class Recognizer:
+    """Features to text.
+
+    Attributes:
+      vocabulary, spec, config: of the run.
+      secs_per_frame: seconds between output frames.
+    """
+
+    def __init__(
+        self,
+        infer: Callable[[Batch], Inference],
+        config,
+        vocabulary: Vocabulary,
+        statistics: FeatureStatistics,
+        spec,
+        time_stride: int,
+        session_config: tf.ConfigProto | None = None,
+    ):
+        """Builds the graph and opens a session; `restore` gives it weights.
+
+        Args:
+          infer: builds the inference graph for a batch.
+          config: the run's `ModelConfig`.
+          vocabulary: of the run.
+          statistics: of the run's training features.
+          spec: how features are made from audio.
+          time_stride: input frames an output frame.
+          session_config: of the session.
+        """
+        self.vocabulary, self.spec, self.config = vocabulary, spec, config
+        self.secs_per_frame = time_stride * spec.winstep_secs
+        self._statistics, self._time_stride = statistics, time_stride
+        with tf.Graph().as_default() as graph:
+            self._pipeline = Pipeline(lambda rows, _: self._load(rows), config.features)
+            self._inference = infer(self._pipeline.batch)
+            self._saver = tf.train.Saver(tf.global_variables())
+        self._session = tf.Session(graph=graph, config=session_config)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Takes the weights of a checkpoint."""
+        with self._session.graph.as_default():
+            self._saver.restore(self._session, checkpoint_path)
+
+    def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[ctc.Hypothesis]:
+        """Decodes features `[frames, features]`, not normalised, each; the order is kept."""
+        normalised = [self._statistics.normalise(utterance) for utterance in features]
+
+        def load(rows):
+            no_labels = np.zeros([len(rows), 1], np.int32), np.zeros(len(rows), np.int32)
+            return *pad([normalised[row] for row in rows], np.float32), *no_labels, np.asarray(rows, np.int32)
+
+        hypotheses, _ = self._run(load, np.array([len(utterance) for utterance in features]), batch_size, False)
+        return hypotheses
+
+    def evaluate(self, index: Index, batch_size: int) -> Evaluation:
+        """Recognises and scores an index.
+
+        Raises:
+          DataError: a transcript with a character outside the vocabulary, a missing or unsuitable feature file.
+        """
+        references = [self.vocabulary.decode(encode(index, row, self.vocabulary)) for row in range(len(index))]
+        loader = Loader(index, self.vocabulary, self._statistics)
+        hypotheses, losses = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, True)
+        has_words = self.vocabulary.has_space or self.vocabulary.separator == ' '
+        texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
+        # a transcript that does not fit its frames has no CTC loss; its errors count all the same
+        fits = fitting_rows(index, self.vocabulary, self._time_stride)
+        loss = float(np.mean(losses[fits])) if fits.any() else math.nan
+        return Evaluation(hypotheses, references, texts, loss, score(references, texts, has_words))
+
+    def _run(self, load, frames: np.ndarray, batch_size: int, with_loss: bool):
+        """Runs batches of like length, the longest first; hypotheses and losses in the order of the rows."""
+        self._load = load
+        batches = cut(np.argsort(-frames, kind='stable'), frames, BatchSize(batch_size))
+        hypotheses, losses = [None] * len(frames), np.zeros(len(frames))
+        self._pipeline.start(self._session, batches, 0)
+        wanted = self._inference if with_loss else self._inference[:3]
+        for rows in batches:
+            try:
+                ids, log_probs, lengths, *batch_losses = self._session.run(list(wanted))
+            except tf.errors.OpError as error:
+                raise self._pipeline.explain(error) from None
+            if with_loss:
+                losses[rows] = batch_losses[0]
+            for row, hypothesis in zip(rows, ctc.greedy(ids, log_probs, lengths, self.config.classes - 1), strict=True):
+                hypotheses[row] = hypothesis
+        return hypotheses, losses

@@ -1,0 +1,80 @@
+"""What a run leaves for people to look at: history.jsonl, curves.png and TensorBoard summaries."""
+
+import json
+import math
+from pathlib import Path
+
+import tensorflow.compat.v1 as tf
+
+from utils.files import write_text
+from utils.plots import draw_curves
+
+
+class History:
+    """The validations of a run, one JSON line each, and the figure drawn from them."""
+
+    def __init__(self, run_dir: str, last_step: int):
+        """Reads what is there; validations after last_step belong to steps that were lost and are dropped."""
+        self._path, self._figure_path = Path(run_dir) / 'history.jsonl', Path(run_dir) / 'curves.png'
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        self.records = [record for line in lines if (record := _parse(line)) and record['step'] <= last_step]
+
+    def add(self, record: dict) -> None:
+        """Appends a validation and redraws the curves."""
+        # JSON has no NaN
+        record = {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in record.items()
+        }
+        self.records = [old for old in self.records if old['step'] != record['step']] + [record]
+        write_text(self._path, ''.join(json.dumps(r) + '\n' for r in self.records))
+        draw_curves(self.records, self._figure_path)
+
+
+def _parse(line: str) -> dict | None:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:  # the machine went down while the line was written
+        return None
+
+
+def describe(record: dict) -> str:
+    """One line for a person: losses, error rates, speed."""
+    formats = {
+        'train_loss': 'train loss {:.2f}',
+        'dev_loss': 'dev loss {:.2f}',
+        'wer': 'WER {:.2%}',
+        'cer': 'CER {:.2%}',
+        'learning_rate': 'rate {:.1e}',
+        'utterances_per_sec': '{:.1f} utt/s',
+        'seconds': '{:.0f} s',
+    }
+    return ', '.join(text.format(record[key]) for key, text in formats.items() if key in record)
+
+
+class Summaries:
+    """TensorBoard scalars in RUN_DIR/logs; silent when switched off."""
+
+    def __init__(self, run_dir: str, enabled: bool, first_step: int):
+        """Opens a new event file; events of an earlier process from first_step on are superseded."""
+        self._writer = None
+        if enabled:
+            with tf.Graph().as_default():
+                self._writer = tf.summary.FileWriter(str(Path(run_dir) / 'logs'))
+            self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_step)
+
+    def add(self, step: int, **scalars: float) -> None:
+        """Writes scalars; `__` in a name stands for the slash of a TensorBoard group."""
+        if self._writer:
+            values = [tf.Summary.Value(tag=k.replace('__', '/'), simple_value=v) for k, v in scalars.items()]
+            self._writer.add_summary(tf.Summary(value=values), step)
+
+    def flush(self) -> None:
+        """Makes what was written visible."""
+        if self._writer:
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes and closes the event file."""
+        if self._writer:
+            self._writer.close()

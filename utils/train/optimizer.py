@@ -1,0 +1,39 @@
+"""Optimisers by name, and the learning rate as a function of where the run stands."""
+
+import math
+
+import tensorflow.compat.v1 as tf
+
+
+def make_optimizer(name: str, learning_rate: tf.Tensor, momentum: float, beta2: float) -> tf.train.Optimizer:
+    """An optimiser of the command line: adam, sgd, momentum, nm (Nesterov), rmsprop or adagrad."""
+    makers = {
+        'adam': lambda: tf.train.AdamOptimizer(learning_rate, beta2=beta2),
+        'sgd': lambda: tf.train.GradientDescentOptimizer(learning_rate),
+        'momentum': lambda: tf.train.MomentumOptimizer(learning_rate, momentum),
+        'nm': lambda: tf.train.MomentumOptimizer(learning_rate, momentum, use_nesterov=True),
+        'rmsprop': lambda: tf.train.RMSPropOptimizer(learning_rate),
+        'adagrad': lambda: tf.train.AdagradOptimizer(learning_rate),
+    }
+    return makers[name]()
+
+
+def learning_rate_at(config, step: int, epoch: int, epoch_share: float, plateau_scale: float) -> float:
+    """The rate of one step.
+
+    Args:
+      config: a `TrainConfig`: learning_rate, lr_schedule, lr_decay, warmup_steps, epochs, initial_epoch.
+      step: steps taken so far in the whole run.
+      epoch: number of the epoch.
+      epoch_share: how much of the epoch is done, 0 to 1.
+      plateau_scale: product of the divisions of the plateau schedule so far.
+    """
+    rate = config.learning_rate
+    if step < config.warmup_steps:
+        rate *= (step + 1) / config.warmup_steps
+    if config.lr_schedule == 'epoch':
+        return rate / config.lr_decay ** (epoch - config.initial_epoch)
+    if config.lr_schedule == 'plateau':
+        return rate * plateau_scale
+    done = min((epoch - config.initial_epoch + epoch_share) / config.epochs, 1.0)
+    return rate * 0.5 * (1 + math.cos(math.pi * done))
