@@ -19,6 +19,10 @@ VOCABULARY_NAME = 'vocab.txt'
 
 def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None):
     """A recogniser with the weights of a run's `best`, `latest` or `average` checkpoint; None leaves it without."""
+    from utils.train.quiet import import_tensorflow
+
+    import_tensorflow()
+
     import models
     from models import ctc
     from models.layers import Phase
@@ -115,6 +119,10 @@ def keep_aside(run_dir: str) -> None:
 
 def train(flags: Flags) -> int:
     """Trains as the command line says."""
+    from utils.train.quiet import import_tensorflow
+
+    import_tensorflow()
+
     import models
     from utils.data.augment import Augmentation
     from utils.data.batching import BatchSize, plan_epoch
@@ -141,9 +149,7 @@ def train(flags: Flags) -> int:
     train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, time_stride))
     fitting_rows(dev_index, recognizer.vocabulary, time_stride)  # a character that nobody can recognise shows now
     options = config.train
-    augmentation = Augmentation(
-        options.time_masks, options.freq_masks, options.max_time_mask, options.max_freq_mask, options.tempo_range
-    )
+    augmentation = Augmentation(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Augmentation)})
     loader = Loader(
         train_index, recognizer.vocabulary, FeatureStatistics.load(run_dir), time_stride,
         augmentation, options.augment_from_epoch, options.seed,
@@ -188,8 +194,8 @@ def training_loss(config: RunConfig):
 
     model = models.get(config.model.model)
 
-    def loss_fn(batch, seed):
-        phase = Phase(is_training=True, keep_prob=config.train.keep_prob, seed=seed)
+    def loss_fn(batch, step, seed):
+        phase = Phase(is_training=True, keep_prob=config.train.keep_prob, seed=seed, step=step)
         output = model.forward(batch.features, batch.feature_lengths, config.model, phase)
         return StepLoss(ctc.losses(output, batch.labels, batch.label_lengths), phase.statistics)
 

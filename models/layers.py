@@ -45,12 +45,14 @@ class Phase:
       is_training: normalise by the batch's own statistics and drop units.
       keep_prob: probability that dropout keeps a unit; 1 keeps all.
       seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
+      step: steps done so far; moving averages move faster at first, so that they do not start from a guess.
       statistics: filled by the layers: (moving average, its new value) for the trainer to assign.
     """
 
     is_training: bool = False
     keep_prob: float = 1.0
     seed: tf.Tensor | None = None
+    step: tf.Tensor | int = 10**6
     statistics: list = dataclasses.field(default_factory=list)
 
     def dropout(self, x: tf.Tensor, name: str) -> tf.Tensor:
@@ -146,8 +148,10 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, phase: Phase, scope: str, repeats:
         scale = gamma * tf.rsqrt(moving_variance + EPSILON)
         return x * tf.tile(scale, [repeats]) - tf.tile(moving_mean * scale, [repeats])
     y, mean, variance = _normaliser(mask, repeats)(x, tf.convert_to_tensor(gamma))
+    step = tf.cast(phase.step, x.dtype)
+    share = tf.maximum(1 - MOVING_AVERAGE_DECAY, 9 / (10 + step))
     for average, value in ((moving_mean, mean), (moving_variance, variance)):
-        phase.statistics.append((average, average + (value - average) * (1 - MOVING_AVERAGE_DECAY)))
+        phase.statistics.append((average, average + (value - average) * share))
     y.set_shape(x.shape)
     return y
 

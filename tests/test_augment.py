@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.data.augment import Augmentation, augment, change_tempo
+from utils.data.augment import Augmentation, augment, change_tempo, warp_frequencies
 
 FEATURES = np.random.default_rng(0).normal(size=[200, 40]).astype('f') + 5
 
@@ -37,6 +37,12 @@ def test_tempo_interpolates_between_frames():
     ramp = np.arange(5, dtype='f')[:, None]
     np.testing.assert_allclose(change_tempo(ramp, 0.5)[:, 0], np.linspace(0, 4, 10), atol=1e-6)
     np.testing.assert_allclose(change_tempo(ramp, 5 / 3)[:, 0], [0, 2, 4])
+
+
+def test_a_warp_reads_features_from_scaled_frequencies():
+    ramp = np.arange(5, dtype='f')[None]
+    np.testing.assert_allclose(warp_frequencies(ramp, 0.5), [[0, 0.5, 1, 1.5, 2]])
+    np.testing.assert_allclose(warp_frequencies(ramp, 2.0), [[0, 2, 4, 4, 4]])
 
 
 def test_a_fast_tempo_leaves_the_frames_that_the_transcript_needs():

@@ -37,6 +37,16 @@ def test_moving_averages_move_towards_the_batch():
     np.testing.assert_allclose(variance, [1, 1 + 99 * share], rtol=1e-5)
 
 
+def test_moving_averages_move_faster_in_the_first_steps():
+    def build(step):
+        phase = Phase(is_training=True, step=tf.constant(step))
+        batch_norm(tf.constant(X), tf.constant(MASK), phase, 'bn')
+        return phase.statistics[0][1]
+
+    np.testing.assert_allclose(run(lambda: build(0)), [0.9 * 2, 0.9 * 20], rtol=1e-5)
+    np.testing.assert_allclose(run(lambda: build(20)), [0.3 * 2, 0.3 * 20], rtol=1e-5)
+
+
 def test_inference_uses_the_moving_averages():
     y = run(lambda: batch_norm(tf.constant(X), tf.constant(MASK), Phase(), 'bn'))
     np.testing.assert_allclose(y, X / np.sqrt(1 + EPSILON), rtol=1e-6)

@@ -51,7 +51,7 @@ def make_task(seen=None, bad_rows=(), errors=(), on_step=lambda: None):
     """Fits w and a shift to the mean of the rows; loss (w - row)². Bad rows have an infinite loss."""
     errors = itertools.chain(errors, itertools.repeat(0.5))
 
-    def loss_fn(batch, seed):
+    def loss_fn(batch, step, seed):
         w = tf.get_variable('w', initializer=0.0)
         moving = tf.get_variable('moving_mean', initializer=0.0, trainable=False)
         values = tf.cast(batch.rows, tf.float32)
@@ -214,9 +214,9 @@ def test_a_checkpoint_that_was_cut_off_does_not_count(tmp_path):
 def test_a_loss_that_leaves_a_variable_out_is_a_programming_error(tmp_path):
     task = make_task()
 
-    def loss_fn(batch, seed):
+    def loss_fn(batch, step, seed):
         tf.get_variable('unused', initializer=0.0)
-        return task.loss_fn(batch, seed)
+        return task.loss_fn(batch, step, seed)
 
     with pytest.raises(ValueError, match='does not depend on unused'):
         Trainer(task._replace(loss_fn=loss_fn), CONFIG, local_runtime(), str(tmp_path))

@@ -54,6 +54,7 @@ class TrainConfig:
     max_time_mask: int = 30
     max_freq_mask: int = 8
     tempo_range: float = 0.0
+    warp_range: float = 0.0
     augment_from_epoch: int = 0
     patience: int = 1
     early_stop: int = 0

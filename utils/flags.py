@@ -134,6 +134,12 @@ def _add_augmentation_flags(parser):
         default=0.0,
         help='stretch the time axis by a factor within 1 ± this',
     )
+    add(
+        '--warp_range',
+        type=number(float, 0, 0.5),
+        default=0.0,
+        help='stretch the frequency axis by a factor within 1 ± this (fbank, log)',
+    )
     add('--augment_from_epoch', type=natural, default=0, help='number of the first epoch that is augmented')
 
 

@@ -1,6 +1,7 @@
-"""Augmentation of feature matrices: masks in time and frequency, and changes of tempo.
+"""Augmentation of feature matrices: masks in time and frequency, changes of tempo and of the speaker.
 
 Masks after SpecAugment (Park et al. 2019, arXiv 1904.08779), filled with 0, which is the mean of normalised features.
+Warps of the frequency axis after vocal tract length perturbation (Jaitly and Hinton 2013).
 """
 
 import dataclasses
@@ -12,13 +13,14 @@ LONGEST_MASKED_SHARE = 8  # a time mask hides at most 1/8 of the utterance: shor
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How much to change: numbers of masks, their largest sizes (frames, features), tempo within 1 ± tempo_range."""
+    """How much to change: numbers of masks, their largest sizes (frames, features), and factors within 1 ± range."""
 
     time_masks: int = 0
     freq_masks: int = 0
     max_time_mask: int = 30
     max_freq_mask: int = 8
     tempo_range: float = 0.0
+    warp_range: float = 0.0
 
 
 def augment(features: np.ndarray, rng: np.random.Generator, how: Augmentation, shortest: int = 1) -> np.ndarray:
@@ -37,6 +39,8 @@ def augment(features: np.ndarray, rng: np.random.Generator, how: Augmentation, s
         features = change_tempo(features, rng.uniform(1 - how.tempo_range, 1 + how.tempo_range), shortest)
     else:
         features = features.copy()
+    if how.warp_range:
+        features = warp_frequencies(features, rng.uniform(1 - how.warp_range, 1 + how.warp_range))
     num_frames, num_features = features.shape
     for _ in range(how.freq_masks):
         width = rng.integers(0, min(how.max_freq_mask, num_features) + 1)
@@ -53,8 +57,19 @@ def change_tempo(features: np.ndarray, tempo: float, shortest: int = 1) -> np.nd
     """Stretches the time axis by 1/tempo, with linear interpolation between frames."""
     num_frames = len(features)
     target = max(round(num_frames / tempo), min(shortest, num_frames), 1)
-    position = np.linspace(0, num_frames - 1, target)
-    left = np.minimum(position.astype(np.int64), max(num_frames - 2, 0))
-    right = np.minimum(left + 1, num_frames - 1)
+    return _sample(features, np.linspace(0, num_frames - 1, target))
+
+
+def warp_frequencies(features: np.ndarray, factor: float) -> np.ndarray:
+    """Reads feature f at f · factor, as if the speaker's vocal tract were longer or shorter; for fbank and log."""
+    num_features = features.shape[1]
+    position = np.minimum(np.arange(num_features) * factor, num_features - 1)
+    return np.ascontiguousarray(_sample(features.T, position).T)
+
+
+def _sample(rows: np.ndarray, position: np.ndarray) -> np.ndarray:
+    """Rows at fractional positions, interpolated linearly."""
+    left = np.minimum(position.astype(np.int64), max(len(rows) - 2, 0))
+    right = np.minimum(left + 1, len(rows) - 1)
     weight = (position - left).astype(np.float32)[:, None]
-    return features[left] * (1 - weight) + features[right] * weight
+    return rows[left] * (1 - weight) + rows[right] * weight

@@ -16,7 +16,7 @@ class Task(NamedTuple):
     """What is trained.
 
     Attributes:
-      loss_fn: from (batch, seed) to a `StepLoss`.
+      loss_fn: from (batch, steps done, seed) to a `StepLoss`.
       make_pipeline: builds in the default graph a pipeline with `batch`, `start(session, batches, epoch)`, `explain`.
       plan: from an epoch, counted from 0, to its steps: row numbers, which the replicas share out among themselves.
       frames: int `[utterances]`, to find the largest batch.

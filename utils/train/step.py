@@ -41,7 +41,7 @@ class Step(NamedTuple):
 def build_step(
     strategy: tf.distribute.Strategy,
     batches: list,
-    loss_fn: Callable[[object, tf.Tensor], StepLoss],
+    loss_fn: Callable[[object, tf.Tensor, tf.Tensor], StepLoss],
     optimizer_fn: Callable[[tf.Tensor], tf.train.Optimizer],
     learning_rate: tf.Tensor,
     grad_clip: float,
@@ -55,7 +55,7 @@ def build_step(
     Args:
       strategy: of the run.
       batches: one for each replica; each has `rows` and whatever loss_fn wants.
-      loss_fn: from (batch, int32 seed `[2]` that is new for each step and replica) to a `StepLoss`.
+      loss_fn: from (batch, steps done, int32 seed `[2]` that is new for each step and replica) to a `StepLoss`.
       optimizer_fn: from the learning rate to an optimiser.
       learning_rate: scalar.
       grad_clip: largest global norm, or -1.
@@ -68,7 +68,7 @@ def build_step(
         number = replica.replica_id_in_sync_group if len(batches) > 1 else 0
         batch = batches[number]
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
-        loss = loss_fn(batch, tf.stack([seed, step * len(batches) + number]))
+        loss = loss_fn(batch, step, tf.stack([seed, step * len(batches) + number]))
         # gradients of replicas are summed, so each replica contributes its share of the mean over all utterances
         num_utterances = _over_replicas(replica, tf.cast(tf.size(loss.losses), tf.float32))
         variables = tf.trainable_variables()

@@ -1,0 +1,49 @@
+# Shared by the scripts of this directory: sourced, never run.
+# None of them changes directory: relative paths in variables and arguments mean what the caller means by them.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# One line on stderr, and the end.
+fail() {
+  echo "$(basename "$0"): $*" >&2
+  exit 1
+}
+
+# say TEXT...: what comes next, on stderr; stdout is for results.
+say() {
+  echo "== $*" >&2
+}
+
+# Sets PYTHON for the recipes: the caller's, else the checkout's environment, else python3.
+find_python() {
+  if [ -z "${PYTHON:-}" ]; then
+    PYTHON=$ROOT/.venv/bin/python
+    [ -x "$PYTHON" ] || PYTHON=python3
+  fi
+  command -v "$PYTHON" >/dev/null ||
+    fail "PYTHON=$PYTHON is not a program; run scripts/run_demo.sh once, or set PYTHON to a Python that has requirements.txt"
+}
+
+# need_corpus VARIABLE SUBSET...: stops unless the directory in VARIABLE holds these directories.
+need_corpus() {
+  local variable=$1 directory=${!1} subset
+  shift
+  [ -d "$directory" ] || fail "$variable=$directory: no such directory; set $variable to the corpus, the directory with $1/"
+  for subset in "$@"; do
+    [ -d "$directory/$subset" ] || fail "$variable=$directory: has no $subset/; set $variable to the directory that holds it"
+  done
+}
+
+# make_index SCRIPT CORPUS SUBSET INDEX FLAG...: preprocesses a subset, the features beside the index, unless the index is
+# there: it is written last, so all it names is there too. Delete it to have the corpus looked at again.
+make_index() {
+  local script=$1 corpus=$2 subset=$3 index=$4
+  shift 4
+  [ -s "$index" ] && return
+  say "preprocessing $corpus/$subset"
+  mkdir -p "$(dirname "$index")"
+  if ! "$PYTHON" "$ROOT/$script" "$@" -n "$subset" "$corpus" "$(dirname "$index")" "$index"; then
+    [ -s "$index" ] || exit 1
+    say "going on without the utterances named above"
+  fi
+}

@@ -1,0 +1,240 @@
+#!/usr/bin/env python3
+"""Speaks a small corpus in LibriSpeech's layout with eSpeak NG, for the demo.
+
+The same arguments give the same files, byte for byte. The voices of dev-clean and test-clean speak nothing in
+train-clean-100, and no sentence is spoken twice.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs from any directory
+
+from scripts.demo_sentences import make_sentences  # noqa: E402
+from utils.errors import DataError, UsageError, run_main  # noqa: E402
+from utils.files import replacing, write_text  # noqa: E402
+
+SAMPLE_RATE = 16000
+
+# Accent + variant. A variant is the person (formants, pitch, breath): those of dev and test are nowhere else.
+VOICES = {
+    'train-clean-100': (
+        'en-us+m1', 'en+m2', 'en-us+m4', 'en-gb-x-rp+m5', 'en-us+m6', 'en+m7', 'en-us-nyc+Alex', 'en-us+Denis',
+        'en-gb-scotland+Gene', 'en-us+pedro', 'en-gb-x-gbclan+max', 'en-us+Mario', 'en-us+Andy', 'en+antonio',
+        'en-us+paul', 'en-gb-x-rp+sandro', 'en-us+ed', 'en+Diogo', 'en-us+quincy', 'en-029+Jacky', 'en-us+victor',
+        'en-gb-x-rp+travis', 'en-us+Storm', 'en-us+f1', 'en+f2', 'en-us+f4', 'en-gb-x-rp+f5', 'en-us+Andrea',
+        'en-gb-x-gbcwmd+Annie', 'en-gb-x-rp+aunty', 'en-us+shelby', 'en-us+Alicia', 'en-029+grandma', 'en-us+anika',
+    ),
+    'dev-clean': ('en-us+m3', 'en+f3', 'en-us+steph', 'en-gb-x-rp+Michael'),
+    'test-clean': ('en-us+m8', 'en+robert', 'en-us+linda', 'en-gb-x-rp+Nguyen'),
+}  # fmt: skip
+FIRST_SPEAKER = {'train-clean-100': 101, 'dev-clean': 201, 'test-clean': 301}
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One line of a transcript, and all that decides how it sounds."""
+
+    utterance_id: str
+    text: str
+    voice: str
+    words_per_minute: int
+    pitch: int
+    pitch_range: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What one speaker says: one directory of the corpus."""
+
+    subset: str
+    speaker: int
+    utterances: tuple[Utterance, ...]
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.subset, str(self.speaker), '1')
+
+    @property
+    def transcript_name(self) -> str:
+        return f'{self.speaker}-1.trans.txt'
+
+
+def plan_corpus(seed: int, num_utterances: int) -> list[Chapter]:
+    """Decides who says what and how; a pure function of its arguments.
+
+    Args:
+      seed: of the sentences, voices and noise.
+      num_utterances: of each training voice; the held-out voices speak two thirds as many.
+
+    Returns:
+      One chapter a voice.
+    """
+    rng = random.Random(seed)
+    sizes = {
+        name: num_utterances if name.startswith('train') else num_utterances - num_utterances // 3 for name in VOICES
+    }
+    sentences = iter(make_sentences(sum(sizes[name] * len(voices) for name, voices in VOICES.items()), rng))
+    chapters = []
+    for subset, voices in VOICES.items():
+        for speaker, voice in enumerate(voices, FIRST_SPEAKER[subset]):
+            speed, pitch = rng.randint(150, 190), rng.randint(40, 60)
+            utterances = tuple(
+                Utterance(
+                    utterance_id=f'{speaker}-1-{number:04d}',
+                    text=next(sentences).upper(),
+                    voice=voice,
+                    words_per_minute=speed + rng.randint(-12, 12),
+                    pitch=pitch + rng.randint(-8, 8),
+                    pitch_range=rng.randint(35, 65),
+                    seed=rng.randrange(2**31),
+                )
+                for number in range(sizes[subset])
+            )
+            chapters.append(Chapter(subset, speaker, utterances))
+    return chapters
+
+
+def render(utterance: Utterance, espeak) -> 'np.ndarray':
+    """An utterance's samples at 16 kHz: spoken, at some loudness, in a room that is not quite silent."""
+    import numpy as np
+    from scipy.signal import lfilter, resample_poly
+
+    settings = (utterance.words_per_minute, utterance.pitch, utterance.pitch_range, utterance.seed)
+    spoken = espeak.speak(utterance.text.lower(), utterance.voice, *settings)
+    rng = np.random.default_rng(utterance.seed)
+    speech = resample_poly(spoken, SAMPLE_RATE, espeak.sample_rate)
+    speech = np.pad(speech, rng.integers(SAMPLE_RATE // 20, SAMPLE_RATE // 4, size=2))
+    speech *= 10 ** (rng.uniform(-30, -20) / 20) / speech.std()
+    colour = rng.uniform(0.0, 0.95)  # from white to a dull rumble
+    noise = lfilter([1.0], [1.0, -colour], rng.standard_normal(len(speech)))
+    noise *= speech.std() * 10 ** (-rng.uniform(15, 35) / 20) / noise.std()
+    return np.clip(speech + noise, -1.0, 1.0)
+
+
+def speak_chapter(task: tuple[Path, Chapter]) -> None:
+    """Speaks a chapter in a fresh process; its transcript, written last, says that all of it is there."""
+    import soundfile
+
+    from scripts.espeak import Espeak
+
+    out, chapter = task
+    folder, espeak = out / chapter.folder, Espeak()
+    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+    folder.mkdir(parents=True)
+    for utterance in chapter.utterances:
+        samples = render(utterance, espeak)
+        with replacing(folder / f'{utterance.utterance_id}.flac') as path:
+            soundfile.write(path, samples, SAMPLE_RATE, format='FLAC', subtype='PCM_16')
+    lines = (f'{utterance.utterance_id} {utterance.text}\n' for utterance in chapter.utterances)
+    write_text(folder / chapter.transcript_name, ''.join(lines))
+
+
+def speak_all(out: Path, chapters: list[Chapter], num_workers: int) -> None:
+    """Speaks each chapter in a child of its own, because eSpeak's state outlives an utterance."""
+    from tqdm import tqdm
+
+    try:
+        import espeakng_loader  # noqa: F401
+        import scipy.signal  # noqa: F401  here, so that no child needs to load it again
+        import soundfile  # noqa: F401
+    except ImportError as error:
+        raise DataError(f'{error}; pip install -r scripts/requirements-demo.txt') from error
+    context = multiprocessing.get_context('fork')
+    ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C, and ends the children
+    tasks = [(out, chapter) for chapter in chapters]
+    with context.Pool(num_workers, signal.signal, ignore_interrupt, maxtasksperchild=1) as pool:
+        for _ in tqdm(pool.imap_unordered(speak_chapter, tasks), total=len(tasks), unit='voice', desc='speaking'):
+            pass
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps a second process from writing the same corpus at once."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise DataError(f'{folder}: another process is making this corpus; wait for it to end') from None
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def check_same_plan(out: Path, chapters: list[Chapter]) -> None:
+    """Refuses to mix two corpora in one directory."""
+    digest_path, digest = out / 'plan.sha256', hashlib.sha256(repr(chapters).encode()).hexdigest()
+    if digest_path.exists():
+        if digest_path.read_text().strip() != digest:
+            raise DataError(f'{out}: holds a corpus of another seed, size or version of this script; delete it first')
+    elif any(out.iterdir()):
+        raise DataError(f'{out}: holds other files; name a directory that is empty or not there yet')
+    write_text(digest_path, f'{digest}\n')
+
+
+def write_speakers(out: Path, chapters: list[Chapter]) -> float:
+    """Writes the table of speakers (the sex column is empty: voices have none); returns the corpus's hours."""
+    import soundfile
+
+    table, total_secs = [';ID  |SEX| SUBSET           |MINUTES| NAME\n'], 0.0
+    for chapter in chapters:
+        paths = [out / chapter.folder / f'{utterance.utterance_id}.flac' for utterance in chapter.utterances]
+        secs = sum(soundfile.info(path).duration for path in paths)
+        total_secs += secs
+        voice = chapter.utterances[0].voice
+        table.append(f'{chapter.speaker:<5}|   | {chapter.subset:<17}| {secs / 60:5.2f} | {voice}\n')
+    write_text(out / 'SPEAKERS.TXT', ''.join(table))
+    return total_secs / 3600
+
+
+def make_corpus(out: Path, seed: int, num_utterances: int, num_workers: int) -> str:
+    """Makes what is missing of a corpus; returns one line about it."""
+    chapters = plan_corpus(seed, num_utterances)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        check_same_plan(out, chapters)
+        missing = [chapter for chapter in chapters if not (out / chapter.folder / chapter.transcript_name).exists()]
+        if missing:
+            speak_all(out, missing, num_workers)
+        hours = write_speakers(out, chapters)
+    voices = ', '.join(f'{len(voices)} in {subset}' for subset, voices in VOICES.items())
+    num_utterances = sum(len(chapter.utterances) for chapter in chapters)
+    return f'{out}: {num_utterances} utterances, {hours:.2f} hours; voices: {voices} ({len(missing)} new)'
+
+
+def main(argv: list[str] | None = None) -> int:
+    description = __doc__.splitlines()[0]
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument('out', type=Path, help='directory of the corpus; what it lacks is made')
+    parser.add_argument('--seed', type=int, default=1, help='of sentences, voices and noise')
+    parser.add_argument('--utterances', type=int, default=36, help='of a training voice; a held-out one has two thirds')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='processes at once')
+    args = parser.parse_args(argv)
+    if not 1 <= args.utterances <= 500:
+        raise UsageError(f'--utterances {args.utterances}: choose 1 to 500')
+    if args.jobs < 1:
+        raise UsageError(f'--jobs {args.jobs}: choose 1 or more')
+    print(make_corpus(args.out, args.seed, args.utterances, args.jobs))
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))

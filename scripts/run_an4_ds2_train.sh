@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Deep Speech 2 on AN4 (under an hour of spelled names, addresses and numbers), laid out as LibriSpeech is.
+# Arguments are passed on to run_train.py, where the last of a flag counts.
+#
+#   AN4          the corpus, the directory with train-clean-100/ and dev-clean/   ($HOME/corpus/an4)
+#   FEATURES     where the features go: 40 MB                                     ($HOME/features/an4-fbank-40)
+#   RUN_DIR      the run: checkpoints, history, curves                            ($HOME/runs/an4-ds2)
+#
+# Started again, it goes on from the newest checkpoint.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+AN4=${AN4:-$HOME/corpus/an4}
+FEATURES=${FEATURES:-$HOME/features/an4-fbank-40}
+RUN_DIR=${RUN_DIR:-$HOME/runs/an4-ds2}
+
+find_python
+need_corpus AN4 train-clean-100 dev-clean
+for subset in train-clean-100 dev-clean; do
+  make_index libri_preprocess.py "$AN4" "$subset" "$FEATURES/$subset.json" -m fbank -f 40
+done
+
+# 800 utterances want many small steps (-b 8), and masks only once the model aligns at all (from the 13th epoch).
+exec "$PYTHON" "$ROOT/run_train.py" -md ds2 -f 40 -cl 2 -rl 3 -n 256 -rc gru -a tanh -bn yes -k 0.85 \
+  -b 8 -o adam --beta2 0.98 -lr 8e-4 --lr_schedule cosine --warmup_steps 300 -p 60 \
+  --time_masks 2 --freq_masks 2 --augment_from_epoch 12 --seed 1 \
+  -t "$FEATURES/train-clean-100.json" -d "$FEATURES/dev-clean.json" -s "$RUN_DIR" "$@"

@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Deep Speech 2 on LibriSpeech. Arguments are passed on to run_train.py, where the last of a flag counts.
+#
+#   LIBRISPEECH  the corpus, the directory with train-clean-100/   ($HOME/corpus/LibriSpeech)
+#   TRAIN_SETS   its parts to train on, DEV_SETS to validate on    (train-clean-100, dev-clean)
+#   FEATURES     where the features go: 23 GB for 100 hours        ($HOME/features/libri-log-161)
+#   RUN_DIR      the run: checkpoints, history, curves             ($HOME/runs/libri-ds2)
+#
+# Started again, it goes on from the newest checkpoint.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
+FEATURES=${FEATURES:-$HOME/features/libri-log-161}
+RUN_DIR=${RUN_DIR:-$HOME/runs/libri-ds2}
+read -ra train_sets <<<"${TRAIN_SETS:-train-clean-100}"
+read -ra dev_sets <<<"${DEV_SETS:-dev-clean}"
+
+find_python
+need_corpus LIBRISPEECH "${train_sets[@]}" "${dev_sets[@]}"
+# The paper's input: log power spectra of 20 ms windows every 10 ms, up to 8 kHz.
+for subset in "${train_sets[@]}" "${dev_sets[@]}"; do
+  make_index libri_preprocess.py "$LIBRISPEECH" "$subset" "$FEATURES/$subset.json" -m log -f 161
+done
+train_indexes=() dev_indexes=()
+for subset in "${train_sets[@]}"; do train_indexes+=("$FEATURES/$subset.json"); done
+for subset in "${dev_sets[@]}"; do dev_indexes+=("$FEATURES/$subset.json"); done
+
+# After the paper: three convolutions, bidirectional GRU with clipped ReLU and sequence-wise batch norm, Nesterov
+# momentum of 0.99, the rate divided by 1.2 an epoch, 20 epochs, SortaGrad (the default).
+# Not the paper's, because its sizes are for 12,000 hours and clusters of GPUs:
+#   -rl 5 -n 512           of 7 layers of 1280: what one small machine trains on 100 hours without overfitting at once
+#   -b 16                  of 512 utterances: fits 8 GB with LibriSpeech's longest
+#   -gc 10                 of 400: its sums run over whole utterances of a far larger batch
+#   -lr 3e-4 --warmup_steps the middle of the paper's 1e-4 to 6e-4; a small batch's first gradients are rough
+#   -k 0.9                 the paper has data instead of dropout
+exec "$PYTHON" "$ROOT/run_train.py" -md ds2 -f 161 -cl 3 -rl 5 -n 512 -rc gru -a relu -bn yes -k 0.9 \
+  -b 16 -o nm --momentum 0.99 -lr 3e-4 --lr_decay 1.2 --warmup_steps 500 -gc 10 -p 20 --seed 1 \
+  -t "${train_indexes[@]}" -d "${dev_indexes[@]}" -s "$RUN_DIR" "$@"

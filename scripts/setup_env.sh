@@ -1,0 +1,45 @@
+# Makes the Python environment of this checkout: sourced by run_demo.sh and run_tests.sh, after common.sh.
+
+# Prints the first Python on PATH that this project and TensorFlow both run on.
+find_base_python() {
+  local candidate
+  for candidate in python3.11 python3.12 python3.13 python3 python; do
+    if "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  fail "no Python from 3.11 to 3.13 on PATH (python3 is $(python3 --version 2>&1 || true)); install Python 3.11 and run this again"
+}
+
+# Prints what decides whether an environment is up to date: the requirements, the installer and the place.
+environment_stamp() {
+  cat "$ROOT/requirements.txt" "$ROOT"/scripts/requirements-*.txt
+  echo "$ROOT"
+  "$ROOT/.venv/bin/python" --version
+}
+
+# setup_env demo|dev: sets PYTHON to an environment with scripts/requirements-KIND.txt. One in PYTHON is taken as it is.
+setup_env() {
+  local kind=$1 base venv=$ROOT/.venv
+  local stamp=$venv/.installed-$kind
+  if [ -n "${PYTHON:-}" ]; then
+    command -v "$PYTHON" >/dev/null || fail "PYTHON=$PYTHON is not a program; unset PYTHON to have an environment made"
+    say "using PYTHON=$PYTHON as it is"
+    return
+  fi
+  PYTHON=$venv/bin/python
+  if ! "$PYTHON" -m pip --version >/dev/null 2>&1; then # missing, cut short, or its Python is gone
+    base=$(find_base_python)
+    "$base" -c 'import venv, ensurepip' 2>/dev/null ||
+      fail "$base lacks the modules venv and ensurepip; on Debian and Ubuntu: apt install python3-venv"
+    say "making $venv with $("$base" --version)"
+    "$base" -m venv --clear "$venv" || fail "cannot make $venv; see above"
+  fi
+  if ! environment_stamp | cmp -s - "$stamp"; then
+    say "installing scripts/requirements-$kind.txt (about 2.5 GB; some minutes the first time)"
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check -r "$ROOT/scripts/requirements-$kind.txt" >&2 ||
+      fail "pip could not install scripts/requirements-$kind.txt; see above, then run this again: it goes on"
+    environment_stamp >"$stamp"
+  fi
+}

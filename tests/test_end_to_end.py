@@ -1,0 +1,225 @@
+"""The commands as a user calls them: a corpus of tones becomes features, a model, scores and text."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import run_train
+from tests.tones import LETTER_SECS, SENTENCES, write_corpus
+from utils.errors import run_main
+from utils.train.checkpoint import Checkpoints
+
+ROOT = Path(__file__).parent.parent
+SMALL = '-md ds2 -f 40 -cl 1 -rl 1 -n 32 -a tanh -b 3 -k 1 -lr 5e-3'.split()
+
+
+def command(script, *arguments, **options):
+    """Runs a script of the project; its result."""
+    line = [sys.executable, ROOT / script, *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, **options)
+
+
+def start(script, *arguments):
+    return subprocess.Popen([sys.executable, ROOT / script, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope='module')
+def features(tmp_path_factory):
+    """The index of the tones' features."""
+    path = tmp_path_factory.mktemp('tones')
+    write_corpus(path / 'corpus')
+    index = path / 'features' / 'train.json'
+    done = command('libri_preprocess.py', '-n', 'train-clean-100', path / 'corpus', path / 'features', index)
+    assert done.returncode == 0, done.stderr
+    return index
+
+
+@pytest.fixture(scope='module')
+def run_dir(features):
+    """A run that has learned the tones."""
+    path = features.parent.parent / 'run'
+    done = command('run_train.py', *SMALL, '-p', '40', '-t', features, '-d', features, '-s', path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def in_process(*arguments):
+    """Runs run_train.py's main here, as `python run_train.py` does, and returns its status."""
+    return run_main(lambda: run_train.main([str(argument) for argument in arguments]))
+
+
+def test_the_run_directory_explains_itself(run_dir):
+    names = {path.name for path in run_dir.iterdir()}
+    assert {
+        'config.json',
+        'vocab.txt',
+        'feature_statistics.npz',
+        'checkpoints',
+        'history.jsonl',
+        'logs',
+        'curves.png',
+    } <= names
+    config = json.loads((run_dir / 'config.json').read_text())
+    assert config['model']['hidden_units'] == 32 and config['feature_spec'] == 'fbank-40-0.02-0.01'
+
+
+def test_a_tiny_run_reaches_a_character_error_rate_of_zero(run_dir, features):
+    done = command('run_test.py', '-s', run_dir, '-t', features)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.strip().splitlines()[-1].split()
+    assert table[:3] == ['train', '6', '0.00']
+    assert (run_dir / 'test/train/hypotheses.txt').read_text().splitlines()[1] == '1-2-0001\tbad'
+    report = json.loads((run_dir / 'test/train/hypotheses.json').read_text())
+    assert report['scores']['cer'] == 0 and report['scores']['characters']['hits'] == sum(map(len, SENTENCES))
+
+
+def test_audio_becomes_text_with_times_of_its_words(run_dir, features):
+    audio = features.parent.parent / 'corpus/train-clean-100/1/2'
+    done = command('run_predict.py', '-s', run_dir, audio / '1-2-0002.flac')
+    assert (done.returncode, done.stdout) == (0, 'cab bed\n'), done.stderr
+    done = command('run_predict.py', '-s', run_dir, '--json', audio)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer['text'] for answer in answers] == SENTENCES
+    cab, bed = answers[2]['words']
+    spoken = 0.05 + 4 * (LETTER_SECS + 0.05)  # where "bed" begins
+    assert cab['end'] < spoken + 0.1 and abs(bed['start'] - spoken) < 0.15
+    assert 0.5 < cab['confidence'] <= 1
+
+
+def test_mode_dev_scores_the_dev_files(run_dir, features, capsys):
+    assert in_process('-m', 'dev', '-t', features, '-d', features, '-s', run_dir) == 0
+    assert capsys.readouterr().out.strip().splitlines()[-1].split()[:3] == ['train', '6', '0.00']
+    assert (run_dir / 'dev/train/hypotheses.txt').exists()
+
+
+def weights(path):
+    checkpoints = Checkpoints(str(path))
+    reader = tf.train.load_checkpoint(checkpoints.newest())
+    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+
+
+def test_a_run_killed_within_an_epoch_ends_with_the_same_weights(features, tmp_path):
+    flags = [*SMALL, '-k', '0.8', '--time_masks', '1', '-p', '3', '-b', '2', '--checkpoint_secs', '0']
+    flags += ['-t', features, '-d', features, '-s']
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    assert command('run_train.py', *flags, whole).returncode == 0
+    process = start('run_train.py', *flags, killed)
+    while not (killed / 'checkpoints/model-4.json').exists():  # the first batch of the second epoch is done
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    done = command('run_train.py', *flags, killed)
+    assert done.returncode == 0 and 'going on from step' in done.stderr
+    ours, theirs = weights(whole), weights(killed)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert np.array_equal(ours[name], theirs[name]), name
+
+
+def test_a_signal_saves_and_the_status_says_so(features, tmp_path):
+    process = start('run_train.py', *SMALL, '-p', '500', '-t', features, '-d', features, '-s', tmp_path / 'run')
+    while not (tmp_path / 'run/history.jsonl').exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert 'stopped by signal 15' in errors and 'Traceback' not in errors
+    assert Checkpoints(str(tmp_path / 'run')).steps()
+
+
+def test_a_file_too_large_for_the_disk_loses_nothing(features, tmp_path):
+    flags = [*SMALL, '-p', '2', '-t', features, '-d', features, '-s', tmp_path / 'run']
+    limit = 'import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);'
+    limit += 'resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000));'
+    code = f'{limit} import sys, runpy; sys.path.insert(0, {str(ROOT)!r}); sys.argv[0] = "run_train.py";'
+    code += f'runpy.run_path({str(ROOT / "run_train.py")!r}, run_name="__main__")'
+    done = subprocess.run([sys.executable, '-c', code, *map(str, flags)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'cannot be written' in done.stderr and 'Traceback' not in done.stderr
+    assert not Checkpoints(str(tmp_path / 'run')).steps()
+    assert in_process(*flags) == 0
+
+
+BAD_COMMANDS = {
+    'a wrong number of classes': (['-c', '30'], 2, '-c 30 does not fit the vocabulary of 28 tokens'),
+    'a feature size other than the index has': (['-f', '81'], 1, 'has 40 features a frame, -f says 81'),
+    'a vocabulary that lacks a character': (['-v', 'VOCAB'], 1, "line 1 (1-2-0000): character 'c' is not in"),
+    'a missing index': (['-t', 'nowhere.json'], 1, 'nowhere.json'),
+    'two sizes of a step': (['--frames_per_batch', '500'], 2, '--frames_per_batch and -b'),
+    'a plateau that divides by one': (['--lr_schedule', 'plateau'], 2, '--lr_schedule plateau divides by --lr_decay'),
+    'a vocabulary that is none': (['-v', 'INDEX'], 1, 'expected "TOKEN ID"'),
+}
+
+
+@pytest.mark.parametrize('name', BAD_COMMANDS)
+def test_a_mistake_is_one_line_and_leaves_no_run(name, features, tmp_path, capfd):
+    extra, status, message = BAD_COMMANDS[name]
+    (tmp_path / 'vocab').write_text('<SPACE> 0\na 1\nb 2\n')
+    places = {'VOCAB': tmp_path / 'vocab', 'INDEX': features}
+    extra = [places.get(argument, argument) for argument in extra]
+    assert in_process(*SMALL, '-t', features, '-d', features, '-s', tmp_path / 'run', *extra) == status
+    errors = capfd.readouterr().err.strip().splitlines()
+    assert [line for line in errors if line.startswith('error: ')] == errors[-1:]
+    assert message in errors[-1] and 'Traceback' not in ''.join(errors)
+    assert not (tmp_path / 'run/checkpoints').exists()
+
+
+def test_flags_that_contradict_the_run_name_both_values(run_dir, features, capfd):
+    assert in_process(*SMALL, '-n', '64', '-t', features, '-d', features, '-s', run_dir) == 2
+    assert 'hidden_units 32, the command line says 64' in capfd.readouterr().err
+
+
+def test_a_missing_feature_file_is_named_by_its_line(features, tmp_path, capfd):
+    index = tmp_path / 'train.json'
+    lines = [json.loads(line) for line in features.read_text().splitlines()]
+    for line in lines:
+        line['key'] = str(features.parent / line['key'])
+    lines[2]['key'] = str(tmp_path / 'gone.npz')
+    index.write_text('\n'.join(map(json.dumps, lines)))
+    assert in_process(*SMALL, '-t', index, '-d', features, '-s', tmp_path / 'run') == 1
+    assert f'{index} line 3 (gone)' in capfd.readouterr().err
+
+
+def test_a_feature_file_damaged_during_training_is_named(features, tmp_path, capfd):
+    damaged = tmp_path / 'damaged.npz'
+    damaged.write_bytes(b'PK\x03\x04 not really')
+    lines = [json.loads(line) for line in features.read_text().splitlines()]
+    for line in lines:
+        line['key'] = str(features.parent / line['key'])
+    whole, broken = tmp_path / 'whole.json', tmp_path / 'broken.json'
+    whole.write_text('\n'.join(map(json.dumps, lines)))
+    lines[4]['key'] = str(damaged)
+    broken.write_text('\n'.join(map(json.dumps, lines)))
+    flags = [*SMALL, '-p', '1', '-d', whole, '-s', tmp_path / 'run']
+    assert in_process(*flags, '-t', whole) == 0
+    capfd.readouterr()
+    assert in_process(*flags, '-p', '2', '-t', broken) == 1
+    error = capfd.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('error: ') and f'{broken} line 5 (damaged)' in error
+
+
+def test_a_new_run_keeps_the_old_one_aside(features, tmp_path):
+    flags = [*SMALL, '-p', '1', '-t', features, '-d', features, '-s', tmp_path / 'run']
+    assert in_process(*flags) == 0
+    assert in_process(*flags, '-n', '16', '-r', 'no') == 0
+    sizes = [
+        json.loads((tmp_path / name / 'config.json').read_text())['model']['hidden_units'] for name in ('run', 'run.1')
+    ]
+    assert sizes == [16, 32]
+
+
+def test_a_directory_that_is_no_run_is_not_touched(features, tmp_path, capfd):
+    (tmp_path / 'thesis.tex').write_text('years of work')
+    assert in_process(*SMALL, '-t', features, '-d', features, '-s', tmp_path) == 2
+    assert 'is not empty and holds no run' in capfd.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ['thesis.tex']

@@ -1,0 +1,166 @@
+"""The shell scripts: what they say when something is missing, and what they pass on."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS_DIR = Path(__file__).resolve().parents[1] / 'scripts'
+CORPUS_VARIABLES = {'libri': 'LIBRISPEECH', 'thchs': 'THCHS30', 'an4': 'AN4'}
+SUBSETS = ('train-clean-100', 'dev-clean', 'data', 'train', 'dev')
+RECIPES = sorted(path.name for path in SCRIPTS_DIR.glob('run_*_train.sh'))
+
+
+def corpus_variable(recipe: str) -> str:
+    return CORPUS_VARIABLES[recipe.split('_')[1]]
+
+
+def run_script(name: str, cwd: Path, *args: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = {'PATH': os.environ['PATH'], 'HOME': str(cwd), **variables}
+    command = ['bash', str(SCRIPTS_DIR / name), *args]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+
+def write_program(path: Path, body: str) -> str:
+    path.write_text(f'#!/bin/sh\n{body}\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def recording_python(tmp_path: Path) -> str:
+    """Stands for Python: writes its arguments to `calls`; run_train.py ends with status 7, all else with 0."""
+    body = f'echo "$@" >> {tmp_path}/calls; case "$1" in */run_train.py) exit 7;; esac'
+    return write_program(tmp_path / 'python', body)
+
+
+@pytest.fixture
+def empty_corpus(tmp_path: Path) -> Path:
+    for subset in SUBSETS:
+        (tmp_path / 'corpus' / subset).mkdir(parents=True)
+    return tmp_path / 'corpus'
+
+
+@pytest.mark.parametrize('path', sorted(SCRIPTS_DIR.glob('*.sh')), ids=lambda path: path.name)
+def test_bash_reads_the_script(path):
+    assert subprocess.run(['bash', '-n', str(path)], capture_output=True, text=True).stderr == ''
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_a_missing_corpus_is_one_line_that_names_the_variable(recipe, tmp_path):
+    variable = corpus_variable(recipe)
+    result = run_script(recipe, tmp_path, **{'PYTHON': sys.executable, variable: str(tmp_path / 'nowhere')})
+    assert result.returncode == 1
+    assert result.stdout == ''
+    (line,) = result.stderr.splitlines()
+    assert f'{variable}={tmp_path}/nowhere' in line and 'set ' in line
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_a_corpus_without_a_subset_is_one_line_that_names_both(recipe, tmp_path):
+    variable = corpus_variable(recipe)
+    result = run_script(recipe, tmp_path, **{'PYTHON': sys.executable, variable: str(tmp_path)})
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert variable in line and any(f'{subset}/' in line for subset in SUBSETS)
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_arguments_reach_run_train_last_and_its_status_comes_back(recipe, tmp_path, empty_corpus, recording_python):
+    variables = {'PYTHON': recording_python, corpus_variable(recipe): 'corpus', 'RUN_DIR': 'my run'}
+    result = run_script(recipe, tmp_path, '-p', '3', '--seed', '9', **variables)
+    assert result.returncode == 7
+    *preprocessing, training = (tmp_path / 'calls').read_text().splitlines()
+    assert len(preprocessing) == 2 and all('_preprocess.py' in call for call in preprocessing)
+    assert training.split()[0].endswith('/run_train.py')
+    assert training.endswith('-s my run -p 3 --seed 9')
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_what_is_preprocessed_is_not_preprocessed_again(recipe, tmp_path, empty_corpus, recording_python):
+    (tmp_path / 'features').mkdir()
+    for subset in SUBSETS:
+        (tmp_path / 'features' / f'{subset}.json').write_text('{}\n')
+    variables = {'PYTHON': recording_python, corpus_variable(recipe): 'corpus', 'FEATURES': 'features'}
+    run_script(recipe, tmp_path, **variables)
+    (training,) = (tmp_path / 'calls').read_text().splitlines()
+    assert training.split()[0].endswith('/run_train.py')
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_training_waits_for_a_whole_index(recipe, tmp_path, empty_corpus):
+    python = write_program(tmp_path / 'python', f'echo "$@" >> {tmp_path}/calls; exit 1')
+    result = run_script(recipe, tmp_path, **{'PYTHON': python, corpus_variable(recipe): 'corpus'})
+    assert result.returncode == 1
+    assert 'run_train.py' not in (tmp_path / 'calls').read_text()
+
+
+@pytest.mark.parametrize('recipe', RECIPES)
+def test_utterances_left_out_do_not_stop_the_training(recipe, tmp_path, empty_corpus):
+    body = f"""
+echo "$@" >> {tmp_path}/calls
+case "$1" in *_preprocess.py) for i; do case "$i" in *.json) echo '{{}}' > "$i";; esac; done; exit 1;; esac"""
+    python = write_program(tmp_path / 'python', body)
+    result = run_script(recipe, tmp_path, **{'PYTHON': python, corpus_variable(recipe): 'corpus'})
+    assert result.returncode == 0
+    assert 'going on without' in result.stderr
+    assert 'run_train.py' in (tmp_path / 'calls').read_text()
+
+
+@pytest.mark.parametrize('script', [*RECIPES, 'run_demo.sh', 'run_tests.sh'])
+def test_a_python_that_is_not_there_is_one_line(script, tmp_path):
+    result = run_script(script, tmp_path, PYTHON='/nowhere/python')
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert 'PYTHON=/nowhere/python' in line
+
+
+def source_setup(tmp_path: Path, commands: str, path: str) -> subprocess.CompletedProcess:
+    """Runs the set-up as a script would, in an empty checkout."""
+    checkout = tmp_path / 'checkout'
+    (checkout / 'scripts').mkdir(parents=True)
+    for name in ('common.sh', 'setup_env.sh'):
+        (checkout / 'scripts' / name).write_text((SCRIPTS_DIR / name).read_text())
+    script = f'set -euo pipefail; source scripts/common.sh; source scripts/setup_env.sh; {commands}'
+    return subprocess.run(
+        ['bash', '-c', script, 'setup'], cwd=checkout, env={'PATH': path}, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_python_that_is_too_old_is_one_line(tmp_path):
+    old = 'case "$1" in -c) exit 1;; *) echo Python 3.9.2;; esac'
+    (tmp_path / 'bin').mkdir()
+    for name in ('python3.11', 'python3.12', 'python3.13', 'python3', 'python'):
+        write_program(tmp_path / 'bin' / name, old)
+    result = source_setup(tmp_path, 'setup_env demo', f'{tmp_path}/bin:{os.environ["PATH"]}')
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert '3.9.2' in line and 'install Python 3.11' in line
+
+
+def test_a_python_without_venv_is_one_line(tmp_path):
+    (tmp_path / 'bin').mkdir()
+    write_program(tmp_path / 'bin' / 'python3.11', 'case "$2" in *ensurepip*) exit 1;; esac')
+    result = source_setup(tmp_path, 'setup_env demo', f'{tmp_path}/bin:{os.environ["PATH"]}')
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert 'ensurepip' in line and 'python3-venv' in line
+
+
+def test_requirements_are_installed_once_and_again_when_they_change(tmp_path):
+    (tmp_path / 'bin').mkdir()
+    # A Python whose `-m venv` makes an environment of itself, and whose `-m pip install` writes a line.
+    body = """
+case "$*" in
+  *"venv --clear"*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
+  *"pip install"*) echo "$@" >> installs ;;
+  --version) echo Python 3.11.0 ;;
+esac"""
+    write_program(tmp_path / 'bin' / 'python3.11', body)
+    twice = 'setup_env demo; unset PYTHON; setup_env demo; unset PYTHON'
+    commands = f'touch requirements.txt scripts/requirements-demo.txt; {twice}; echo tqdm > requirements.txt; {twice}'
+    result = source_setup(tmp_path, commands, f'{tmp_path}/bin:{os.environ["PATH"]}')
+    assert result.returncode == 0, result.stderr
+    assert len((tmp_path / 'checkout' / 'installs').read_text().splitlines()) == 2
