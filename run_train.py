@@ -144,7 +144,7 @@ def train(flags: Flags) -> int:
     if is_new:
         compute_statistics(train_index, config.model.features).save(run_dir)
     time_stride = models.get(config.model.model).TIME_STRIDE
-    runtime = local_runtime(values.gpus, values.gpu_fraction, values.intra_op_threads, values.inter_op_threads)
+    runtime = local_runtime(values.gpu_fraction, values.intra_op_threads, values.inter_op_threads)
     recognizer = load_recognizer(run_dir, checkpoint='', session_config=runtime.session_config)
     train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, time_stride))
     fitting_rows(dev_index, recognizer.vocabulary, time_stride)  # a character that nobody can recognise shows now

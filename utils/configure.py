@@ -50,6 +50,11 @@ def parse_train_flags(argv: list[str] | None = None) -> Flags:
 
 
 def _check(values, given) -> None:
+    if values.gpus > 1:
+        raise UsageError(f'-g {values.gpus}: training on several towers is not there yet; leave -g out')
+    for name in ('ps_hosts', 'ws_hosts', 'job_name', 'task_index'):
+        if name in given:
+            raise UsageError(f'--{name}: training on several machines is not there yet; leave it out')
     if values.frames_per_batch and 'batch_size' in given:
         raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
     if values.model == 'ds1':

@@ -63,9 +63,10 @@ def build_step(
     """
     global_step = tf.train.get_or_create_global_step()
 
+    @tf.autograph.experimental.do_not_convert
     def replica_step():
         replica = tf.distribute.get_replica_context()
-        number = replica.replica_id_in_sync_group if len(batches) > 1 else 0
+        number = int(tf.get_static_value(replica.replica_id_in_sync_group))
         batch = batches[number]
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
         loss = loss_fn(batch, step, tf.stack([seed, step * len(batches) + number]))
