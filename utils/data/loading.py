@@ -75,9 +75,9 @@ def compute_statistics(index: Index, num_features: int) -> FeatureStatistics:
 
     count, total, squares = 0, np.zeros(num_features), np.zeros(num_features)
     with ThreadPoolExecutor() as pool:
-        rows = pool.map(sums, range(len(index.keys)))
+        rows = pool.map(sums, range(len(index)))
         for frames, first, second in tqdm(
-            rows, total=len(index.keys), desc='feature statistics', unit='utt', leave=False
+            rows, total=len(index), desc='feature statistics', unit='utt', disable=None, leave=False
         ):
             count, total, squares = count + frames, total + first, squares + second
     mean = total / max(count, 1)

@@ -83,11 +83,10 @@ def build_step(
         scale /= len(batches)
         safe = [tf.where(is_finite, gradient * scale, tf.zeros_like(gradient)) for gradient in gradients]
         optimizer = optimizer_fn(tf.where(is_finite, learning_rate, 0.0))
-        applied = optimizer.apply_gradients(zip(safe, variables, strict=True), global_step)
+        with tf.control_dependencies([step]):  # whoever wants to know the step has read it before it moves on
+            applied = optimizer.apply_gradients(zip(safe, variables, strict=True), global_step)
         assigned = [variable.assign(tf.where(is_finite, value, variable)) for variable, value in loss.statistics]
-        with tf.control_dependencies([op for op in [applied, *assigned] if isinstance(op, tf.Operation)]):
-            updated = tf.identity(is_finite)
-        return loss.losses, batch.rows, norm, is_finite, tf.group(updated, applied, *assigned)
+        return loss.losses, batch.rows, norm, is_finite, tf.group(applied, *assigned)
 
     results = [strategy.experimental_local_results(r) for r in strategy.extended.call_for_each_replica(replica_step)]
     losses, rows, norms, finite, updates = results
