@@ -21,21 +21,21 @@ find_python() {
     [ -x "$PYTHON" ] || PYTHON=python3
   fi
   command -v "$PYTHON" >/dev/null ||
-    fail "PYTHON=$PYTHON is not a program; run scripts/run_demo.sh once, or set PYTHON to a Python that has requirements.txt"
+    fail "PYTHON=$PYTHON is not a program; run scripts/run_demo.sh, or set PYTHON to one that has requirements.txt"
 }
 
 # need_corpus VARIABLE SUBSET...: stops unless the directory in VARIABLE holds these directories.
 need_corpus() {
   local variable=$1 directory=${!1} subset
   shift
-  [ -d "$directory" ] || fail "$variable=$directory: no such directory; set $variable to the corpus, the directory with $1/"
+  [ -d "$directory" ] || fail "$variable=$directory: no such directory; set $variable to the corpus, with $1/"
   for subset in "$@"; do
-    [ -d "$directory/$subset" ] || fail "$variable=$directory: has no $subset/; set $variable to the directory that holds it"
+    [ -d "$directory/$subset" ] || fail "$variable=$directory: no $subset/ there; set $variable to what holds it"
   done
 }
 
-# make_index SCRIPT CORPUS SUBSET INDEX FLAG...: preprocesses a subset, the features beside the index, unless the index is
-# there: it is written last, so all it names is there too. Delete it to have the corpus looked at again.
+# make_index SCRIPT CORPUS SUBSET INDEX FLAG...: preprocesses a subset, the features beside the index, unless the index
+# is there: it is written last, so all it names is there too. Delete it to have the corpus looked at again.
 make_index() {
   local script=$1 corpus=$2 subset=$3 index=$4
   shift 4

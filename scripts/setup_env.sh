@@ -9,7 +9,7 @@ find_base_python() {
       return
     fi
   done
-  fail "no Python from 3.11 to 3.13 on PATH (python3 is $(python3 --version 2>&1 || true)); install Python 3.11 and run this again"
+  fail "no Python from 3.11 to 3.13 on PATH (python3: $(python3 --version 2>&1 || true)); install Python 3.11, run again"
 }
 
 # Prints what decides whether an environment is up to date: the requirements, the installer and the place.

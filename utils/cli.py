@@ -90,7 +90,7 @@ class PreprocessParser(Parser):
             metavar=f'{{{",".join(names)}}}',
             help=f'sub-directories of PATH to read, one or several: -n A B, or -n A,B (default: {default_name})',
         )
-        add('--jobs', type=count, default=_num_cores(), help='processes to use; left out, one for each core')
+        add('--jobs', type=count, default=num_cores(), help='processes to use; left out, one for each core')
         add('path', help=path_help)
         add('save', help='directory for the feature files')
         add('jsonfile', help='the index to write; one that exists is kept as JSONFILE.bak')
@@ -156,5 +156,6 @@ def _ratio(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def _num_cores() -> int:
+def num_cores() -> int:
+    """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from utils.cli import num_cores
+
 
 class Runtime(NamedTuple):
     """A strategy and how to open sessions under it.
@@ -34,5 +36,6 @@ def local_runtime(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op
     session_config = tf.ConfigProto(allow_soft_placement=True)
     session_config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
     session_config.intra_op_parallelism_threads = intra_op_threads or (0 if has_gpu else 1)
-    session_config.inter_op_parallelism_threads = inter_op_threads
+    # left at 0, TensorFlow with oneDNN runs the operations of a small machine one after another
+    session_config.inter_op_parallelism_threads = inter_op_threads or num_cores()
     return Runtime(tf.distribute.OneDeviceStrategy('/gpu:0' if has_gpu else '/cpu:0'), 1, session_config)
