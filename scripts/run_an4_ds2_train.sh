@@ -23,7 +23,7 @@ done
 # 800 utterances want many small steps (-b 8), and much variety once the model aligns at all (from epoch 6): short masks,
 # because a spelled letter is all of 300 ms, and stretched time and frequency, because 64 speakers are few.
 exec "$PYTHON" "$ROOT/run_train.py" -md ds2 -f 40 -cl 2 -rl 3 -n 256 -rc gru -a tanh -bn yes -k 0.85 \
-  -b 8 -o adam --beta2 0.98 -lr 8e-4 --lr_schedule cosine --warmup_steps 300 -p 54 --average_checkpoints 8 \
+  -b 8 -o adam --beta2 0.98 -lr 8e-4 --lr_schedule cosine --warmup_steps 300 -p 46 --average_checkpoints 8 \
   --time_masks 2 --max_time_mask 10 --freq_masks 2 --max_freq_mask 6 --tempo_range 0.1 --warp_range 0.1 \
   --augment_from_epoch 6 --seed 1 \
   -t "$FEATURES/train-clean-100.json" -d "$FEATURES/dev-clean.json" -s "$RUN_DIR" "$@"
