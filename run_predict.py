@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from utils.cli import Parser, count, number
+from utils.decode.decoder import add_decoding_flags, make_decoder
 from utils.errors import DataError, run_main
 
 CHECKPOINTS = ('best', 'latest', 'average')
@@ -41,6 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='SECONDS',
         help='cut longer recordings at silences into pieces of at most this many seconds',
     )
+    add_decoding_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -56,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from run_train import load_recognizer
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
+    recognizer.decoder = make_decoder(args, recognizer.vocabulary.tokens)
     # file names that are no UTF-8 go out as they came in
     sys.stdout.reconfigure(errors='surrogateescape')
     shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])

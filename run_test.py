@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.cli import Parser, count, natural
+from utils.decode.decoder import add_decoding_flags, make_decoder
 from utils.errors import run_main
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--out', metavar='DIR', help='where each index gets its directory (default: RUN/test)')
     parser.add_argument('--worst', type=natural, default=5, metavar='N', help='utterances to show aligned, an index')
+    add_decoding_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -94,6 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from run_train import load_recognizer
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
+    recognizer.decoder = make_decoder(args, recognizer.vocabulary.tokens)
     results = evaluate_indexes(recognizer, args.testfiles, args.batch_size, args.checkpoint)
     report(results, Path(args.out or Path(args.savepath) / 'test'), args.worst)
     return 0

@@ -38,7 +38,8 @@ def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None)
 
     def infer(batch):
         output = model.forward(batch.features, batch.feature_lengths, config.model, Phase())
-        return Inference(*ctc.best_path(output), ctc.losses(output, batch.labels, batch.label_lengths))
+        losses = ctc.losses(output, batch.labels, batch.label_lengths)
+        return Inference(*ctc.best_path(output), losses, ctc.posteriors(output))
 
     checkpoints = Checkpoints(run_dir)
     path = checkpoints.prefix(checkpoints.resolve(checkpoint)) if checkpoint else None

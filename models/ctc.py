@@ -27,6 +27,11 @@ def losses(output: CtcOutput, labels: tf.Tensor, label_lengths: tf.Tensor) -> tf
     return ctc_losses(output.logits, output.lengths, labels, label_lengths)
 
 
+def posteriors(output: CtcOutput) -> tf.Tensor:
+    """Log-probabilities of all classes, `[batch, time, classes]`, for a beam search."""
+    return tf.transpose(tf.nn.log_softmax(output.logits), [1, 0, 2])
+
+
 def best_path(output: CtcOutput) -> BestPath:
     """The greedy path, in the graph, so that only two numbers a frame leave the device."""
     log_probs = tf.nn.log_softmax(output.logits)

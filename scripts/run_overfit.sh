@@ -33,12 +33,12 @@ for what in "$@"; do
     need_corpus LIBRISPEECH train-clean-100
     make_index libri_preprocess.py "$LIBRISPEECH" train-clean-100 "$OUT_DIR/libri.json" -m fbank -f 40
     head -n 50 "$OUT_DIR/libri.json" >"$OUT_DIR/libri-50.json"
-    overfit "$OUT_DIR/libri-50.json" "$OUT_DIR/run-libri" -b 5 -p 70
+    overfit "$OUT_DIR/libri-50.json" "$OUT_DIR/run-libri" -b 4 -p 55
     ;;
   char | pinyin | phone)
     need_corpus THCHS30 test
     make_index thchs_preprocess.py "$THCHS30" test "$OUT_DIR/thchs-$what.json" -m fbank -f 40 --unit "$what"
-    overfit "$OUT_DIR/thchs-$what.json" "$OUT_DIR/run-$what" -b 2 -p 120 -v "$OUT_DIR/thchs-$what.vocab.txt"
+    overfit "$OUT_DIR/thchs-$what.json" "$OUT_DIR/run-$what" -b 1 -p 80 -v "$OUT_DIR/thchs-$what.vocab.txt"
     ;;
   *) fail "$what is none of libri, char, pinyin, phone" ;;
   esac

@@ -107,7 +107,7 @@ def weights(path):
 
 
 def test_a_run_killed_within_an_epoch_ends_with_the_same_weights(features, tmp_path):
-    flags = [*SMALL, '-k', '0.8', '--time_masks', '1', '-p', '3', '-b', '2', '--checkpoint_secs', '0']
+    flags = [*SMALL, '-cl', '2', '-k', '0.8', '--time_masks', '1', '-p', '3', '-b', '2', '--checkpoint_secs', '0']
     flags += ['-t', features, '-d', features, '-s']
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
     assert command('run_train.py', *flags, whole).returncode == 0

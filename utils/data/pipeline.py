@@ -36,11 +36,14 @@ class Pipeline:
           load: from (rows, epoch) to the arrays of a `Batch`.
           num_features: of a frame.
         """
-        self._load, self._todo, self._failure = load, [], None
-        dataset = tf.data.Dataset.from_generator(
-            lambda: iter(self._todo), output_signature=(tf.TensorSpec([None], tf.int32), tf.TensorSpec([], tf.int64))
-        )
+        self._load, self._todo, self._epoch, self._failure = load, [], 0, None
+        self._num_batches = tf.placeholder(tf.int64, [])
+        dataset = tf.data.Dataset.range(self._num_batches)
         dataset = dataset.map(self._load_op, num_parallel_calls=LOADERS).prefetch(AHEAD)
+        # beginning an iterator anew waits for tf.data's tuning thread, which may sleep for many seconds
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        dataset = dataset.with_options(options)
         self._iterator = tf.data.make_initializable_iterator(dataset)
         self.batch = Batch(*self._iterator.get_next())
         for tensor, shape in zip(
@@ -48,20 +51,20 @@ class Pipeline:
         ):
             tensor.set_shape(shape)
 
-    def _load_op(self, rows, epoch):
-        return tf.numpy_function(self._try_load, [rows, epoch], [tf.float32, tf.int32, tf.int32, tf.int32, tf.int32])
+    def _load_op(self, number):
+        return tf.numpy_function(self._try_load, [number], [tf.float32, tf.int32, tf.int32, tf.int32, tf.int32])
 
-    def _try_load(self, rows, epoch):
+    def _try_load(self, number):
         try:
-            return self._load(rows, int(epoch))
+            return self._load(self._todo[number], self._epoch)
         except DataError as error:  # TensorFlow would wrap it in pages of its own
             self._failure = error
             raise
 
     def start(self, session: tf.Session, batches: list[np.ndarray], epoch: int) -> None:
         """Makes the given batches the next ones, in order."""
-        self._todo = [(np.asarray(rows, np.int32), np.int64(epoch)) for rows in batches]
-        session.run(self._iterator.initializer)
+        self._todo, self._epoch = batches, epoch
+        session.run(self._iterator.initializer, {self._num_batches: len(batches)})
 
     def explain(self, error: tf.errors.OpError) -> Exception:
         """The user's mistake behind a failed step, where there is one; otherwise the error itself."""

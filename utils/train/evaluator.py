@@ -17,12 +17,20 @@ from utils.metrics import Scores, score
 
 
 class Inference(NamedTuple):
-    """What the inference graph offers: the best path `[batch, time]`, its log-probabilities and lengths, losses."""
+    """What the inference graph offers.
+
+    Attributes:
+      ids, log_probs: the best path and its log-probabilities, `[batch, time]`.
+      lengths: output frames, `[batch]`.
+      losses: `[batch]`.
+      posteriors: log-probabilities of all classes, `[batch, time, classes]`.
+    """
 
     ids: tf.Tensor
     log_probs: tf.Tensor
     lengths: tf.Tensor
     losses: tf.Tensor
+    posteriors: tf.Tensor
 
 
 class Evaluation(NamedTuple):
@@ -41,6 +49,7 @@ class Recognizer:
     Attributes:
       vocabulary, spec, config: of the run.
       secs_per_frame: seconds between output frames.
+      decoder: from log posteriors and lengths to a hypothesis each; None is greedy.
     """
 
     def __init__(
@@ -65,6 +74,7 @@ class Recognizer:
           session_config: of the session.
         """
         self.vocabulary, self.spec, self.config = vocabulary, spec, config
+        self.decoder: Callable | None = None
         self.secs_per_frame = time_stride * spec.winstep_secs
         self._statistics, self._time_stride = statistics, time_stride
         with tf.Graph().as_default() as graph:
@@ -111,14 +121,16 @@ class Recognizer:
         batches = cut(np.argsort(-frames, kind='stable'), frames, BatchSize(batch_size))
         hypotheses, losses = [None] * len(frames), np.zeros(len(frames))
         self._pipeline.start(self._session, batches, 0)
-        wanted = self._inference if with_loss else self._inference[:3]
+        graph = self._inference
+        path = (graph.posteriors, graph.lengths) if self.decoder else (graph.ids, graph.log_probs, graph.lengths)
         for rows in batches:
             try:
-                ids, log_probs, lengths, *batch_losses = self._session.run(list(wanted))
+                *outputs, batch_losses = self._session.run([*path, graph.losses if with_loss else graph.lengths])
             except tf.errors.OpError as error:
                 raise self._pipeline.explain(error) from None
             if with_loss:
-                losses[rows] = batch_losses[0]
-            for row, hypothesis in zip(rows, ctc.greedy(ids, log_probs, lengths, self.config.classes - 1), strict=True):
+                losses[rows] = batch_losses
+            decoded = self.decoder(*outputs) if self.decoder else ctc.greedy(*outputs, self.config.classes - 1)
+            for row, hypothesis in zip(rows, decoded, strict=True):
                 hypotheses[row] = hypothesis
         return hypotheses, losses

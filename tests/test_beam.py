@@ -1,0 +1,238 @@
+"""Prefix beam search against exhaustive search over all paths."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from utils.decode import ctc
+from utils.decode.arpa_writer import write_arpa
+from utils.decode.beam import BeamOptions, decode, warn_if_empty
+from utils.decode.fusion import Weights, make_fusion, model_unit, with_weights
+from utils.decode.kneser_ney import estimate, read_corpus
+from utils.decode.ngram import load_model
+from utils.errors import DataError, UsageError
+
+TOKENS = [' ', 'a', 'b']
+BLANK = 3
+EVERYTHING = BeamOptions(beam_width=5000, num_best=10, symbol_mass=1.0, threshold=500.0)
+WORD_TEXT = ['a ab b', 'ab a', 'b b ab', 'a', 'ab ab a b']
+
+
+def model(tmp_path, sentences, order=2):
+    corpus = read_corpus(sentences)
+    path = tmp_path / 'lm.arpa'
+    write_arpa(path, corpus.words, estimate(corpus, order))
+    return load_model(path)
+
+
+def word_model(tmp_path):
+    return model(tmp_path, [line.split() for line in WORD_TEXT])
+
+
+def char_model(tmp_path):
+    return model(tmp_path, [['<SPACE>' if letter == ' ' else letter for letter in line] for line in WORD_TEXT], order=3)
+
+
+def posteriors(rng, frames, classes=4, sharpness=1.5):
+    logits = sharpness * rng.normal(size=(frames, classes))
+    return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
+
+
+def collapse(path, blank_id=BLANK):
+    return tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != blank_id)
+
+
+def all_texts(log_probs, blank_id=BLANK):
+    """{ids: log p(ids | x)} by summing over every path."""
+    found = {}
+    for path in itertools.product(range(log_probs.shape[1]), repeat=len(log_probs)):
+        log_prob = sum(float(log_probs[frame, symbol]) for frame, symbol in enumerate(path))
+        ids = collapse(path, blank_id)
+        found[ids] = np.logaddexp(found.get(ids, -np.inf), log_prob)
+    return found
+
+
+def decode_one(log_probs, options=EVERYTHING, fusion=None, blank_id=BLANK):
+    return decode(log_probs[np.newaxis], np.array([len(log_probs)]), blank_id, options, fusion)[0]
+
+
+def assert_best(hypotheses, expected):
+    """The hypotheses are those with the highest expected scores, and say so."""
+    ranked = sorted(expected.items(), key=lambda item: -item[1])[: len(hypotheses)]
+    np.testing.assert_allclose([each.score for each in hypotheses], [score for _, score in ranked], atol=1e-4)
+    for each in hypotheses:
+        assert each.score == pytest.approx(expected[each.ids], abs=1e-4)
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_without_language_model_it_finds_what_exhaustive_search_finds(seed):
+    log_probs = posteriors(np.random.default_rng(seed), 6)
+    hypotheses = decode_one(log_probs)
+    assert len(hypotheses) == 10
+    assert_best(hypotheses, all_texts(log_probs))
+
+
+def word_score(lm, ids, weights, known_only=False):
+    words = ''.join(TOKENS[symbol] for symbol in ids).split()
+    unknown = [word for word in words if word not in lm.word_ids]
+    if unknown and known_only:
+        return -np.inf
+    spelling = -math.log(len(TOKENS)) * sum(map(len, unknown))
+    return weights.lm_weight * (lm.log_probs(words).sum() + spelling) + weights.word_bonus * len(words)
+
+
+@pytest.mark.parametrize('known_only', [False, True])
+@pytest.mark.parametrize('seed', range(4))
+def test_with_a_word_model_it_finds_what_exhaustive_search_finds(tmp_path, seed, known_only):
+    lm, weights = word_model(tmp_path), Weights(0.8, 0.7)
+    log_probs = posteriors(np.random.default_rng(seed), 6)
+    fusion = make_fusion(lm, TOKENS, weights, unknown_words=not known_only)
+    scores = {
+        ids: log_prob + word_score(lm, ids, weights, known_only) for ids, log_prob in all_texts(log_probs).items()
+    }
+    assert_best(decode_one(log_probs, fusion=fusion), scores)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_with_a_character_model_it_finds_what_exhaustive_search_finds(tmp_path, seed):
+    lm, weights = char_model(tmp_path), Weights(0.9, 1.1)
+    log_probs = posteriors(np.random.default_rng(seed), 6)
+    scores = {}
+    for ids, log_prob in all_texts(log_probs).items():
+        letters = ['<SPACE>' if symbol == 0 else TOKENS[symbol] for symbol in ids]
+        scores[ids] = log_prob + 0.9 * lm.log_probs(letters).sum() + 1.1 * len(ids)
+    assert_best(decode_one(log_probs, fusion=make_fusion(lm, TOKENS, weights)), scores)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_a_narrow_pruned_beam_scores_what_it_returns_exactly_and_never_below_greedy(tmp_path, seed):
+    lm, weights = word_model(tmp_path), Weights(1.5, -0.5)
+    log_probs = posteriors(np.random.default_rng(100 + seed), 7, sharpness=0.7)
+    texts = all_texts(log_probs)
+    greedy = collapse(log_probs.argmax(axis=1))
+    for width in (1, 2, 3):
+        options = BeamOptions(beam_width=width, symbol_mass=0.6, threshold=1.0)
+        best = decode_one(log_probs, options)[0]
+        assert best.log_prob == best.score == pytest.approx(texts[best.ids], abs=1e-4)
+        assert best.score >= texts[greedy] - 1e-4
+        best = decode_one(log_probs, options, make_fusion(lm, TOKENS, weights))[0]
+        assert best.score >= texts[greedy] + word_score(lm, greedy, weights) - 1e-4
+        assert best.score == pytest.approx(best.log_prob + 1.5 * best.lm_log_prob - 0.5 * best.num_words, abs=1e-9)
+
+
+def test_alignments_of_one_text_are_merged():
+    """Blank is the best symbol of both frames, 0.6 * 0.6 = 0.36; `a` has 0.4 * 0.4 + 0.4 * 0.6 + 0.6 * 0.4 = 0.64."""
+    log_probs = np.log(np.array([[0.4, 0.6], [0.4, 0.6]], np.float32))
+    a, empty = decode_one(log_probs, blank_id=1)
+    assert (a.ids, empty.ids) == ((0,), ())
+    assert (math.exp(a.log_prob), math.exp(empty.log_prob)) == pytest.approx((0.64, 0.36))
+
+
+def test_a_prefix_that_comes_back_meets_its_child():
+    """Three frames with a beam of two: whatever is dropped on the way, no text is found twice."""
+    for seed in range(50):
+        log_probs = posteriors(np.random.default_rng(seed), 12, sharpness=0.5)
+        ids = [each.ids for each in decode_one(log_probs, BeamOptions(beam_width=3, num_best=3, symbol_mass=1.0))]
+        assert len(set(ids)) == len(ids)
+
+
+def peaked(path, classes, prob=0.9):
+    log_probs = np.full((len(path), classes), math.log((1 - prob) / (classes - 1)), np.float32)
+    log_probs[np.arange(len(path)), path] = math.log(prob)
+    return log_probs
+
+
+def test_hello_keeps_its_double_l():
+    tokens = 'helo'
+    path = [0, 0, 4, 1, 2, 2, 4, 2, 3, 3, 4]  # h h _ e l l _ l o o _
+    best = decode_one(peaked(path, 5), BeamOptions(), blank_id=4)[0]
+    assert ''.join(tokens[symbol] for symbol in best.ids) == 'hello'
+    assert [span[:2] for span in best.frames] == [(0, 2), (3, 4), (4, 6), (7, 8), (8, 10)]
+    assert best.frames[0].log_prob == pytest.approx(2 * math.log(0.9), abs=1e-5)
+    assert [word.word for word in ctc.words(best, tokens, None, 0.01)] == ['h', 'e', 'l', 'l', 'o']
+
+
+def test_a_repeated_symbol_needs_a_blank_between():
+    best = decode_one(peaked([1, 1, 1], 4), BeamOptions())[0]
+    assert best.ids == (1,)
+
+
+def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
+    lm = model(tmp_path, [['bad', 'dog'], ['bad', 'dog'], ['dad']])
+    tokens = [' ', *'abdgo']
+    path = [2, 1, 3, 0, 3, 5, 4]  # bad dog
+    log_probs = peaked(path, 7)
+    log_probs[0, 3], log_probs[0, 2] = math.log(0.5), math.log(0.4167)  # more like "dad dog"
+    fusion = make_fusion(lm, tokens, Weights(1.0, 0.0))
+    texts = [
+        ''.join(tokens[symbol] for symbol in decode_one(log_probs, BeamOptions(), each, blank_id=6)[0].ids)
+        for each in (None, fusion, with_weights(fusion, Weights(0.0, 0.0)))
+    ]
+    assert texts == ['dad dog', 'bad dog', 'dad dog']
+
+
+def test_forbidden_words_never_come_out_even_where_nothing_else_fits(tmp_path):
+    fusion = make_fusion(model(tmp_path, [['ab']]), TOKENS, Weights(1.0, 0.0), unknown_words=False)
+    for path in ([1, 3, 0, 2], [1, 3, 3], [2, 2]):
+        for each in decode_one(peaked(path, 4, 0.9999), BeamOptions(num_best=4), fusion):
+            assert set(''.join(TOKENS[symbol] for symbol in each.ids).split()) <= {'ab'}
+            assert each.score > -np.inf
+
+
+def test_padding_and_neighbours_in_the_batch_change_nothing():
+    rng = np.random.default_rng(3)
+    utterances = [posteriors(rng, frames) for frames in (5, 9, 0, 7)]
+    batch = np.full((4, 12, 4), np.nan, np.float32)
+    for row, log_probs in enumerate(utterances):
+        batch[row, : len(log_probs)] = log_probs
+    together = decode(batch, np.array([5, 9, 0, 7]), BLANK, num_threads=3)
+    assert together == [decode_one(log_probs, BeamOptions()) for log_probs in utterances]
+    assert (together[2][0].ids, together[2][0].log_prob) == ((), 0.0)
+
+
+def test_case_of_the_model_is_folded_to_the_vocabularys(tmp_path):
+    (tmp_path / 'upper').mkdir()
+    upper = model(tmp_path / 'upper', [line.upper().split() for line in WORD_TEXT])
+    log_probs = posteriors(np.random.default_rng(0), 6)
+    lower = make_fusion(word_model(tmp_path), TOKENS, Weights(0.8, 0.7))
+    folded = make_fusion(upper, TOKENS, Weights(0.8, 0.7))
+    assert decode_one(log_probs, fusion=folded) == decode_one(log_probs, fusion=lower)
+
+
+def test_models_that_do_not_fit_are_refused(tmp_path):
+    words, letters = word_model(tmp_path), char_model(tmp_path)
+    assert (model_unit(words, TOKENS), model_unit(letters, TOKENS)) == ('word', 'char')
+    with pytest.raises(DataError, match='has no <SPACE> to end a word with'):
+        make_fusion(words, ['a', 'b'], Weights(1.0, 0.0))
+    with pytest.raises(DataError, match='unit word .* not char; train one with'):
+        make_fusion(words, TOKENS, Weights(1.0, 0.0), unit='char')
+    with pytest.raises(DataError, match='none of its words .* can be spelled'):
+        make_fusion(words, [' ', 'x', 'y'], Weights(1.0, 0.0))
+    with pytest.raises(DataError, match='lm_weight -1'):
+        make_fusion(words, TOKENS, Weights(-1.0, 0.0))
+    with pytest.raises(DataError, match='5 classes do not fit a vocabulary of 3 tokens'):
+        decode_one(posteriors(np.random.default_rng(0), 3, 5), fusion=make_fusion(words, TOKENS, Weights()), blank_id=4)
+
+
+def test_a_model_that_the_vocabulary_spells_in_part_is_named(tmp_path, caplog):
+    make_fusion(model(tmp_path, [['a', 'xyz', 'zyx']]), TOKENS, Weights(1.0, 0.0))
+    assert 'only 1 of 3 words' in caplog.text
+
+
+def test_what_are_no_posteriors_is_refused():
+    with pytest.raises(DataError, match='not logits'):
+        decode_one(np.ones((2, 4), np.float32))
+    with pytest.raises(DataError, match='NaN'):
+        decode_one(np.full((2, 4), np.nan, np.float32))
+    with pytest.raises(UsageError, match='beam_width 0'):
+        BeamOptions(beam_width=0)
+
+
+def test_weights_that_leave_only_empty_texts_are_warned_of(tmp_path):
+    log_probs = peaked([1, 3, 2, 3], 4)
+    fusion = make_fusion(char_model(tmp_path), TOKENS, Weights(50.0, -20.0))
+    results = [decode_one(log_probs, BeamOptions(), each) for each in (fusion, None)]
+    assert '1 of 1 texts are empty' in warn_if_empty(results[:1])
+    assert warn_if_empty(results) is None

@@ -1,0 +1,95 @@
+"""What CTC says of one given text: its exact probability and its best alignment, at compiled speed."""
+
+import numpy as np
+
+from utils.decode.compiled import compiled
+
+
+@compiled
+def ctc_log_prob(probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> float:
+    """log p(symbols | x), summed over all alignments (the forward recursion, rescaled at every frame).
+
+    Args:
+      probs: float `[frames, symbols]`, the posteriors.
+      symbols: int `[length]`, the text.
+      blank_id: the id of the blank.
+
+    Returns:
+      The log probability; -inf where the frames are too few.
+    """
+    length = len(symbols)
+    # of the alignments so far that end in the symbol at a position, and in the blank before it
+    ends, blanks = np.zeros(length), np.zeros(length + 1)
+    blanks[0] = 1.0
+    log_scale = 0.0
+    num_frames = len(probs)
+    for frame in range(num_frames):
+        row = probs[frame]
+        first = max(0, length - (num_frames - frame))  # what lies before can't reach the end any more
+        total = 0.0
+        for position in range(min(length, frame + 1) - 1, first - 1, -1):
+            symbol = symbols[position]
+            blanks[position + 1] = (blanks[position + 1] + ends[position]) * row[blank_id]
+            weight = ends[position] + blanks[position]
+            if position > 0 and symbols[position - 1] != symbol:
+                weight += ends[position - 1]
+            ends[position] = weight * row[symbol]
+            total += ends[position] + blanks[position + 1]
+        blanks[first] = (blanks[first] + (ends[first - 1] if first > 0 else 0.0)) * row[blank_id]
+        total += blanks[first]
+        if total <= 0.0:
+            return -np.inf
+        scale = 1.0 / total
+        log_scale += np.log(total)
+        ends *= scale
+        blanks *= scale
+    total = blanks[length] + (ends[length - 1] if length else 0.0)
+    return log_scale + np.log(total) if total > 0 else -np.inf
+
+
+@compiled
+def best_alignment(
+    log_probs: np.ndarray, symbols: np.ndarray, blank_id: int, spans: np.ndarray, scores: np.ndarray
+) -> bool:
+    """The most probable alignment of a text.
+
+    Args:
+      log_probs: float `[frames, symbols]`, the log posteriors.
+      symbols: int `[length]`, the text.
+      blank_id: the id of the blank.
+      spans: int `[length, 2]`: gets the first frame of each symbol and the one after its last.
+      scores: float `[length]`: gets the sum of the log posteriors of these frames.
+
+    Returns:
+      False where the frames are too few.
+    """
+    num_states, num_frames = 2 * len(symbols) + 1, len(log_probs)
+    moves = np.zeros((num_frames, num_states), np.uint8)
+    values = np.full(num_states, -np.inf)
+    values[0] = 0.0
+    for frame in range(num_frames):
+        row = log_probs[frame]
+        for state in range(min(num_states - 1, 2 * frame + 1), -1, -1):
+            is_symbol = state & 1
+            symbol = symbols[state >> 1] if is_symbol else blank_id
+            value, move = values[state], 0
+            if state > 0 and values[state - 1] > value:
+                value, move = values[state - 1], 1
+            if is_symbol and state > 1 and symbols[(state >> 1) - 1] != symbol and values[state - 2] > value:
+                value, move = values[state - 2], 2
+            values[state], moves[frame, state] = value + row[symbol], move
+    state = num_states - 1
+    if state > 0 and values[state - 1] > values[state]:
+        state -= 1
+    if values[state] == -np.inf:
+        return False
+    scores[:] = 0.0
+    spans[:, 1] = 0
+    for frame in range(num_frames - 1, -1, -1):
+        if state & 1:
+            position = state >> 1
+            spans[position, 0] = frame
+            spans[position, 1] = max(spans[position, 1], frame + 1)
+            scores[position] += log_probs[frame, symbols[position]]
+        state -= moves[frame, state]
+    return True

@@ -1,0 +1,196 @@
+"""CTC prefix beam search with n-gram language models.
+
+    Q(y) = log p(y | x) + lm_weight * log P_LM(y) + word_bonus * words(y)
+
+(Deep Speech, arXiv 1412.5567; Deep Speech 2, arXiv 1512.02695). With a character model, which Chinese
+takes, each symbol counts as a word. The search finds candidates; their scores are then computed exactly, and
+those of greedy decoding's text, so that no result scores below that.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from utils.decode import ctc
+from utils.decode.alignment import best_alignment, ctc_log_prob
+from utils.decode.beam_search import search
+from utils.decode.fusion import no_fusion
+from utils.decode.fusion_steps import Fusion, fused, score_symbols
+from utils.errors import DataError, UsageError
+
+# a posterior that is smaller counts as this, so that no frame can empty the beam
+LEAST_PROB = np.float32(1e-30)
+# the search's order is by sums over the alignments that it kept; the exact one may differ a little
+SPARE_RESULTS = 3
+
+
+@dataclass(frozen=True)
+class BeamOptions:
+    """How wide a search is.
+
+    Attributes:
+      beam_width: prefixes kept at a frame.
+      num_best: how many texts to return.
+      symbol_mass: the most probable symbols of a frame are tried until their probabilities sum up to this.
+      symbol_limit: how many symbols are tried at a frame at most.
+      threshold: a prefix whose score is further below the best one's leaves the beam (natural log).
+    """
+
+    beam_width: int = 100
+    num_best: int = 1
+    symbol_mass: float = 0.9999
+    symbol_limit: int = 40
+    threshold: float = 12.0
+
+    def __post_init__(self) -> None:
+        for name in ('beam_width', 'num_best', 'symbol_limit'):
+            if getattr(self, name) < 1:
+                raise UsageError(f'{name} {getattr(self, name)} must be at least 1')
+        if not 0 < self.symbol_mass <= 1:
+            raise UsageError(f'symbol_mass {self.symbol_mass} must lie above 0 and not above 1')
+        if not self.threshold > 0:
+            raise UsageError(f'threshold {self.threshold} must lie above 0')
+
+
+@dataclass(frozen=True)
+class BeamHypothesis(ctc.Hypothesis):
+    """A text that the search found; `ctc.words` gives its words and their times.
+
+    Attributes:
+      ids: the symbols.
+      log_prob: log p(y | x), over all alignments.
+      frames: a `ctc.Span` for each symbol in the best alignment.
+      lm_log_prob: log P_LM(y), natural log, without its weight; 0 without language model.
+      num_words: the words that the bonus counts (symbols with a character model; 0 without language model).
+      score: Q(y).
+    """
+
+    lm_log_prob: float
+    num_words: int
+    score: float
+
+
+def decode(
+    log_probs: np.ndarray,
+    lengths: np.ndarray,
+    blank_id: int,
+    options: BeamOptions | None = None,
+    fusion: Fusion | None = None,
+    num_threads: int | None = None,
+) -> list[list[BeamHypothesis]]:
+    """Decodes a batch, an utterance a thread.
+
+    Args:
+      log_probs: float `[batch, frames, symbols]`, log posteriors.
+      lengths: int `[batch]`, the frames of each utterance; what lies beyond is not looked at.
+      blank_id: the id of the blank.
+      options: of the search.
+      fusion: the language model, from `fusion.make_fusion`; None: there is none.
+      num_threads: None: as many as there are cores for this process.
+
+    Returns:
+      For each utterance its hypotheses, the best first; at least one and at most ``options.num_best``.
+    """
+    log_probs, lengths = np.asarray(log_probs), np.asarray(lengths)
+    if log_probs.ndim != 3 or lengths.shape != log_probs.shape[:1]:
+        raise ValueError(
+            f'log_probs {log_probs.shape} and lengths {lengths.shape} must be [batch, frames, symbols], [batch]'
+        )
+    if not 0 <= blank_id < log_probs.shape[2] or (
+        len(lengths) and not 0 <= lengths.min() <= lengths.max() <= log_probs.shape[1]
+    ):
+        raise ValueError(f'blank_id {blank_id} or lengths {lengths} lie outside log_probs {log_probs.shape}')
+    if fusion is not None and len(fusion.token_words) != log_probs.shape[2] - 1:
+        raise DataError(
+            f'posteriors of {log_probs.shape[2]} classes do not fit a vocabulary of {len(fusion.token_words)} tokens '
+            'and the blank; decode with the vocabulary that the model was trained with'
+        )
+    utterances = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
+    decode_one = partial(
+        decode_utterance,
+        blank_id=blank_id,
+        options=options or BeamOptions(),
+        fusion=fusion or no_fusion(log_probs.shape[2] - 1),
+    )
+    num_threads = min(num_threads or len(os.sched_getaffinity(0)), len(utterances))
+    if num_threads <= 1:
+        return list(map(decode_one, utterances))
+    with ThreadPoolExecutor(num_threads) as pool:
+        return list(pool.map(decode_one, utterances))
+
+
+def decode_utterance(
+    log_probs: np.ndarray, blank_id: int, options: BeamOptions, fusion: Fusion
+) -> list[BeamHypothesis]:
+    """Decodes one utterance; ``log_probs`` is `[frames, symbols]`. See `decode`."""
+    log_probs = np.require(log_probs, np.float32, ['C', 'W'])
+    _check_posteriors(log_probs)
+    probs = np.maximum(np.exp(log_probs), LEAST_PROB)
+    texts = search(
+        probs, blank_id, options.beam_width, options.symbol_mass, min(options.symbol_limit, log_probs.shape[1]),
+        options.threshold, fusion, options.num_best + SPARE_RESULTS,
+    )  # fmt: skip
+    texts = {tuple(text.tolist()): text for text in [*texts, _greedy_text(log_probs, blank_id)]}
+    scored = [(*_score(probs, text, blank_id, fusion), ids) for ids, text in texts.items()]
+    scored.sort(key=lambda item: -item[0])  # a stable sort: of equals, the one that the search preferred
+    allowed = [item for item in scored if item[0] > -np.inf] or scored[:1]
+    return [
+        BeamHypothesis(ids, log_prob, _spans(log_probs, texts[ids], blank_id), lm_log_prob, num_words, score)
+        for score, log_prob, lm_log_prob, num_words, ids in allowed[: options.num_best]
+    ]
+
+
+def _check_posteriors(log_probs: np.ndarray) -> None:
+    """Refuses NaN and what is not normalised, as logits are not; looking at three frames is enough for that."""
+    if not len(log_probs):
+        return
+    if np.isnan(log_probs).any():
+        raise DataError('the posteriors hold NaN; the model has diverged: take an earlier checkpoint')
+    sums = np.exp(log_probs[[0, len(log_probs) // 2, -1]].astype(np.float64)).sum(axis=1)
+    if np.abs(sums - 1).max() > 0.02:
+        furthest = sums[np.abs(sums - 1).argmax()]
+        raise DataError(f'the posteriors of a frame sum up to {furthest:.3g}, not 1; give log softmax, not logits')
+
+
+def _greedy_text(log_probs: np.ndarray, blank_id: int) -> np.ndarray:
+    path = log_probs.argmax(axis=1) if len(log_probs) else np.empty(0, np.int64)
+    is_new = np.ones(len(path), bool)
+    is_new[1:] = path[1:] != path[:-1]
+    return path[is_new & (path != blank_id)].astype(np.int64)
+
+
+def _score(probs: np.ndarray, text: np.ndarray, blank_id: int, fusion: Fusion) -> tuple[float, float, float, int]:
+    """Q(y), log p(y | x), log P_LM(y) and the number of words."""
+    log_prob = ctc_log_prob(probs, text, blank_id)
+    lm_log_prob, num_words = score_symbols(fusion, text)
+    return log_prob + fused(fusion, lm_log_prob, num_words), log_prob, lm_log_prob, int(num_words)
+
+
+def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, fusion: Fusion | None = None) -> float:
+    """Q(y) of a given text; -inf where it holds forbidden words or the frames (`[frames, symbols]`) are too few."""
+    probs = np.maximum(np.exp(np.require(log_probs, np.float32, ['C', 'W'])), LEAST_PROB)
+    fusion = fusion or no_fusion(log_probs.shape[1] - 1)
+    return _score(probs, np.array(ids, np.int64), blank_id, fusion)[0]
+
+
+def _spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[ctc.Span, ...]:
+    frames, scores = np.zeros((len(text), 2), np.int64), np.zeros(len(text))
+    best_alignment(log_probs, text, blank_id, frames, scores)
+    return tuple(
+        ctc.Span(start, end, score) for (start, end), score in zip(frames.tolist(), scores.tolist(), strict=True)
+    )
+
+
+def warn_if_empty(results: Sequence[Sequence[BeamHypothesis]]) -> str | None:
+    """A line to warn with where most texts are empty, as with weights out of proportion; else None."""
+    num_empty = sum(not hypotheses[0].ids for hypotheses in results)
+    if not results or num_empty <= len(results) // 2:
+        return None
+    return (
+        f'{num_empty} of {len(results)} texts are empty: the language model outweighs the acoustic one; '
+        'lower lm_weight or raise word_bonus'
+    )

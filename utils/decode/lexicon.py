@@ -1,0 +1,103 @@
+"""The spellings of a language model's words as a trie of the acoustic model's tokens."""
+
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from utils.decode.arpa_words import END, START, UNKNOWN
+from utils.decode.ngram import NgramModel
+
+log = logging.getLogger(__name__)
+
+
+class Lexicon(NamedTuple):
+    """A trie; node 0 is the empty prefix, and the children of a node stand together, sorted by token.
+
+    Attributes:
+      children: int32 `[num_nodes + 1]`, the first child of each node; its last stands before the next one's first.
+      tokens: int32 `[num_nodes]`, the last token of each prefix.
+      words: int32 `[num_nodes]`, the id of the word that the prefix is; -1 where it is none.
+      depths: int32 `[num_nodes]`, the length of the prefix.
+      estimates: float32 `[num_nodes]`, the log probability of the most probable word (as a unigram) that begins so.
+    """
+
+    children: np.ndarray
+    tokens: np.ndarray
+    words: np.ndarray
+    depths: np.ndarray
+    estimates: np.ndarray
+
+
+def folded(text: str, tokens: Sequence[str]) -> str:
+    """The text in the case of the vocabulary, where that has only one."""
+    letters = ''.join(tokens)
+    if letters == letters.upper():
+        return text.upper() if letters != letters.lower() else text
+    return text.lower() if letters == letters.lower() else text
+
+
+def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> tuple[Lexicon, int]:
+    """The trie of all words of a model that single-character tokens spell, and their number.
+
+    Words are folded to the vocabulary's case. Of several words with one spelling (``The``, ``the``) the most
+    frequent counts.
+    """
+    spellings = folded(model.word_text, tokens).split('\n')
+    if len(spellings) != len(model.words):  # folding never adds lines
+        raise ValueError('the words of the model hold line breaks')
+    lengths = np.array([len(spelling) for spelling in spellings], np.int64)
+    codes = np.frombuffer(''.join(spellings).encode('utf-32-le'), np.uint32)
+    token_of = np.full(max(int(codes.max(initial=0)), max(map(ord, tokens))) + 1, -1, np.int32)
+    for token_id, token in enumerate(tokens):
+        if token != ' ':
+            token_of[ord(token)] = token_id
+    ids = token_of[codes]
+    starts = np.cumsum(lengths) - lengths
+    num_unknown = np.add.reduceat(np.append(ids < 0, False), starts, dtype=np.int64) * (lengths > 0)
+    is_spelled = (num_unknown == 0) & (lengths > 0)
+    for special in (UNKNOWN, START, END):
+        if special in model.word_ids:
+            is_spelled[model.word_ids[special]] = False
+    rows = np.flatnonzero(is_spelled)
+    # the most probable word of a spelling comes last, and is what stays in the trie
+    rows = rows[np.argsort(model.tables.log_probs[1 + rows], kind='stable')]
+    lexicon = _make_trie(ids, starts[rows], lengths[rows], rows, model.tables.log_probs[1 + rows])
+    num_words = int((lexicon.words >= 0).sum())
+    if num_words < len(rows):
+        log.warning('%s: %d words differ from others in case only', model.path, len(rows) - num_words)
+    return lexicon, len(rows)
+
+
+def _make_trie(
+    ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray, words: np.ndarray, log_probs: np.ndarray
+) -> Lexicon:
+    """The trie, level by level, of the words ``words`` that lie at ``starts`` in ``ids``."""
+    num_tokens = int(ids.max(initial=0)) + 1
+    node_of = np.zeros(len(words), np.int64)
+    parents, tokens = [np.zeros(1, np.int64)], [np.full(1, -1, np.int64)]
+    num_nodes = 1
+    ends: list[np.ndarray] = []
+    alive = np.arange(len(words))
+    for depth in range(int(lengths.max(initial=0))):
+        alive = alive[lengths[alive] > depth]
+        keys, inverse = np.unique(node_of[alive] * num_tokens + ids[starts[alive] + depth], return_inverse=True)
+        parents.append(keys // num_tokens)
+        tokens.append(keys % num_tokens)
+        node_of[alive] = num_nodes + inverse
+        num_nodes += len(keys)
+        ends.append(alive[lengths[alive] == depth + 1])
+    ended = np.concatenate([np.empty(0, np.int64), *ends])
+    word_ids, estimates = np.full(num_nodes, -1, np.int32), np.full(num_nodes, -np.inf, np.float32)
+    word_ids[node_of[ended]] = words[ended]
+    estimates[node_of[ended]] = log_probs[ended]
+    all_parents = np.concatenate(parents)
+    for first in np.cumsum([len(level) for level in parents])[-2::-1]:  # from the last level up
+        np.maximum.at(estimates, all_parents[first:], estimates[first:])
+    children = (1 + np.searchsorted(all_parents[1:], np.arange(num_nodes + 1))).astype(np.int32)
+    depths = np.repeat(np.arange(len(tokens)), [len(level) for level in tokens]).astype(np.int32)
+    lexicon = Lexicon(children, np.concatenate(tokens).astype(np.int32), word_ids, depths, estimates)
+    for array in lexicon:
+        array.flags.writeable = False
+    return lexicon
