@@ -125,12 +125,8 @@ def train(flags: Flags) -> int:
     import_tensorflow()
 
     import models
-    from utils.data.augment import Augmentation
-    from utils.data.batching import BatchSize, plan_epoch
     from utils.data.index import read_index
-    from utils.data.loading import FeatureStatistics, Loader, compute_statistics, fitting_rows, usable_rows
-    from utils.data.pipeline import Pipeline
-    from utils.train.graph import Task
+    from utils.data.loading import compute_statistics, fitting_rows, usable_rows
     from utils.train.strategies import local_runtime
     from utils.train.trainer import Trainer
 
@@ -144,18 +140,37 @@ def train(flags: Flags) -> int:
         )
     if is_new:
         compute_statistics(train_index, config.model.features).save(run_dir)
-    time_stride = models.get(config.model.model).TIME_STRIDE
     runtime = local_runtime(values.gpu_fraction, values.intra_op_threads, values.inter_op_threads)
     recognizer = load_recognizer(run_dir, checkpoint='', session_config=runtime.session_config)
+    time_stride = models.get(config.model.model).TIME_STRIDE
     train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, time_stride))
     fitting_rows(dev_index, recognizer.vocabulary, time_stride)  # a character that nobody can recognise shows now
+    hours = train_index.durations.sum() / 3600
+    log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
+    task = training_task(config, train_index, dev_index, recognizer, runtime.num_replicas)
+    return Trainer(task, config.train, runtime, run_dir).run()
+
+
+def training_task(config: RunConfig, train_index, dev_index, recognizer, num_replicas: int):
+    """Data, loss and validation of a run, as the trainer wants them."""
+    import models
+    from utils.data.augment import Augmentation
+    from utils.data.batching import BatchSize, plan_epoch
+    from utils.data.loading import Loader
+    from utils.data.pipeline import Pipeline
+    from utils.train.graph import Task
+
     options = config.train
-    augmentation = Augmentation(**{f.name: getattr(options, f.name) for f in dataclasses.fields(Augmentation)})
     loader = Loader(
-        train_index, recognizer.vocabulary, FeatureStatistics.load(run_dir), time_stride,
-        augmentation, options.augment_from_epoch, options.seed,
-    )  # fmt: skip
-    size = BatchSize(options.batch_size, options.frames_per_batch).times(runtime.num_replicas)
+        train_index,
+        recognizer.vocabulary,
+        recognizer.statistics,
+        models.get(config.model.model).TIME_STRIDE,
+        Augmentation(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Augmentation)}),
+        options.augment_from_epoch,
+        options.seed,
+    )
+    size = BatchSize(options.batch_size, options.frames_per_batch).times(num_replicas)
 
     def validate(checkpoint_path):
         recognizer.restore(checkpoint_path)
@@ -168,7 +183,7 @@ def train(flags: Flags) -> int:
             'cer': scores.characters.rate,
         }
 
-    task = Task(
+    return Task(
         loss_fn=training_loss(config),
         make_pipeline=lambda: Pipeline(loader.batch, config.model.features),
         plan=lambda epoch: plan_epoch(train_index.frames, size, options.seed, epoch, options.sortagrad),
@@ -176,14 +191,6 @@ def train(flags: Flags) -> int:
         name_row=train_index.where,
         validate=validate,
     )
-    log.info(
-        '%s: %d utterances, %.2f hours; dev %d utterances',
-        run_dir,
-        len(train_index),
-        train_index.durations.sum() / 3600,
-        len(dev_index),
-    )
-    return Trainer(task, options, runtime, run_dir).run()
 
 
 def training_loss(config: RunConfig):

@@ -38,6 +38,15 @@ def _add_model_flags(parser):
         type=count,
         help='outputs: the vocabulary plus one; left out, it is taken from the vocabulary',
     )
+    add(
+        '-v',
+        '--vocabfile',
+        help='one "TOKEN ID" a line, <SPACE> for the space; left out: the English alphabet, 28 tokens',
+    )
+
+
+def _add_layer_flags(parser):
+    add = parser.add_argument_group('layers').add_argument
     add('-rl', '--rnn_layers', type=count, default=7, help='recurrent layers; ds1 has 1')
     add('-cl', '--conv_layers', type=int, choices=(1, 2, 3), default=3, help='convolutions (ds2)')
     add(
@@ -64,11 +73,6 @@ def _add_model_flags(parser):
         default=True,
         metavar='{yes,no}',
         help='no: one direction, with a lookahead convolution (ds2)',
-    )
-    add(
-        '-v',
-        '--vocabfile',
-        help='one "TOKEN ID" a line, <SPACE> for the space; left out: the English alphabet, 28 tokens',
     )
     add(
         '--lookahead_frames',
@@ -222,6 +226,7 @@ def train_parser() -> Parser:
     parser = Parser(prog='run_train.py', description='Train an end-to-end speech recogniser, or score one.')
     for add_group in (
         _add_model_flags,
+        _add_layer_flags,
         _add_training_flags,
         _add_augmentation_flags,
         _add_run_flags,

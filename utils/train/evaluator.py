@@ -47,7 +47,7 @@ class Recognizer:
     """Features to text.
 
     Attributes:
-      vocabulary, spec, config: of the run.
+      vocabulary, spec, config, statistics: of the run.
       secs_per_frame: seconds between output frames.
       decoder: from log posteriors and lengths to a hypothesis each; None is greedy.
     """
@@ -76,7 +76,7 @@ class Recognizer:
         self.vocabulary, self.spec, self.config = vocabulary, spec, config
         self.decoder: Callable | None = None
         self.secs_per_frame = time_stride * spec.winstep_secs
-        self._statistics, self._time_stride = statistics, time_stride
+        self.statistics, self._time_stride = statistics, time_stride
         with tf.Graph().as_default() as graph:
             self._pipeline = Pipeline(lambda rows, _: self._load(rows), config.features)
             self._inference = infer(self._pipeline.batch)
@@ -90,7 +90,7 @@ class Recognizer:
 
     def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[ctc.Hypothesis]:
         """Decodes features `[frames, features]`, not normalised, each; the order is kept."""
-        normalised = [self._statistics.normalise(utterance) for utterance in features]
+        normalised = [self.statistics.normalise(utterance) for utterance in features]
 
         def load(rows):
             no_labels = np.zeros([len(rows), 1], np.int32), np.zeros(len(rows), np.int32)
@@ -106,7 +106,7 @@ class Recognizer:
           DataError: a transcript with a character outside the vocabulary, a missing or unsuitable feature file.
         """
         references = [self.vocabulary.decode(encode(index, row, self.vocabulary)) for row in range(len(index))]
-        loader = Loader(index, self.vocabulary, self._statistics)
+        loader = Loader(index, self.vocabulary, self.statistics)
         hypotheses, losses = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, True)
         has_words = self.vocabulary.has_space or self.vocabulary.separator == ' '
         texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
