@@ -74,6 +74,12 @@ def test_flags_that_cannot_work_together_are_refused(extra, message):
         parse(*extra)
 
 
+def test_a_cluster_in_the_environment_is_refused(monkeypatch):
+    monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["localhost:1"]}}')
+    with pytest.raises(UsageError, match='TF_CONFIG'):
+        parse()
+
+
 @pytest.mark.parametrize('extra', [['-b', '0'], ['-lr', 'fast'], ['-bn', 'perhaps'], ['-k', '1.5'], ['-f', '80']])
 def test_values_out_of_range_end_with_status_2_and_one_line(extra, capsys):
     with pytest.raises(SystemExit) as end:

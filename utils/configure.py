@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 
 from utils.config import ModelConfig, TrainConfig
 from utils.errors import UsageError
@@ -55,6 +56,8 @@ def _check(values, given) -> None:
     for name in ('ps_hosts', 'ws_hosts', 'job_name', 'task_index'):
         if name in given:
             raise UsageError(f'--{name}: training on several machines is not there yet; leave it out')
+    if 'cluster' in os.environ.get('TF_CONFIG', ''):
+        raise UsageError('TF_CONFIG names a cluster: training on several machines is not there yet; unset it')
     if values.frames_per_batch and 'batch_size' in given:
         raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
     if values.model == 'ds1':
