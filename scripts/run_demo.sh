@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From nothing to a word error rate: makes .venv, speaks a small corpus, preprocesses it, trains a Deep Speech 2 model,
-# tests it on voices it never heard, and transcribes three files. About 5 minutes on two free cores, after the
+# tests it on voices it never heard, and transcribes three files. About 6 minutes on two cores, after the
 # installation. Run it again and it goes on where it was.
 #
 #   DEMO_DIR   where everything goes   (demo/ in the checkout)
