@@ -10,8 +10,6 @@ from utils.cli import Parser, count, number
 from utils.decode.decoder import add_decoding_flags, make_decoder
 from utils.errors import DataError, run_main
 
-CHECKPOINTS = ('best', 'latest', 'average')
-
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
@@ -23,12 +21,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     parser.add_argument('files', nargs='+', metavar='FILE', help='audio files, or directories to search for them')
     parser.add_argument('-b', '--batch_size', type=count, default=8, help='pieces recognised at once')
-    parser.add_argument(
-        '--checkpoint',
-        choices=CHECKPOINTS,
-        default='best',
-        help='the best on dev, the latest, or the average of the newest ones',
-    )
     parser.add_argument(
         '--json',
         action='store_true',

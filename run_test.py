@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CHECKPOINTS = ('best', 'latest', 'average')
-
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
@@ -29,12 +27,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     parser.add_argument('-t', '--testfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
     parser.add_argument('-b', '--batch_size', type=count, default=16, help='utterances at once')
-    parser.add_argument(
-        '--checkpoint',
-        choices=CHECKPOINTS,
-        default='best',
-        help='the best on dev, the latest, or the average of the newest ones',
-    )
     parser.add_argument('--out', metavar='DIR', help='where each index gets its directory (default: RUN/test)')
     parser.add_argument('--worst', type=natural, default=5, metavar='N', help='utterances to show aligned, an index')
     add_decoding_flags(parser)

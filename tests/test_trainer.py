@@ -143,7 +143,7 @@ def test_a_bad_step_names_its_utterances_and_changes_nothing(tmp_path, caplog):
     assert 'Utterances: row 5' in caplog.text and 'Utterances: row 7' in caplog.text
     # rows 3-5 are the second batch: the first was trained on, the second changed no weight
     saved = weights(tmp_path, 'model-2')
-    assert saved['w'] == weights(tmp_path, 'model-1')['w'] if 1 in Checkpoints(str(tmp_path)).steps() else True
+    assert saved['w'] == weights(tmp_path, 'model-1')['w']
     assert np.isfinite(saved['w']) and np.isfinite(saved['moving_mean'])
     assert train(tmp_path / 'other', config=one_epoch, bad_rows=[5]) == 0
     assert np.isfinite(weights(tmp_path / 'other')['w'])

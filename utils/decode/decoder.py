@@ -17,6 +17,12 @@ def add_decoding_flags(parser: argparse.ArgumentParser) -> None:
     """The flags that run_test.py and run_predict.py share."""
     add = parser.add_argument_group('decoding').add_argument
     add(
+        '--checkpoint',
+        choices=('best', 'latest', 'average'),
+        default='best',
+        help='the best on dev, the latest, or the average of the last epochs',
+    )
+    add(
         '--beam_width',
         type=natural,
         help=f'prefixes kept in a beam search; 0: greedy (default: 0, {DEFAULT_BEAM_WIDTH} with --lm)',
