@@ -24,11 +24,11 @@ def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None)
     import_tensorflow()
 
     import models
-    from models import ctc
     from models.layers import Phase
     from utils.data.features import FeatureSpec
     from utils.data.loading import FeatureStatistics
     from utils.data.vocabulary import Vocabulary
+    from utils.decode import ctc, spelling
     from utils.train.checkpoint import Checkpoints
     from utils.train.evaluator import Inference, Recognizer
     from utils.train.strategies import local_runtime
@@ -36,20 +36,27 @@ def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None)
     config = RunConfig.load(run_dir)
     model = models.get(config.model.model)
 
-    def infer(batch):
+    def infer(batch, decoder):
         output = model.forward(batch.features, batch.feature_lengths, config.model, Phase())
-        losses = ctc.losses(output, batch.labels, batch.label_lengths)
-        return Inference(*ctc.best_path(output), losses, ctc.posteriors(output))
+        losses = model.losses(output, batch.labels, batch.label_lengths, config.model, Phase(), models.Criterion())
+        return Inference(losses, *model.infer(output, config.model, decoder))
+
+    def greedy(*outputs):
+        if config.model.model == 'las':
+            return spelling.greedy(*outputs)
+        return ctc.greedy(*outputs, blank_id=config.model.classes - 1)
 
     checkpoints = Checkpoints(run_dir)
     path = checkpoints.prefix(checkpoints.resolve(checkpoint)) if checkpoint else None
     recognizer = Recognizer(
         infer,
+        greedy,
         config.model,
         Vocabulary.read(str(Path(run_dir) / VOCABULARY_NAME)),
         FeatureStatistics.load(run_dir),
         FeatureSpec.parse(config.feature_spec),
-        model.TIME_STRIDE,
+        model.time_stride,
+        model.frames_per_symbol,
         session_config or local_runtime().session_config,
     )
     if path:
@@ -142,22 +149,24 @@ def train(flags: Flags) -> int:
         compute_statistics(train_index, config.model.features).save(run_dir)
     runtime = local_runtime(values.gpu_fraction, values.intra_op_threads, values.inter_op_threads)
     recognizer = load_recognizer(run_dir, checkpoint='', session_config=runtime.session_config)
-    time_stride = models.get(config.model.model).TIME_STRIDE
-    train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, time_stride))
-    fitting_rows(dev_index, recognizer.vocabulary, time_stride)  # a character that nobody can recognise shows now
+    frames_per_symbol = models.get(config.model.model).frames_per_symbol
+    train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, frames_per_symbol))
+    fitting_rows(dev_index, recognizer.vocabulary, frames_per_symbol)  # a character that nobody can recognise shows now
     hours = train_index.durations.sum() / 3600
     log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
-    task = training_task(config, train_index, dev_index, recognizer, runtime.num_replicas)
+    task = training_task(config, train_index, dev_index, recognizer, runtime.num_replicas, run_dir)
     return Trainer(task, config.train, runtime, run_dir).run()
 
 
-def training_task(config: RunConfig, train_index, dev_index, recognizer, num_replicas: int):
+def training_task(config: RunConfig, train_index, dev_index, recognizer, num_replicas: int, run_dir: str):
     """Data, loss and validation of a run, as the trainer wants them."""
     import models
     from utils.data.augment import Augmentation
     from utils.data.batching import BatchSize, plan_epoch
-    from utils.data.loading import Loader
+    from utils.data.loading import Loader, symbol_frequencies
     from utils.data.pipeline import Pipeline
+    from utils.decode import spelling
+    from utils.train.attention_images import AttentionImages
     from utils.train.graph import Task
 
     options = config.train
@@ -165,47 +174,57 @@ def training_task(config: RunConfig, train_index, dev_index, recognizer, num_rep
         train_index,
         recognizer.vocabulary,
         recognizer.statistics,
-        models.get(config.model.model).TIME_STRIDE,
+        models.get(config.model.model).frames_per_symbol,
         Augmentation(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Augmentation)}),
         options.augment_from_epoch,
         options.seed,
     )
     size = BatchSize(options.batch_size, options.frames_per_batch).times(num_replicas)
 
+    has_images = config.model.model == 'las' and options.attention_images
+    images = AttentionImages(recognizer, dev_index, options.attention_images, run_dir) if has_images else None
+
     def validate(checkpoint_path):
         recognizer.restore(checkpoint_path)
         evaluation = recognizer.evaluate(dev_index, options.batch_size)
         scores = evaluation.scores
-        return {
+        found = {
             'error': scores.leading.rate,
             'dev_loss': evaluation.loss,
             'wer': scores.words.rate,
             'cer': scores.characters.rate,
         }
+        if config.model.model == 'las':
+            found['repeating'] = sum(map(spelling.repeats_itself, (each.ids for each in evaluation.hypotheses)))
+            found['images'] = images.draw(Path(checkpoint_path).name) if images else {}
+        return found
 
     return Task(
-        loss_fn=training_loss(config),
+        loss_fn=training_loss(config, symbol_frequencies(train_index, recognizer.vocabulary)),
         make_pipeline=lambda: Pipeline(loader.batch, config.model.features),
         plan=lambda epoch: plan_epoch(train_index.frames, size, options.seed, epoch, options.sortagrad),
         frames=train_index.frames,
         name_row=train_index.where,
         validate=validate,
+        loss_unit=models.get(config.model.model).loss_unit,
     )
 
 
-def training_loss(config: RunConfig):
-    """The loss function of a run's model, as the trainer wants it."""
+def training_loss(config: RunConfig, frequencies: Sequence[float]):
+    """The loss function of a run's model, as the trainer wants it; see `models.Criterion` for the frequencies."""
     import models
-    from models import ctc
     from models.layers import Phase
     from utils.train.step import StepLoss
 
-    model = models.get(config.model.model)
+    model, options = models.get(config.model.model), config.train
+    criterion = models.Criterion(options.label_smoothing, tuple(frequencies), options.sample_prob)
 
     def loss_fn(batch, step, seed):
-        phase = Phase(is_training=True, keep_prob=config.train.keep_prob, seed=seed, step=step)
-        output = model.forward(batch.features, batch.feature_lengths, config.model, phase)
-        return StepLoss(ctc.losses(output, batch.labels, batch.label_lengths), phase.statistics)
+        phase = Phase(is_training=True, keep_prob=options.keep_prob, seed=seed, step=step)
+        features = phase.noise(batch.features, options.input_noise)
+        output = model.forward(features, batch.feature_lengths, config.model, phase)
+        losses = model.losses(output, batch.labels, batch.label_lengths, config.model, phase, criterion)
+        return StepLoss(losses, phase.statistics)
 
     return loss_fn
 

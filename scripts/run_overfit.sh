@@ -38,7 +38,7 @@ for what in "$@"; do
   char | pinyin | phone)
     need_corpus THCHS30 test
     make_index thchs_preprocess.py "$THCHS30" test "$OUT_DIR/thchs-$what.json" -m fbank -f 40 --unit "$what"
-    overfit "$OUT_DIR/thchs-$what.json" "$OUT_DIR/run-$what" -b 1 -p 80 -v "$OUT_DIR/thchs-$what.vocab.txt"
+    overfit "$OUT_DIR/thchs-$what.json" "$OUT_DIR/run-$what" -b 6 -p 150 -v "$OUT_DIR/thchs-$what.vocab.txt"
     ;;
   *) fail "$what is none of libri, char, pinyin, phone" ;;
   esac

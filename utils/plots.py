@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 CJK_FONTS = ('Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'SimHei', 'PingFang SC')
 
 
-def draw_curves(history_records: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+def draw_curves(
+    history_records: Sequence[Mapping[str, Any]], path: str | os.PathLike, loss_unit: str = 'nats / utterance'
+) -> None:
     """Draws loss, error rates and learning rate over the epochs.
 
     Args:
       history_records: in order, with ``epoch`` and any of ``train_loss``, ``dev_loss``, ``wer``,
         ``cer`` (fractions) and ``learning_rate``. Values that are absent or not finite leave a gap.
       path: the PNG to write; replaced at once.
+      loss_unit: for the axis.
     """
     panels = (
-        ('Loss', 'loss (nats / utterance)', (('train_loss', 'train'), ('dev_loss', 'dev')), 1.0),
+        ('Loss', f'loss ({loss_unit})', (('train_loss', 'train'), ('dev_loss', 'dev')), 1.0),
         ('Errors on dev', 'error rate (%)', (('wer', 'WER'), ('cer', 'CER')), 100.0),
         ('Learning rate', 'learning rate', (('learning_rate', ''),), 1.0),
     )
