@@ -139,6 +139,11 @@ def encode(index: Index, row: int, vocabulary: Vocabulary) -> list[int]:
         raise DataError(f'{index.where(row)}: {error}') from None
 
 
+def references(index: Index, vocabulary: Vocabulary) -> list[str]:
+    """The transcripts as the vocabulary spells them; a `DataError` names one that it cannot spell."""
+    return [vocabulary.decode(encode(index, row, vocabulary)) for row in range(len(index))]
+
+
 class Loader:
     """Reads, normalises, augments and pads the utterances of a batch.
 

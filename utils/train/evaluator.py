@@ -9,11 +9,12 @@ import tensorflow.compat.v1 as tf
 
 from utils.data.batching import BatchSize, cut
 from utils.data.index import Index
-from utils.data.loading import FeatureStatistics, Loader, encode, fitting_rows, pad
+from utils.data.loading import FeatureStatistics, Loader, fitting_rows, pad, references
 from utils.data.pipeline import Batch, Pipeline
 from utils.data.vocabulary import Vocabulary
 from utils.decode import ctc
-from utils.metrics import Scores, score
+from utils.metrics import score
+from utils.report import Evaluation
 
 
 class Inference(NamedTuple):
@@ -33,16 +34,6 @@ class Inference(NamedTuple):
     posteriors: tf.Tensor
 
 
-class Evaluation(NamedTuple):
-    """One index, scored; the lists are in the order of the index, loss is the mean over its utterances."""
-
-    hypotheses: list[ctc.Hypothesis]
-    references: list[str]
-    texts: list[str]
-    loss: float
-    scores: Scores
-
-
 class Recognizer:
     """Features to text.
 
@@ -50,6 +41,7 @@ class Recognizer:
       vocabulary, spec, config, statistics: of the run.
       secs_per_frame: seconds between output frames.
       decoder: from log posteriors and lengths to a hypothesis each; None is greedy.
+      on_posteriors: where there is a decoder, given the rows of each batch, its log posteriors and lengths.
     """
 
     def __init__(
@@ -75,6 +67,7 @@ class Recognizer:
         """
         self.vocabulary, self.spec, self.config = vocabulary, spec, config
         self.decoder: Callable | None = None
+        self.on_posteriors: Callable | None = None
         self.secs_per_frame = time_stride * spec.winstep_secs
         self.statistics, self._time_stride = statistics, time_stride
         with tf.Graph().as_default() as graph:
@@ -105,15 +98,14 @@ class Recognizer:
         Raises:
           DataError: a transcript with a character outside the vocabulary, a missing or unsuitable feature file.
         """
-        references = [self.vocabulary.decode(encode(index, row, self.vocabulary)) for row in range(len(index))]
+        transcripts = references(index, self.vocabulary)
         loader = Loader(index, self.vocabulary, self.statistics)
         hypotheses, losses = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, True)
-        has_words = self.vocabulary.has_space or self.vocabulary.separator == ' '
         texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
         # a transcript that does not fit its frames has no CTC loss; its errors count all the same
         fits = fitting_rows(index, self.vocabulary, self._time_stride)
         loss = float(np.mean(losses[fits])) if fits.any() else math.nan
-        return Evaluation(hypotheses, references, texts, loss, score(references, texts, has_words))
+        return Evaluation(hypotheses, transcripts, texts, loss, score(transcripts, texts, self.vocabulary.has_words))
 
     def _run(self, load, frames: np.ndarray, batch_size: int, with_loss: bool):
         """Runs batches of like length, the longest first; hypotheses and losses in the order of the rows."""
@@ -130,6 +122,8 @@ class Recognizer:
                 raise self._pipeline.explain(error) from None
             if with_loss:
                 losses[rows] = batch_losses
+            if self.decoder and self.on_posteriors:
+                self.on_posteriors(rows, *outputs)
             decoded = self.decoder(*outputs) if self.decoder else ctc.greedy(*outputs, self.config.classes - 1)
             for row, hypothesis in zip(rows, decoded, strict=True):
                 hypotheses[row] = hypothesis
