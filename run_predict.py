@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from utils.cli import Parser, count, number
-from utils.decode.decoder import add_decoding_flags, make_decoder
+from utils.decode.decoder import add_decoding_flags, make_decoder, resolve_decoding, warn_if_empty
 from utils.errors import DataError, run_main
 
 
@@ -47,21 +47,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {problem}', file=sys.stderr)
     if not files:
         return 1
+    decoding = resolve_decoding(args, args.savepath)
     from run_train import load_recognizer
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
-    recognizer.decoder = make_decoder(args, recognizer.vocabulary.tokens)
+    recognizer.decoder = make_decoder(decoding, recognizer.vocabulary.tokens)
     # file names that are no UTF-8 go out as they came in
     sys.stdout.reconfigure(errors='surrogateescape')
+    texts = []
     shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])
     for answer in transcribe(files, recognizer, args.batch_size, args.longest):
         if isinstance(answer, DataError):
             problems.append(str(answer))
             print(f'error: {answer}', file=sys.stderr)
-        elif args.json:
+            continue
+        texts.append(answer.text)
+        if args.json:
             print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)
         else:
             print(f'{answer.file}\t{answer.text}' if shows_names else answer.text, flush=True)
+    if args.lm:
+        warn_if_empty(texts)
     return 1 if problems else 0
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from utils.config import CONFIG_NAME, ModelConfig, RunConfig, check_same_model
 from utils.configure import Flags, new_model_config, new_train_config, parse_train_flags
+from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError, UsageError, run_main
 
 log = logging.getLogger(__name__)
-
-VOCABULARY_NAME = 'vocab.txt'
 
 
 def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None):

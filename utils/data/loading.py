@@ -148,6 +148,11 @@ def symbol_frequencies(index: Index, vocabulary: Vocabulary) -> np.ndarray:
     return counts / counts.sum()
 
 
+def references(index: Index, vocabulary: Vocabulary) -> list[str]:
+    """The transcripts as the vocabulary spells them; a `DataError` names one that it cannot spell."""
+    return [vocabulary.decode(encode(index, row, vocabulary)) for row in range(len(index))]
+
+
 class Loader:
     """Reads, normalises, augments and pads the utterances of a batch.
 

@@ -9,11 +9,12 @@ import tensorflow.compat.v1 as tf
 
 from utils.data.batching import BatchSize, cut
 from utils.data.index import Index
-from utils.data.loading import FeatureStatistics, Loader, encode, fitting_rows, pad
+from utils.data.loading import FeatureStatistics, Loader, fitting_rows, pad, references
 from utils.data.pipeline import Batch, Pipeline
 from utils.data.vocabulary import Vocabulary
 from utils.decode import ctc
-from utils.metrics import Scores, score
+from utils.metrics import score
+from utils.report import Evaluation
 
 
 class Inference(NamedTuple):
@@ -30,16 +31,6 @@ class Inference(NamedTuple):
     search: tuple[tf.Tensor, ...]
 
 
-class Evaluation(NamedTuple):
-    """One index, scored; the lists are in the order of the index, loss is the mean over its utterances."""
-
-    hypotheses: list[ctc.Hypothesis]
-    references: list[str]
-    texts: list[str]
-    loss: float
-    scores: Scores
-
-
 class Recognizer:
     """Features to text.
 
@@ -47,6 +38,7 @@ class Recognizer:
       vocabulary, spec, config, statistics: of the run.
       secs_per_frame: seconds between output frames.
       decoder: from the values of `Inference.search` to a hypothesis each; None is greedy.
+      on_posteriors: where a CTC model has a decoder, given the rows of each batch, its log posteriors and lengths.
     """
 
     def __init__(
@@ -76,6 +68,7 @@ class Recognizer:
         """
         self.vocabulary, self.spec, self.config = vocabulary, spec, config
         self.decoder: Callable | None = None
+        self.on_posteriors: Callable | None = None
         self.secs_per_frame = time_stride * spec.winstep_secs
         self.statistics, self._greedy = statistics, greedy
         self._time_stride, self._frames_per_symbol = time_stride, frames_per_symbol
@@ -107,15 +100,14 @@ class Recognizer:
         Raises:
           DataError: a transcript with a character outside the vocabulary, a missing or unsuitable feature file.
         """
-        references = [self.vocabulary.decode(encode(index, row, self.vocabulary)) for row in range(len(index))]
+        transcripts = references(index, self.vocabulary)
         loader = Loader(index, self.vocabulary, self.statistics)
         hypotheses, losses = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, True)
-        has_words = self.vocabulary.has_space or self.vocabulary.separator == ' '
         texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
         # a transcript that does not fit its frames has no CTC loss; its errors count all the same
         fits = fitting_rows(index, self.vocabulary, self._frames_per_symbol)
         loss = float(np.mean(losses[fits])) if fits.any() else math.nan
-        return Evaluation(hypotheses, references, texts, loss, score(references, texts, has_words))
+        return Evaluation(hypotheses, transcripts, texts, loss, score(transcripts, texts, self.vocabulary.has_words))
 
     def attention(self, index: Index, batch_size: int) -> list[tuple[list[int], np.ndarray]]:
         """What a model with attention spells greedily: for each utterance the symbols and `[symbols, frames]`."""
@@ -145,6 +137,8 @@ class Recognizer:
                 raise self._pipeline.explain(error) from None
             if with_loss:
                 losses[rows] = batch_losses
+            if searches and self.on_posteriors:
+                self.on_posteriors(rows, *outputs)
             for row, hypothesis in zip(rows, decode(*outputs), strict=True):
                 hypotheses[row] = hypothesis
         return hypotheses, losses
