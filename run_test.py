@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.cli import Parser, count, natural
+from utils.config import RunConfig
 from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
-from utils.errors import run_main
+from utils.decode.spelling_decoder import add_spelling_flags, make_spelling_decoder, refuse_spelling_flags
+from utils.errors import UsageError, run_main
 
 if TYPE_CHECKING:
     from utils.data.index import Index
@@ -47,6 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='decode what --save_posteriors wrote below this directory, which is --out then (RUN/test by default)',
     )
     add_decoding_flags(parser)
+    add_spelling_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -130,6 +133,31 @@ def index_result(name: str, index: 'Index', evaluation, checkpoint: str, vocabul
     )
 
 
+def spells(args: argparse.Namespace) -> bool:
+    """Whether the run's model is las.
+
+    Raises:
+      UsageError: a flag that is for the other models.
+    """
+    if RunConfig.load(args.savepath).model.model != 'las':
+        refuse_spelling_flags(args)
+        return False
+    for name in ('save_posteriors', 'posteriors'):
+        if getattr(args, name, None):
+            raise UsageError(f'--{name} is for ds1 and ds2: las has no posteriors apart from a text; leave it out')
+    return True
+
+
+def recognizer_decoder(
+    args: argparse.Namespace, decoding, recognizer, from_posteriors: bool = False
+) -> Callable | None:
+    """The decoder that suits a recogniser's model; None is greedy."""
+    config, tokens = recognizer.config, recognizer.vocabulary.tokens
+    if config.model == 'las':
+        return make_spelling_decoder(args, decoding, tokens, bool(config.ctc_weight))
+    return make_decoder(decoding, tokens, from_posteriors)
+
+
 def results_dir(args: argparse.Namespace) -> Path:
     """Where each index gets its directory."""
     return Path(args.out or Path(args.savepath) / 'test')
@@ -152,14 +180,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
 
-    decoding = resolve_decoding(args, args.savepath)
+    decoding = resolve_decoding(args, args.savepath, spells(args))
     names = index_names(args.testfiles)
     indexes = [read_index([path]) for path in args.testfiles]  # all of them before the first is evaluated
     if args.posteriors:
-        from utils.config import RunConfig
         from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
 
-        RunConfig.load(args.savepath)  # says so where this is no run
         vocabulary = Vocabulary.read(str(Path(args.savepath) / VOCABULARY_NAME))
         decoder = make_decoder(decoding, vocabulary.tokens, from_posteriors=True)
         results = decode_indexes(decoder, indexes, names, args, vocabulary)
@@ -167,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from run_train import load_recognizer
 
         recognizer = load_recognizer(args.savepath, args.checkpoint)
-        recognizer.decoder = make_decoder(decoding, recognizer.vocabulary.tokens, from_posteriors=args.save_posteriors)
+        recognizer.decoder = recognizer_decoder(args, decoding, recognizer, from_posteriors=args.save_posteriors)
         results = evaluate_indexes(recognizer, indexes, names, args)
     if args.lm:
         warn_if_empty([text for result in results for text in result.hypotheses])

@@ -71,7 +71,7 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase, initia
     ctc_logits = None
     if config.ctc_weight:
         # at an eighth of the frames many a transcript would not fit: each listened frame speaks for two
-        ctc_logits = dense(phase.dropout(x, 'ctc'), CTC_FRAMES * config.classes, 'ctc')
+        ctc_logits = dense(phase.dropout(x, 'ctc'), CTC_FRAMES * config.classes, 'ctc', initializer)
         ctc_logits = tf.reshape(ctc_logits, [tf.shape(x)[0], -1, CTC_FRAMES, config.classes])
         ctc_logits = tf.reshape(
             tf.transpose(ctc_logits, [0, 2, 1, 3]), [CTC_FRAMES * tf.shape(x)[0], -1, config.classes]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from utils.cli import count, natural, number, yes_no
+from utils.decode import spelling_decoder
 from utils.decode.tuned import DECODING_NAME, find_tuned, read_tuned
 from utils.errors import DataError, UsageError
 
@@ -41,7 +42,8 @@ def add_lm_flags(add: Callable) -> None:
     add(
         '--beam_width',
         type=natural,
-        help=f'prefixes kept in a beam search; 0: greedy (default: 0, {DEFAULT_BEAM_WIDTH} with --lm)',
+        help=f'prefixes kept in a beam search; 0: greedy (default: 0, {DEFAULT_BEAM_WIDTH} with --lm; las: '
+        f'{spelling_decoder.DEFAULT_BEAM_WIDTH})',
     )
     add('--lm', help='n-gram model of words or characters, ARPA format, such as scripts/train_lm.py writes')
     add('--lexicon', type=yes_no, help='yes: only words of the language model may be found (default: no)')
@@ -78,12 +80,13 @@ def add_nbest_flag(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None) -> Decoding | None:
+def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None, spells: bool = False) -> Decoding | None:
     """What the flags ask for; None is greedy. Flags win over the run directory, that over the defaults.
 
     Args:
       args: with the flags of `add_decoding_flags`.
       run_dir: whose tuned weights to take.
+      spells: whether the model is las, which has a beam unless told.
 
     Raises:
       UsageError: weights without a language model, or what needs a beam without one.
@@ -95,14 +98,15 @@ def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None) -> De
     elif args.beam_width == 0:
         raise UsageError('--lm needs a beam, --beam_width 0 is greedy; leave --beam_width out')
     num_best = getattr(args, 'nbest', None) or 1
-    if not args.lm and not args.beam_width:
+    beam_width = spelling_decoder.DEFAULT_BEAM_WIDTH if spells and args.beam_width is None else args.beam_width
+    if not args.lm and not beam_width:
         if num_best > 1:
             raise UsageError(f'--nbest {num_best}: greedy decoding has one text; give --beam_width or --lm')
         return None
     if not args.lm:
-        return Decoding(args.beam_width, num_best=num_best)
+        return Decoding(beam_width, num_best=num_best)
     tuned = find_tuned(read_tuned(run_dir), args.lm) if run_dir else None
-    decoding, notes = Decoding(lm=args.lm, num_best=num_best), []
+    decoding, notes = Decoding(beam_width or DEFAULT_BEAM_WIDTH, lm=args.lm, num_best=num_best), []
     for name in TUNED_FLAGS:
         given = getattr(args, name)
         source = 'flag' if given is not None else DECODING_NAME if tuned else 'default'

@@ -55,10 +55,16 @@ class SpelledHypothesis(ctc.Hypothesis):
       ids, log_prob, frames: as in `ctc.Hypothesis`; log_prob is log P(y | x) with `<eos>`.
       score: s(y), by which the hypotheses are ranked.
       is_cut: whether the limit ended it, not `<eos>`.
+      alternatives: the next best texts, where more than one was asked for.
     """
 
     score: float
     is_cut: bool
+    alternatives: 'tuple[SpelledHypothesis, ...]' = ()
+
+    def scores(self) -> dict[str, float]:
+        """For reports."""
+        return {'score': round(self.score, 4), 'log_prob': round(self.log_prob, 4)}
 
 
 def greedy(ids, log_probs, lengths, end_log_probs, weights) -> list[SpelledHypothesis]:
