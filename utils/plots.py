@@ -85,6 +85,37 @@ def draw_attention(weights: np.ndarray, symbols: Sequence[str], secs_per_frame: 
         _save(figure, path)
 
 
+def draw_surface(
+    points: Sequence[tuple[float, float, float]], rate_name: str, title: str, path: str | os.PathLike
+) -> None:
+    """Draws the error rates that pairs of language-model weights gave.
+
+    Args:
+      points: ``(lm_weight, word_bonus, rate)``, the rate a fraction; on no grid, but not all on one line.
+      rate_name: of the rate.
+      title: of the figure.
+      path: the PNG to write; replaced at once.
+    """
+    lm_weights, word_bonuses, rates = np.array(points, np.float64).T
+    rates = 100.0 * rates
+    best = rates.argmin()
+    # far from the best the rates rise towards 100 %, beside which nothing near it could be told apart
+    top = max(min(rates.max(), 2 * rates[best]), rates[best] + 0.1)
+    with _own_style():
+        figure = _figure(7.0, 5.0)
+        axis = figure.subplots()
+        levels = np.linspace(rates[best], top, 13)
+        filled = axis.tricontourf(lm_weights, word_bonuses, rates, levels, cmap='viridis_r', extend='max')
+        axis.plot(lm_weights, word_bonuses, '.', color='black', markersize=3, label='tried')
+        axis.plot(
+            lm_weights[best], word_bonuses[best], '*', color='red', markersize=14, label=f'best: {rates[best]:.2f} %'
+        )
+        axis.set(title=title, xlabel='lm_weight', ylabel='word_bonus')
+        axis.legend()
+        figure.colorbar(filled, ax=axis, label=f'{rate_name} (%)', format='%.1f')
+        _save(figure, path)
+
+
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
     """The epochs and values of a key, where it has a finite value."""
     points = [(record['epoch'], record[key]) for record in records if record.get(key) is not None]
