@@ -5,11 +5,12 @@ import itertools
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from utils.config import CONFIG_NAME, ModelConfig, RunConfig, check_same_model
-from utils.configure import Flags, new_model_config, new_train_config, parse_train_flags
+from utils.configure import Flags, check_same_flags, new_model_config, new_train_config, parse_train_flags
 from utils.errors import DataError, UsageError, run_main
 
 log = logging.getLogger(__name__)
@@ -119,15 +120,31 @@ def keep_aside(run_dir: str) -> None:
 
 
 def train(flags: Flags) -> int:
-    """Trains as the command line says."""
+    """Trains as the command line says: alone, or as a task of a cluster."""
     from utils.train.quiet import import_tensorflow
 
     import_tensorflow()
 
+    from utils.train.crew import Alone
+    from utils.train.launch import enlist, serve
+    from utils.train.strategies import local_runtime, session_options
+
+    values, cluster = flags.values, flags.cluster
+    threads = values.gpu_fraction, values.intra_op_threads, values.inter_op_threads
+    if not cluster:
+        return lead(flags, local_runtime(*threads, towers=values.gpus), Alone())
+    if cluster.job == 'ps':
+        return serve(cluster, session_options(*threads), values.cluster_timeout_secs)
+    with enlist(cluster, session_options(*threads), values.gpus, values.cluster_timeout_secs) as (runtime, crew):
+        return lead(flags, runtime, crew) if cluster.is_chief else follow(flags, runtime, crew)
+
+
+def lead(flags: Flags, runtime, crew) -> int:
+    """Opens the run directory and trains into it, alone or as the chief of a crew."""
     import models
     from utils.data.index import read_index
-    from utils.data.loading import compute_statistics, fitting_rows, usable_rows
-    from utils.train.strategies import local_runtime
+    from utils.data.loading import STATISTICS_NAME, compute_statistics, fitting_rows, usable_rows
+    from utils.train.strategies import describe_batch
     from utils.train.trainer import Trainer
 
     values, run_dir = flags.values, flags.values.savepath
@@ -140,15 +157,36 @@ def train(flags: Flags) -> int:
         )
     if is_new:
         compute_statistics(train_index, config.model.features).save(run_dir)
-    runtime = local_runtime(values.gpu_fraction, values.intra_op_threads, values.inter_op_threads)
+    paths = [Path(run_dir) / name for name in (CONFIG_NAME, VOCABULARY_NAME, STATISTICS_NAME)]
+    crew.publish(paths, train_index.fingerprint)
     recognizer = load_recognizer(run_dir, checkpoint='', session_config=runtime.session_config)
     time_stride = models.get(config.model.model).TIME_STRIDE
     train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, time_stride))
     fitting_rows(dev_index, recognizer.vocabulary, time_stride)  # a character that nobody can recognise shows now
     hours = train_index.durations.sum() / 3600
     log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
+    log.info('effective batch: %s', describe_batch(config.train.batch_size, config.train.frames_per_batch, runtime))
     task = training_task(config, train_index, dev_index, recognizer, runtime.num_replicas)
-    return Trainer(task, config.train, runtime, run_dir).run()
+    return Trainer(task, config.train, runtime, run_dir, crew).run()
+
+
+def follow(flags: Flags, runtime, crew) -> int:
+    """Trains what the chief trains; what is in the run directory comes from the chief."""
+    import models
+    from utils.data.index import read_index
+    from utils.data.loading import usable_rows
+    from utils.train.follower import Follower
+
+    train_index = read_index(flags.values.train_files)
+    with tempfile.TemporaryDirectory() as run_dir:
+        crew.receive(run_dir, train_index.fingerprint)
+        config = RunConfig.load(run_dir)
+        check_same_flags(config, flags)
+        recognizer = load_recognizer(run_dir, checkpoint='', session_config=runtime.session_config)
+    time_stride = models.get(config.model.model).TIME_STRIDE
+    train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, time_stride))
+    task = training_task(config, train_index, None, recognizer, runtime.num_replicas)
+    return Follower(task, config.train, runtime, crew).run()
 
 
 def training_task(config: RunConfig, train_index, dev_index, recognizer, num_replicas: int):
