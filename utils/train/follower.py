@@ -61,7 +61,9 @@ class Follower:
     def _run_epoch(self, batches: list) -> None:
         """Goes through what is left of an epoch, until a signal comes or the chief says otherwise."""
         epoch, generation = self._position.epoch, self._position.generation
-        if self._is_synchronous and not self._await(lambda orders: orders.epoch >= epoch, f'to begin epoch {epoch}'):
+        # asynchronous workers do not wait while the chief validates, but no epoch is to be made of another's updates
+        begun = epoch if self._is_synchronous else epoch - 1
+        if not self._await(lambda orders: orders.epoch >= begun, f'to begin epoch {begun}'):
             return
         self._graph.start(batches[self._position.batch :], epoch)
         while self._position.batch < len(batches):
