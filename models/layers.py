@@ -151,16 +151,12 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, phase: Phase, scope: str, repeats:
       repeats: how often each unit stands in a row (the frequencies of a convolution's channel share one statistic).
     """
     units = int(x.shape[-1]) // repeats
-    # towers keep their own statistics; whoever reads them gets the mean
-    averaged = {
-        'trainable': False,
-        'aggregation': tf.VariableAggregation.MEAN,
-        'synchronization': tf.VariableSynchronization.ON_READ,
-    }
     with tf.variable_scope(scope):
         gamma = tf.get_variable('gamma', [units], initializer=tf.ones_initializer())
-        moving_mean = tf.get_variable('moving_mean', [units], initializer=tf.zeros_initializer(), **averaged)
-        moving_variance = tf.get_variable('moving_variance', [units], initializer=tf.ones_initializer(), **averaged)
+        moving_mean = tf.get_variable('moving_mean', [units], initializer=tf.zeros_initializer(), trainable=False)
+        moving_variance = tf.get_variable(
+            'moving_variance', [units], initializer=tf.ones_initializer(), trainable=False
+        )
     if not phase.is_training:
         scale = gamma * tf.rsqrt(moving_variance + EPSILON)
         return x * tf.tile(scale, [repeats]) - tf.tile(moving_mean * scale, [repeats])

@@ -75,8 +75,8 @@ def test_las_has_its_own_defaults_where_the_papers_differ():
         (['--ctc_weight', '0'], '--ctc_weight 0.0 is for las, -md is ds2'),
         (['--lr_schedule', 'cosine', '--lr_decay', '1.2'], 'no part in --lr_schedule cosine'),
         (['-gc', '0'], '-1 for no limit'),
-        (['-g', '2'], '-g 2'),
-        (['--ps_hosts', 'localhost:1'], '--ps_hosts'),
+        (['--ps_hosts', 'localhost:1'], '--ps_hosts without --ws_hosts'),
+        (['--job_name', 'ps'], 'for a cluster'),
     ],
 )
 def test_flags_that_cannot_work_together_are_refused(extra, message):
@@ -84,10 +84,10 @@ def test_flags_that_cannot_work_together_are_refused(extra, message):
         parse(*extra)
 
 
-def test_a_cluster_in_the_environment_is_refused(monkeypatch):
-    monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["localhost:1"]}}')
-    with pytest.raises(UsageError, match='TF_CONFIG'):
-        parse()
+def test_a_cluster_in_the_environment_is_for_training_only(monkeypatch):
+    monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
+    assert parse().cluster.index == 1
+    assert parse('-m', 'dev').cluster is None
 
 
 @pytest.mark.parametrize('extra', [['-b', '0'], ['-lr', 'fast'], ['-bn', 'perhaps'], ['-k', '1.5'], ['-f', '80']])

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import os
 
+from utils.cluster import Cluster, find_cluster
 from utils.config import ModelConfig, TrainConfig
 from utils.errors import UsageError
 from utils.flags import train_parser
@@ -37,10 +38,12 @@ class Flags:
     Attributes:
       values: every flag, given or default.
       given: names of the flags that the command line sets.
+      cluster: that this process trains in; None where it trains alone.
     """
 
     values: argparse.Namespace
     given: frozenset[str]
+    cluster: Cluster | None = None
 
     def fields_of(self, config_class, given_only: bool) -> dict:
         """The flags that are fields of a configuration class."""
@@ -64,17 +67,11 @@ def parse_train_flags(argv: list[str] | None = None) -> Flags:
         if name not in given:
             setattr(values, name, value)
     _check(values, given)
-    return Flags(values, given)
+    is_training = values.mode == 'train'
+    return Flags(values, given, find_cluster(values, given, os.environ.get('TF_CONFIG', '')) if is_training else None)
 
 
 def _check(values, given) -> None:
-    if values.gpus > 1:
-        raise UsageError(f'-g {values.gpus}: training on several towers is not there yet; leave -g out')
-    for name in ('ps_hosts', 'ws_hosts', 'job_name', 'task_index'):
-        if name in given:
-            raise UsageError(f'--{name}: training on several machines is not there yet; leave it out')
-    if 'cluster' in os.environ.get('TF_CONFIG', ''):
-        raise UsageError('TF_CONFIG names a cluster: training on several machines is not there yet; unset it')
     if values.frames_per_batch and 'batch_size' in given:
         raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
     for name, (flag, models) in OWN_FLAGS.items():
@@ -114,3 +111,19 @@ def new_train_config(flags: Flags, saved: TrainConfig | None) -> TrainConfig:
     if saved is None:
         return TrainConfig(**flags.fields_of(TrainConfig, given_only=False))
     return dataclasses.replace(saved, **flags.fields_of(TrainConfig, given_only=True))
+
+
+def check_same_flags(config, flags: Flags) -> None:
+    """A worker's flags must be the chief's, whose settings hold; file names may differ from machine to machine.
+
+    Args:
+      config: the chief's `RunConfig`.
+      flags: of this worker.
+    """
+    for part in (config.model, config.train):
+        for name, value in flags.fields_of(type(part), given_only=True).items():
+            if name not in ('train_files', 'dev_files') and value != getattr(part, name):
+                raise UsageError(
+                    f'this worker was started with {name} {value}, the chief with {getattr(part, name)}; '
+                    f'give all tasks the same flags'
+                )

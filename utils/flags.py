@@ -249,7 +249,13 @@ def _add_run_flags(parser):
 
 def _add_device_flags(parser):
     add = parser.add_argument_group('devices').add_argument
-    add('-g', '--gpus', type=count, default=1, help='towers on this machine; with no GPU they are CPU devices')
+    add(
+        '-g',
+        '--gpus',
+        type=count,
+        default=1,
+        help='towers on this machine, each with its own batch; without GPUs they are CPU devices',
+    )
     add('-gf', '--gpu_fraction', type=number(float, 0.01, 1), default=1.0, help="share of a GPU's memory to take")
     add(
         '--intra_op_threads',
@@ -258,10 +264,21 @@ def _add_device_flags(parser):
         help='threads within an operation; 0: 1 without a GPU, where the two directions of a layer run side by side',
     )
     add('--inter_op_threads', type=natural, default=0, help='operations at once; 0: one a core')
-    add('--ps_hosts', default='', help='parameter servers, host:port,host:port')
-    add('--ws_hosts', default='', help='workers, host:port,host:port')
+    add('--ps_hosts', default='', help='parameter servers, host:port,host:port; the workers then update asynchronously')
+    add(
+        '--ws_hosts',
+        default='',
+        help='workers, host:port,host:port; without --ps_hosts they all-reduce; the first one is the chief. '
+        'Left out: the cluster in TF_CONFIG, or this machine alone',
+    )
     add('--job_name', choices=('ps', 'worker'), default='worker', help="this process's job in the cluster")
     add('--task_index', type=natural, default=0, help="this process's number within its job")
+    add(
+        '--cluster_timeout_secs',
+        type=number(float, 1),
+        default=120.0,
+        help='longest wait, in seconds, for a task of the cluster that does not answer',
+    )
 
 
 def train_parser() -> Parser:
