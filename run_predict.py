@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from utils.cli import Parser, count, number
 from utils.decode.decoder import add_decoding_flags, resolve_decoding, warn_if_empty
 from utils.decode.spelling_decoder import add_spelling_flags
 from utils.errors import DataError, run_main
+
+log = logging.getLogger(__name__)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -42,6 +45,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from utils.decode.spelling import repeats_itself
     from utils.transcribe import find_audio, transcribe
 
     files, problems = find_audio(args.files)
@@ -66,6 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f'error: {answer}', file=sys.stderr)
             continue
         texts.append(answer.text)
+        if recognizer.config.model == 'las' and repeats_itself(list(answer.text)):
+            log.warning('%s: the text repeats itself: the attention was lost', answer.file)
         if args.json:
             print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)
         else:

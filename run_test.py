@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING
 from utils.cli import Parser, count, natural
 from utils.config import RunConfig
 from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
-from utils.decode.spelling_decoder import add_spelling_flags, make_spelling_decoder, refuse_spelling_flags
+from utils.decode.spelling_decoder import (
+    add_spelling_flags,
+    make_spelling_decoder,
+    refuse_spelling_flags,
+    warn_of_runaways,
+)
 from utils.errors import UsageError, run_main
 
 if TYPE_CHECKING:
@@ -79,6 +84,8 @@ def evaluate_indexes(recognizer, indexes: 'Sequence[Index]', names: Sequence[str
             saving = saving_posteriors(recognizer, args.savepath, args.checkpoint, index, path)
         with saving:
             evaluation = recognizer.evaluate(index, args.batch_size)
+        if recognizer.config.model == 'las':
+            warn_of_runaways([Path(key).stem for key in index.keys], evaluation.hypotheses)
         results.append(index_result(name, index, evaluation, args.checkpoint, recognizer.vocabulary))
     return results
 

@@ -11,6 +11,7 @@ log = logging.getLogger(__name__)
 
 DEFAULT_BEAM_WIDTH = 32
 DEFAULT_CTC_WEIGHT = 0.3  # where the model has a CTC head
+LISTED = 5  # utterances named one by one in a message
 SPELLING_FLAGS = ('ctc_decode_weight', 'coverage_weight', 'temperature', 'length_norm', 'end_threshold')
 
 
@@ -49,6 +50,20 @@ def refuse_spelling_flags(args: argparse.Namespace) -> None:
     for name in SPELLING_FLAGS:
         if getattr(args, name, None) is not None:
             raise UsageError(f'--{name} is for las, the run holds another model; leave it out')
+
+
+def warn_of_runaways(names: Sequence[str], hypotheses: Sequence) -> None:
+    """Names the utterances whose text repeats itself or was cut at its limit: the attention was lost there."""
+    from utils.decode.spelling import repeats_itself
+
+    for what, is_lost in (
+        ('repeat themselves', lambda each: repeats_itself(each.ids)),
+        ('were cut at the longest that their frames allow', lambda each: each.is_cut),
+    ):
+        lost = [name for name, each in zip(names, hypotheses, strict=True) if is_lost(each)]
+        if lost:
+            named = ', '.join(lost[:LISTED]) + (', ...' if len(lost) > LISTED else '')
+            log.warning('%d of %d texts %s: %s', len(lost), len(names), what, named)
 
 
 def make_spelling_decoder(
