@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.cli import Parser, count, yes_no  # noqa: E402
+from utils.cli import Parser, count  # noqa: E402
 from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding, load_fusion  # noqa: E402
 from utils.errors import run_main  # noqa: E402
 
@@ -29,7 +29,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     add('-d', '--devfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
     add('--lm', required=True, help='n-gram model of words or characters, ARPA format')
-    add('--lexicon', type=yes_no, default=False, metavar='{yes,no}', help='yes: only words of the model may be found')
+    add('--lexicon', default='no', metavar='{yes,no,WORDS}', help='the words that may be found; see run_test.py -h')
     add('--beam_width', type=count, default=DEFAULT_BEAM_WIDTH, help='prefixes kept in the beam search')
     add('--checkpoint', choices=('best', 'latest', 'average'), default='best', help='which of the run')
     add('-b', '--batch_size', type=count, default=16, help='utterances at once in the acoustic model')
@@ -137,7 +137,7 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without) -> None:
         lm_weight=best.weights.lm_weight,
         word_bonus=best.weights.word_bonus,
         beam_width=args.beam_width,
-        lexicon=args.lexicon,
+        lexicon=args.lexicon if args.lexicon in ('yes', 'no') else str(Path(args.lexicon).absolute()),
         checkpoint=args.checkpoint,
         dev=tuple(args.devfiles),
         wer=scores.words.rate if has_words else None,

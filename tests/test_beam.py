@@ -106,6 +106,21 @@ def test_with_a_character_model_it_finds_what_exhaustive_search_finds(tmp_path, 
     assert_best(decode_one(log_probs, fusion=make_fusion(lm, TOKENS, weights)), scores)
 
 
+@pytest.mark.parametrize('seed', range(4))
+def test_with_a_character_model_and_a_lexicon_it_finds_what_exhaustive_search_finds(tmp_path, seed):
+    (tmp_path / 'words').mkdir()
+    words = model(tmp_path / 'words', [['ab'], ['b'], ['ba']], order=1)
+    lm, weights = char_model(tmp_path), Weights(0.9, 1.1)
+    log_probs = posteriors(np.random.default_rng(seed), 6)
+    scores = {}
+    for ids, log_prob in all_texts(log_probs).items():
+        text = ''.join(TOKENS[symbol] for symbol in ids)
+        letters = ['<SPACE>' if letter == ' ' else letter for letter in text]
+        allowed = set(text.split()) <= {'ab', 'b', 'ba'}
+        scores[ids] = log_prob + 0.9 * lm.log_probs(letters).sum() + 1.1 * len(ids) if allowed else -np.inf
+    assert_best(decode_one(log_probs, fusion=make_fusion(lm, TOKENS, weights, lexicon_model=words)), scores)
+
+
 @pytest.mark.parametrize('seed', range(6))
 def test_a_narrow_pruned_beam_scores_what_it_returns_exactly_and_never_below_greedy(tmp_path, seed):
     lm, weights = word_model(tmp_path), Weights(1.5, -0.5)

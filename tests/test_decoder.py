@@ -36,7 +36,7 @@ def tuned(lm, **changes):
     return Tuned(
         **{
             'lm': lm, 'lm_id': lm_id(lm), 'unit': 'char', 'lm_weight': 0.25, 'word_bonus': 1.5, 'beam_width': 7,
-            'lexicon': False, 'checkpoint': 'best', 'dev': ('dev.json',), 'wer': 0.1, 'cer': 0.05, 'wer_without': 0.2,
+            'lexicon': 'no', 'checkpoint': 'best', 'dev': ('dev.json',), 'wer': 0.1, 'cer': 0.05, 'wer_without': 0.2,
             'cer_without': 0.1, **changes,
         }
     )  # fmt: skip
@@ -121,6 +121,8 @@ def test_a_damaged_file_of_weights_is_named(lm, tmp_path):
 def test_a_lexicon_needs_words(lm):
     with pytest.raises(DataError, match='model of characters, which has no words'):
         decoder('--lm', lm, '--lexicon', 'yes')
+    with pytest.raises(DataError, match='lm.arpa cannot be a lexicon: it takes a model of words'):
+        decoder('--lm', lm, '--lexicon', lm)
 
 
 def test_texts_that_are_mostly_empty_are_warned_of(caplog):

@@ -64,6 +64,17 @@ def test_with_a_character_model_every_symbol_costs_what_the_model_says(tmp_path)
         assert sum(walk(labels, ids)) == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_lexicon_beside_a_character_model_forbids_other_words_and_changes_nothing_else(tmp_path):
+    (tmp_path / 'words').mkdir()
+    words, letters = word_model(tmp_path / 'words'), char_model(tmp_path)
+    free = LabelFusion(make_fusion(letters, TOKENS, WEIGHTS))
+    bound = LabelFusion(make_fusion(letters, TOKENS, WEIGHTS, lexicon_model=words))
+    for ids in TEXTS:
+        text = ''.join(TOKENS[symbol] for symbol in ids)
+        expected = sum(walk(free, ids)) if set(text.split()) <= {'a', 'b', 'ab'} else -np.inf
+        assert sum(walk(bound, ids)) == pytest.approx(expected, abs=1e-5), text
+
+
 def test_all_symbols_that_a_character_model_lacks_cost_the_same(tmp_path):
     model = char_model(tmp_path)
     labels = LabelFusion(make_fusion(model, [*TOKENS, 'x', 'y'], WEIGHTS))

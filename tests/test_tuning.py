@@ -89,7 +89,7 @@ def test_the_best_weights_are_kept_in_the_run_directory(run_dir, capsys, monkeyp
          '--posteriors', str(run_dir / 'tune')]
     )  # fmt: skip
     (found,) = read_tuned(run_dir)
-    assert (found.unit, found.beam_width, found.lexicon, found.checkpoint) == ('word', 20, False, 'best')
+    assert (found.unit, found.beam_width, found.lexicon, found.checkpoint) == ('word', 20, 'no', 'best')
     assert found.wer < found.wer_without
     assert (run_dir / 'tune' / 'lm.png').read_bytes().startswith(b'\x89PNG')
     last = capsys.readouterr().out.splitlines()[-1]

@@ -19,7 +19,7 @@ def set_bounds(fusion: Fusion, symbols: np.ndarray, probs: np.ndarray, bounds: n
     if fusion.mode == CHAR or (fusion.mode == WORD and fusion.word_bonus > 0):
         bounds[:] = np.exp(fusion.word_bonus)
     for position in range(len(symbols)):
-        if symbols[position] == fusion.space_id:
+        if fusion.mode == WORD and symbols[position] == fusion.space_id:
             prob = probs[position]
             for later in range(position, 0, -1):
                 symbols[later], probs[later] = symbols[later - 1], probs[later - 1]

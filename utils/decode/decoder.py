@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from utils.cli import count, natural, number, yes_no
+from utils.cli import count, natural, number
 from utils.decode import spelling_decoder
 from utils.decode.tuned import DECODING_NAME, find_tuned, read_tuned
 from utils.errors import DataError, UsageError
@@ -25,7 +25,8 @@ class Decoding:
       beam_width: prefixes kept.
       lm: path of the language model, None without.
       lm_weight, word_bonus: of the language model.
-      lexicon: whether words that it lacks are forbidden.
+      lexicon: 'yes': words that a word model lacks are forbidden; a path: those that this word model lacks are,
+        beside a character model; 'no'.
       num_best: texts to return for an utterance.
     """
 
@@ -33,7 +34,7 @@ class Decoding:
     lm: str | None = None
     lm_weight: float = DEFAULT_LM_WEIGHT
     word_bonus: float = DEFAULT_WORD_BONUS
-    lexicon: bool = False
+    lexicon: str = 'no'
     num_best: int = 1
 
 
@@ -46,7 +47,12 @@ def add_lm_flags(add: Callable) -> None:
         f'{spelling_decoder.DEFAULT_BEAM_WIDTH})',
     )
     add('--lm', help='n-gram model of words or characters, ARPA format, such as scripts/train_lm.py writes')
-    add('--lexicon', type=yes_no, help='yes: only words of the language model may be found (default: no)')
+    add(
+        '--lexicon',
+        metavar='{yes,no,WORDS}',
+        help='yes: only words of the (word) model may be found; WORDS: only those of this word model, beside a '
+        'character model (default: no)',
+    )
 
 
 def add_decoding_flags(parser: argparse.ArgumentParser) -> None:
@@ -112,15 +118,11 @@ def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None, spell
         source = 'flag' if given is not None else DECODING_NAME if tuned else 'default'
         value = given if given is not None else getattr(tuned or decoding, name)
         decoding = replace(decoding, **{name: value})
-        notes.append(f'{name} {value:g} ({source})' if name != 'lexicon' else f'lexicon {_yes_no(value)} ({source})')
+        notes.append(f'{name} {value if name == "lexicon" else format(value, "g")} ({source})')
     log.info('%s: %s', args.lm, ', '.join(notes))
     if run_dir and not tuned and (args.lm_weight is None or args.word_bonus is None):
         log.warning('%s has not been tuned for %s; scripts/tune_lm.py finds its weights on a dev set', args.lm, run_dir)
     return decoding
-
-
-def _yes_no(value: bool) -> str:
-    return 'yes' if value else 'no'
 
 
 def load_fusion(decoding: Decoding, tokens: Sequence[str]):
@@ -136,9 +138,14 @@ def load_fusion(decoding: Decoding, tokens: Sequence[str]):
     from utils.decode.ngram import load_model
 
     weights = Weights(decoding.lm_weight, decoding.word_bonus)
-    fusion = make_fusion(load_model(decoding.lm), tokens, weights, unknown_words=not decoding.lexicon)
-    if decoding.lexicon and fusion.mode == CHAR:
-        raise DataError(f'{decoding.lm} is a model of characters, which has no words for --lexicon yes; leave it out')
+    words = None if decoding.lexicon in ('yes', 'no') else load_model(decoding.lexicon)
+    fusion = make_fusion(
+        load_model(decoding.lm), tokens, weights, unknown_words=decoding.lexicon != 'yes', lexicon_model=words
+    )
+    if fusion.mode == CHAR and decoding.lexicon == 'yes':
+        raise DataError(f'{decoding.lm} is a model of characters, which has no words; give --lexicon a model of words')
+    if fusion.mode != CHAR and words is not None:
+        raise DataError(f'{decoding.lm} is a model of words and its own lexicon; give --lexicon yes, or no')
     return fusion
 
 

@@ -60,6 +60,7 @@ def make_fusion(
     unit: str | None = None,
     unknown_words: bool = True,
     unknown_letter: float | None = None,
+    lexicon_model: NgramModel | None = None,
 ) -> Fusion:
     """Prepares the fusion of a model.
 
@@ -72,6 +73,7 @@ def make_fusion(
       unknown_letter: what each letter of an unknown word adds to the log probability of `<unk>`, which is that of any
         unknown word. None: that all tokens are alike, -log(their number), which makes it the probability of this
         word. With 0, one long unknown word is often more probable than several known ones.
+      lexicon_model: beside a character model, a model of the only words that may be found.
 
     Raises:
       DataError: where model and vocabulary do not fit each other.
@@ -91,7 +93,10 @@ def make_fusion(
         unknown_letter=-math.log(len(tokens)) if unknown_letter is None else float(unknown_letter),
     )
     if found_unit == 'char':
-        fusion = base._replace(mode=CHAR, token_words=_token_words(model, tokens))
+        fusion = base._replace(mode=CHAR, token_words=_token_words(model, tokens), allows_unknown=True)
+        if lexicon_model is not None:
+            lexicon = _lexicon_beside(lexicon_model, tokens)
+            fusion = fusion._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)
     elif ' ' not in tokens:
         raise DataError(
             f'{model.path} is a model of words (the first: {_first_words(model)}), but the vocabulary has no {SPACE} '
@@ -106,6 +111,18 @@ def make_fusion(
             lexicon.estimates.flags.writeable = False
         fusion = base._replace(mode=WORD, lexicon=lexicon, space_id=list(tokens).index(' '))
     return with_weights(fusion, weights)
+
+
+def _lexicon_beside(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
+    """The lexicon of a word model, for a character model."""
+    if ' ' not in tokens or model_unit(model, tokens) == 'char':
+        raise DataError(
+            f'{model.path} cannot be a lexicon: it takes a model of words (the first: {_first_words(model)}), such as '
+            f'scripts/train_lm.py -o 1 makes, and a vocabulary with {SPACE}'
+        )
+    lexicon, num_spelled = build_lexicon(model, tokens)
+    _check_coverage(model, num_spelled, len(model.words) - len(SPECIAL.intersection(model.word_ids)))
+    return lexicon
 
 
 def with_weights(fusion: Fusion, weights: Weights) -> Fusion:

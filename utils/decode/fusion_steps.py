@@ -19,9 +19,9 @@ class Fusion(NamedTuple):
     Attributes:
       mode: `NONE`, `WORD` or `CHAR`.
       tables: the n-grams.
-      lexicon: the spellings of the words (mode `WORD`).
+      lexicon: the spellings of the words (mode `WORD`, and mode `CHAR` where words outside it are forbidden).
       token_words: int32 `[num_tokens]`, the word id of each token (mode `CHAR`).
-      space_id: the token that ends a word (mode `WORD`), else -1.
+      space_id: the token that ends a word, -1 where there is no lexicon.
       unknown_id: the id of `<unk>`.
       end_id: the id of `</s>`; -1: the end is not scored.
       start_state: the state before the first word.
@@ -61,6 +61,12 @@ def word_log_prob(fusion: Fusion, state: int, lexicon_node: int) -> tuple[float,
 
 
 @inlined
+def ends_word(fusion: Fusion, lexicon_node: int) -> bool:
+    """Whether a word of the lexicon, or none, ends here."""
+    return lexicon_node == AT_ROOT or (lexicon_node > 0 and fusion.lexicon.words[lexicon_node] >= 0)
+
+
+@inlined
 def estimate(fusion: Fusion, lexicon_node: int) -> float:
     """What an open word will cost at least, roughly, whatever stands before it; 0 between words."""
     if lexicon_node == AT_ROOT:
@@ -83,7 +89,12 @@ def follow(fusion: Fusion, state: int, lexicon_node: int, symbol: int) -> tuple[
     """
     if fusion.mode == CHAR:
         log_prob, following = advance(fusion.tables, state, fusion.token_words[symbol])
-        return log_prob, 1, following, np.int64(lexicon_node)
+        if fusion.allows_unknown:
+            return log_prob, 1, following, np.int64(AT_ROOT)
+        if symbol == fusion.space_id:
+            return log_prob if ends_word(fusion, lexicon_node) else -np.inf, 1, following, np.int64(AT_ROOT)
+        node = _spell(fusion, lexicon_node, symbol)
+        return log_prob if node > 0 else -np.inf, 1, following, node
     if fusion.mode == NONE:
         return 0.0, 0, np.int64(state), np.int64(lexicon_node)
     if symbol == fusion.space_id:
@@ -114,6 +125,8 @@ def finish(fusion: Fusion, state: int, lexicon_node: int) -> float:
     log_prob, node = 0.0, np.int64(state)
     if fusion.mode == NONE:
         return log_prob
+    if fusion.mode == CHAR and not fusion.allows_unknown and not ends_word(fusion, lexicon_node):
+        return -np.inf
     if fusion.mode == WORD and lexicon_node != AT_ROOT:
         log_prob, node = word_log_prob(fusion, node, lexicon_node)
         log_prob -= estimate(fusion, lexicon_node)

@@ -16,7 +16,8 @@ call. What is added to a text that has ended sums up to
 each symbol. A word model does so at a word's end, the space or the end of the text; within a word the prefix is charged
 what the most probable word that begins so will cost at least (see `fusion_steps.follow`), which the word's end gives
 back, so that prefixes compare fairly. A word outside the model costs `<unk>` and its letters, or is forbidden (-inf),
-as ``make_fusion`` was told. A hypothesis that was not forbidden itself always has a class that is not.
+as ``make_fusion`` was told; so are words outside the lexicon of a character model. A hypothesis that was not forbidden
+itself always has a class that is not.
 """
 
 from typing import NamedTuple
@@ -68,7 +69,7 @@ class LabelFusion:
         states = self._checked(states)
         shape = len(states), self.num_classes
         found = LabelScores(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-        if self._fusion.mode == CHAR:
+        if self._fusion.mode == CHAR and self._fusion.allows_unknown:
             _score_characters(self._fusion, states, self._first_tokens, self._next_tokens, *found)
         elif self._fusion.mode != NONE:
             _score_letters(self._fusion, states, *found)

@@ -22,7 +22,7 @@ class Tuned:
       unit: 'word' or 'char'.
       lm_weight, word_bonus: the weights.
       beam_width: that they were found with.
-      lexicon: whether words that the model lacks are forbidden.
+      lexicon: what words were allowed; see `decoder.Decoding`.
       checkpoint: of the run.
       dev: the indexes that they were tuned on.
       wer, cer: there, as fractions; None where texts have no words.
@@ -35,7 +35,7 @@ class Tuned:
     lm_weight: float
     word_bonus: float
     beam_width: int
-    lexicon: bool
+    lexicon: str
     checkpoint: str
     dev: tuple[str, ...]
     wer: float | None

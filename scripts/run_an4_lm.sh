@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Language models for a run on AN4: trained from the transcripts of the training set alone, their weights tuned on dev;
+# then dev's errors without and with each. Nothing in it is random. Ends with a table on stdout.
+#
+#   RUN_DIR      the run                                                          ($HOME/runs/an4-ds2)
+#   FEATURES     where its recipe put the indexes                                 ($HOME/features/an4-fbank-40)
+#   MODELS       UNIT-ORDER of each language model                                (word-3 char-10)
+#
+# Dev chooses the weights, and has chosen the run's checkpoint, so both figures are a little flattering.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+RUN_DIR=${RUN_DIR:-$HOME/runs/an4-ds2}
+FEATURES=${FEATURES:-$HOME/features/an4-fbank-40}
+MODELS=${MODELS:-word-3 char-10}
+
+find_python
+[ -s "$RUN_DIR/config.json" ] || fail "RUN_DIR=$RUN_DIR holds no run; train one with scripts/run_an4_ds2_train.sh"
+for subset in train-clean-100 dev-clean; do
+  [ -s "$FEATURES/$subset.json" ] ||
+    fail "FEATURES=$FEATURES has no $subset.json; scripts/run_an4_ds2_train.sh makes it, or set FEATURES"
+done
+dev=$FEATURES/dev-clean.json
+
+# score NAME FLAG...: tests on dev and adds the last line of the table, called NAME, to the rows.
+rows=()
+score() {
+  local name=$1 table
+  shift
+  table=$("$PYTHON" "$ROOT/run_test.py" -s "$RUN_DIR" -t "$dev" --worst 0 --out "$RUN_DIR/test/$name" "$@")
+  [ ${#rows[@]} -gt 0 ] || rows+=("$(printf '%-12s' model) $(tail -n 2 <<<"$table" | head -n 1)")
+  rows+=("$(printf '%-12s' "$name") $(tail -n 1 <<<"$table")")
+}
+
+say "without language model"
+score greedy
+for model in $MODELS; do
+  lm=$RUN_DIR/lm/$model.arpa
+  say "$model"
+  "$PYTHON" "$ROOT/scripts/train_lm.py" --unit "${model%-*}" -o "${model#*-}" -s "$RUN_DIR" -l "$lm" \
+    "$FEATURES/train-clean-100.json" >&2
+  "$PYTHON" "$ROOT/scripts/tune_lm.py" -s "$RUN_DIR" -d "$dev" --lm "$lm" "$@" >&2
+  score "$model" --lm "$lm"
+done
+printf '%s\n' "${rows[@]}"
