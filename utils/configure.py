@@ -9,8 +9,25 @@ from utils.config import ModelConfig, TrainConfig
 from utils.errors import UsageError
 from utils.flags import train_parser
 
-# Deep Speech 1 is one model, not a family; these are its own values where the shared default is Deep Speech 2's.
-MODEL_DEFAULTS = {'ds1': {'rnn_cell': 'rnn', 'rnn_layers': 1, 'conv_layers': 0, 'batch_norm': False}, 'ds2': {}}
+# Where the shared default is Deep Speech 2's: the values of the other papers.
+MODEL_DEFAULTS = {
+    'ds1': {'rnn_cell': 'rnn', 'rnn_layers': 1, 'conv_layers': 0, 'batch_norm': False},
+    'ds2': {},
+    'las': {'rnn_cell': 'lstm', 'rnn_layers': 4, 'conv_layers': 0, 'batch_norm': False, 'activation': 'tanh'},
+}
+PYRAMID_LAYERS = 3
+# flags that only some models have
+OWN_FLAGS = {
+    'conv_layers': ('-cl', ('ds2',)),
+    'lookahead_frames': ('--lookahead_frames', ('ds2',)),
+    'context_frames': ('--context_frames', ('ds1',)),
+    'attention': ('--attention', ('las',)),
+    'speller_layers': ('--speller_layers', ('las',)),
+    'ctc_weight': ('--ctc_weight', ('las',)),
+    'sample_prob': ('--sample_prob', ('las',)),
+    'label_smoothing': ('--label_smoothing', ('las',)),
+    'attention_images': ('--attention_images', ('las',)),
+}
 ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
 
 
@@ -57,15 +74,18 @@ def parse_train_flags(argv: list[str] | None = None) -> Flags:
 def _check(values, given) -> None:
     if values.frames_per_batch and 'batch_size' in given:
         raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
-    if values.model == 'ds1':
-        for name, flag in (('rnn_layers', '-rl'), ('conv_layers', '-cl'), ('lookahead_frames', '--lookahead_frames')):
-            if name in given and getattr(values, name) != MODEL_DEFAULTS['ds1'].get(name):
-                raise UsageError(
-                    f'{flag} {getattr(values, name)} is for ds2: '
-                    f'Deep Speech has one recurrent layer and no convolution; leave it out'
-                )
-    elif 'context_frames' in given:
-        raise UsageError('--context_frames is for -md ds1; leave it out')
+    for name, (flag, models) in OWN_FLAGS.items():
+        if name in given and values.model not in models:
+            raise UsageError(
+                f'{flag} {getattr(values, name)} is for {" and ".join(models)}, -md is {values.model}; leave it out'
+            )
+    if values.model == 'ds1' and values.rnn_layers != 1:
+        raise UsageError(f'-rl {values.rnn_layers}: Deep Speech has one recurrent layer; leave it out')
+    if values.model == 'las' and values.rnn_layers < PYRAMID_LAYERS:
+        raise UsageError(
+            f'-rl {values.rnn_layers}: the listener of las has {PYRAMID_LAYERS} layers that halve time; '
+            f'give {PYRAMID_LAYERS} or more'
+        )
     if values.lr_schedule == 'plateau' and values.lr_decay == 1:
         raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
     if values.lr_schedule == 'cosine' and values.lr_decay != 1:

@@ -17,6 +17,8 @@ from utils.data.features import FeatureSpec
 from utils.errors import DataError
 from utils.files import replacing, write_text
 
+BYTE_ORDER_MARK = '\ufeff'
+
 
 @dataclass(frozen=True)
 class Index:
@@ -116,7 +118,7 @@ class _Columns:
 
 
 def _read_lines(path: str, columns: _Columns) -> None:
-    directory = os.path.dirname(path)
+    prefix = os.path.join(os.path.dirname(path), '')
     columns.index_paths.append(path)
     file = len(columns.index_paths) - 1
     with open(path, 'rb') as stream:
@@ -124,7 +126,7 @@ def _read_lines(path: str, columns: _Columns) -> None:
             if line.isspace():
                 continue
             try:
-                entry = json.loads(line.decode('utf-8-sig'))
+                entry = json.loads(line.decode().removeprefix(BYTE_ORDER_MARK))
                 key, duration, text = entry['key'], entry['duration'], entry['texts']
                 frames, spec = entry.get('frames', 0), entry.get('features')
                 columns.durations.append(duration)
@@ -137,7 +139,7 @@ def _read_lines(path: str, columns: _Columns) -> None:
                 raise DataError(f'{path} line {number}: {_complaint(line)}; repair it or preprocess again')
             if spec not in columns.specs:
                 columns.specs[spec] = len(columns.keys)
-            columns.keys.append(os.path.join(directory, key))
+            columns.keys.append(key if os.path.isabs(key) else prefix + key)
             columns.texts.append(text)
             columns.files.append(file)
             columns.lines.append(number)

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from utils.data.augment import Augmentation, augment
 from utils.data.index import Index
+from utils.data.transcripts import UNKNOWN, count_frames_needed, frames_needed
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError
 from utils.files import replacing
@@ -85,11 +86,6 @@ def compute_statistics(index: Index, num_features: int) -> FeatureStatistics:
     return FeatureStatistics(mean.astype(np.float32), std.astype(np.float32))
 
 
-def frames_needed(labels: list[int]) -> int:
-    """Output frames that CTC needs for a transcript: its symbols, and a blank between equal neighbours."""
-    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
-
-
 def fitting_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:
     """Which transcripts fit their output frames under CTC; bool `[utterances]`.
 
@@ -101,7 +97,9 @@ def fitting_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.n
     Raises:
       DataError: a transcript with a character outside the vocabulary.
     """
-    needed = np.array([frames_needed(encode(index, row, vocabulary)) for row in range(len(index))], np.int64)
+    needed = count_frames_needed(index.texts, vocabulary)
+    for row in np.flatnonzero(needed == UNKNOWN)[:1]:
+        encode(index, row, vocabulary)  # names the character
     return (needed > 0) & (needed <= -(-index.frames // time_stride) if time_stride else True)
 
 
@@ -137,6 +135,20 @@ def encode(index: Index, row: int, vocabulary: Vocabulary) -> list[int]:
         return vocabulary.encode(index.texts[row])
     except DataError as error:
         raise DataError(f'{index.where(row)}: {error}') from None
+
+
+def symbol_frequencies(index: Index, vocabulary: Vocabulary) -> np.ndarray:
+    """How often each symbol stands in the transcripts, and, last, the end of one: `[vocabulary + 1]`, summing to 1."""
+    counts = np.zeros(len(vocabulary) + 1)
+    counts[-1] = len(index)
+    for row in range(len(index)):
+        counts += np.bincount(encode(index, row, vocabulary), minlength=len(counts))
+    return counts / counts.sum()
+
+
+def references(index: Index, vocabulary: Vocabulary) -> list[str]:
+    """The transcripts as the vocabulary spells them; a `DataError` names one that it cannot spell."""
+    return [vocabulary.decode(encode(index, row, vocabulary)) for row in range(len(index))]
 
 
 class Loader:

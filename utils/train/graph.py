@@ -22,7 +22,9 @@ class Task(NamedTuple):
       plan: from an epoch, counted from 0, to its steps: row numbers, which the replicas share out among themselves.
       frames: int `[utterances]`, to find the largest batch.
       name_row: from a row number to a name for messages.
-      validate: from the path of a checkpoint to what dev says: at least `error`, by which the best is chosen.
+      validate: from the path of a checkpoint to what dev says: at least `error`, by which the best is chosen; `images`
+        are files for TensorBoard, by name, the rest numbers.
+      loss_unit: for the figure.
     """
 
     loss_fn: Callable
@@ -31,6 +33,7 @@ class Task(NamedTuple):
     frames: np.ndarray
     name_row: Callable[[int], str]
     validate: Callable[[str], dict]
+    loss_unit: str = 'nats / utterance'
 
 
 class StepResult(NamedTuple):

@@ -55,7 +55,7 @@ class Trainer:
             self._state = self._checkpoints.state(steps[-1]) if steps else self._first_state()
             self._go_on()
             self._crew.begin(self._state.shares, (self._state.epoch, self._state.batch))
-            self._history = History(self._run_dir, self._state.step)
+            self._history = History(self._run_dir, self._state.step, self._task.loss_unit)
             self._summaries = Summaries(self._run_dir, self._config.use_summary, self._state.step)
             try:
                 return self._train()
@@ -185,6 +185,8 @@ class Trainer:
         """Scores the checkpoint just saved; notes the outcome, and whether it is the best."""
         state, name = self._state, f'model-{self._state.step}'
         scores = self._task.validate(self._checkpoints.prefix(name))
+        for image, path in scores.pop('images', {}).items():
+            self._summaries.add_image(state.step, f'attention/{image}', path)
         is_best = self._checkpoints.note_best(name, scores)
         if state.batch == 0:
             state.stale_epochs = 0 if is_best else state.stale_epochs + 1
@@ -202,5 +204,6 @@ class Trainer:
         name = self._checkpoints.average(self._config.average_checkpoints, self._graph.inference_variables)
         if name:
             scores = self._task.validate(self._checkpoints.prefix(name))
+            scores.pop('images', None)
             is_best = self._checkpoints.note_best(name, scores)
             log.info('average of the last epochs: %s%s', describe(scores), BEST[is_best])
