@@ -10,7 +10,7 @@ import time
 
 # what the server imports once; nothing here may start TensorFlow's threads, which do not survive a fork
 MODULES = ['tests.conftest', 'run_train', 'tests.test_trainer', 'utils.train.launch', 'utils.train.follower']
-MODULES += ['models.deepspeech2', 'utils.train.evaluator', 'matplotlib.pyplot']
+MODULES += ['models.deepspeech2', 'models.las', 'models.free_running', 'utils.train.evaluator', 'matplotlib.pyplot']
 
 
 def _run(main, arguments, environment, log_path):

@@ -16,8 +16,11 @@ from utils.train.strategies import check_worker_towers, cluster_runtime, describ
 
 FEATURES = 13
 SMALL = {'features': FEATURES, 'classes': 5, 'hidden_units': 6, 'rnn_layers': 1, 'batch_norm': False}
-MODELS = {'ds2': {'conv_layers': 1, 'activation': 'tanh'}}
-CONFIG = TrainConfig(optimizer='nm', momentum=0.9, learning_rate=0.01, grad_clip=1.0, keep_prob=1.0)
+MODELS = {
+    'ds2': {'conv_layers': 1, 'activation': 'tanh'},
+    'las': {'rnn_layers': 3, 'rnn_cell': 'lstm', 'activation': 'tanh'},
+}
+CONFIG = TrainConfig(optimizer='nm', momentum=0.9, learning_rate=0.01, grad_clip=1.0, keep_prob=1.0, sample_prob=0.0)
 NUM_ROWS = 12
 
 
@@ -76,6 +79,15 @@ def test_two_towers_train_like_one_device_with_the_double_batch(name):
         for row, loss in by_row[0].items():
             assert loss == pytest.approx(by_row[1][row], rel=1e-4)
         assert one.grad_norm == pytest.approx(other.grad_norm, rel=1e-4)
+
+
+def test_two_towers_that_share_their_variables_train_like_one_device():
+    # what a worker with two GPUs has of its parameter servers
+    model = ModelConfig('ds2', **{**SMALL, **MODELS['ds2'], 'batch_norm': True})
+    towers = local_runtime(inter_op_threads=2, towers=2)
+    with tf.Graph().as_default():
+        shared = tf.distribute.experimental.CentralStorageStrategy(['/cpu:0', '/cpu:1'], '/cpu:0')
+    assert_same_weights(run_steps(model, towers._replace(strategy=shared), 5)[0], run_steps(model, towers, 5)[0])
 
 
 @pytest.mark.parametrize('name', MODELS)
