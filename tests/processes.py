@@ -1,4 +1,4 @@
-"""The commands as processes of their own, without waiting for TensorFlow's import in each: a server forks them."""
+"""Processes that train together, without waiting for TensorFlow's import in each: a server forks them."""
 
 import contextlib
 import multiprocessing
@@ -8,42 +8,38 @@ import socket
 import sys
 import time
 
-MODULES = [
-    'run_train',
-    'models',
-    'utils.train.launch',
-    'utils.train.trainer',
-    'utils.train.evaluator',
-    'matplotlib.pyplot',
-]
+# what the server imports once; nothing here may start TensorFlow's threads, which do not survive a fork
+MODULES = ['tests.conftest', 'run_train', 'tests.test_trainer', 'utils.train.launch', 'utils.train.follower']
+MODULES += ['models.deepspeech2', 'models.las', 'models.free_running', 'utils.train.evaluator', 'matplotlib.pyplot']
 
 
-def _context():
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['tests.conftest', *MODULES])
-    return context
-
-
-def _run(argv, environment, log_path):
+def _run(main, arguments, environment, log_path):
     os.environ.update(environment)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    import run_train
     from utils.errors import run_main
 
-    status = run_main(lambda: run_train.main(argv))
+    status = run_main(lambda: main(*arguments))
     sys.stdout.flush()
     sys.exit(status)
 
 
-class Command:
-    """A run_train.py that runs beside the test."""
+def run_train_main(*arguments):
+    """What `python run_train.py` does."""
+    import run_train
 
-    def __init__(self, log_path, *arguments, **environment):
+    return run_train.main([str(argument) for argument in arguments])
+
+
+class Process:
+    """A main function that runs beside the test, as a command would: its status, its log."""
+
+    def __init__(self, log_path, main, *arguments, **environment):
         self.log_path = log_path
-        arguments = [str(argument) for argument in arguments]
-        self._process = _context().Process(target=_run, args=(arguments, environment, str(log_path)), daemon=True)
+        context = multiprocessing.get_context('forkserver')
+        context.set_forkserver_preload(MODULES)
+        self._process = context.Process(target=_run, args=(main, arguments, environment, str(log_path)), daemon=True)
         self._process.start()
 
     @property
@@ -51,16 +47,21 @@ class Command:
         return self.log_path.read_text(errors='replace') if self.log_path.exists() else ''
 
     @property
+    def error(self) -> str:
+        """The last line of the log that tells of a mistake."""
+        return next((line for line in reversed(self.log.splitlines()) if line.startswith('error: ')), '')
+
+    @property
     def is_running(self) -> bool:
         return self._process.is_alive()
 
-    def wait(self, timeout_secs=120) -> int:
-        """The exit status; the log stands in the error where it does not end."""
+    def status(self, timeout_secs=240) -> int:
+        """The exit status, which it waits for."""
         self._process.join(timeout_secs)
         assert not self.is_running, f'{self.log_path.name} does not end:\n{self.log}'
         return self._process.exitcode
 
-    def wait_for(self, text, timeout_secs=120):
+    def wait_for(self, text, timeout_secs=240):
         """Waits until the log has a text."""
         end = time.monotonic() + timeout_secs
         while text not in self.log:
@@ -68,9 +69,9 @@ class Command:
             assert time.monotonic() < end, f'{self.log_path.name} lacks {text!r}:\n{self.log}'
             time.sleep(0.05)
 
-    def kill(self, number=signal.SIGKILL):
-        os.kill(self._process.pid, number)
-        if number == signal.SIGKILL:
+    def kill(self):
+        if self.is_running:
+            os.kill(self._process.pid, signal.SIGKILL)
             self._process.join()
 
 

@@ -27,9 +27,19 @@ def over_replicas(replica, values):
     return tf.nest.pack_sequence_as(values, [sums[i] for i in range(len(flat))])
 
 
+def update(strategy, variable, function, value, group: bool = True):
+    """Calls function(copy, value) for every copy of a variable, from outside the replicas; the value is known to each.
+
+    Towers of one worker share the variables of its parameter servers: one copy, which takes the first tower's value.
+    """
+    if len(strategy.experimental_local_results(variable)) == 1:
+        value = strategy.experimental_local_results(value)[0]
+    return strategy.extended.update(variable, function, (value,), group=group)
+
+
 def assign(strategy, variable, value) -> tf.Operation:
-    """Assigns a value to every replica's copy of a variable; from outside the replicas."""
-    return strategy.extended.update(variable, lambda variable, value: variable.assign(value).op, (value,))
+    """Assigns a value to every copy of a variable; from outside the replicas."""
+    return update(strategy, variable, lambda variable, value: variable.assign(value).op, value)
 
 
 def broadcast(strategy: tf.distribute.Strategy, variables: list) -> tf.Operation:
@@ -42,9 +52,9 @@ def broadcast(strategy: tf.distribute.Strategy, variables: list) -> tf.Operation
         values = [tf.identity(v) if is_first else tf.zeros_like(v) for v in variables]
         values = over_replicas(tf.distribute.get_replica_context(), values)
 
-        def update(strategy, values):
+        def assign_all(strategy, values):
             return tf.group(*(assign(strategy, *pair) for pair in zip(variables, values, strict=True)))
 
-        return tf.distribute.get_replica_context().merge_call(update, (values,))
+        return tf.distribute.get_replica_context().merge_call(assign_all, (values,))
 
     return tf.group(*strategy.experimental_local_results(strategy.extended.call_for_each_replica(replica_fn)))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from utils.train.replicas import assign, over_replicas, replica_number
+from utils.train.replicas import assign, over_replicas, replica_number, update
 
 
 class StepLoss(NamedTuple):
@@ -105,13 +105,13 @@ def build_step(
         with tf.control_dependencies([step]):  # whoever wants to know the step has read it before it moves on
             safe[0] = tf.identity(safe[0])
 
-        def update(strategy, rate, gradients, averages):
+        def update_all(strategy, rate, gradients, averages):
             optimizer = optimizer_fn(strategy.experimental_local_results(rate)[0])
             applied = _apply_sums(strategy, optimizer, gradients, variables, global_step)
             assigned = [assign(strategy, variable, value) for variable, value in zip(moving, averages, strict=True)]
             return tf.group(applied, *assigned)
 
-        updated = replica.merge_call(update, (rate, safe, averages))
+        updated = replica.merge_call(update_all, (rate, safe, averages))
         return step, loss.losses, batch.rows, norm, is_finite, num_leaving, updated
 
     results = [strategy.experimental_local_results(r) for r in strategy.extended.call_for_each_replica(replica_step)]
@@ -126,12 +126,12 @@ def _apply_sums(strategy, optimizer, gradients, variables, global_step):
         optimizer._create_slots(variables)
     optimizer._prepare()
 
-    def update(variable, gradient):
+    def apply(variable, gradient):
         return optimizer._resource_apply_dense(gradient, variable)
 
     updates = []
     for variable, gradient in zip(variables, gradients, strict=True):
-        updates += strategy.extended.update(variable, update, (gradient,), group=False)
+        updates += update(strategy, variable, apply, gradient, group=False)
     devices = strategy.extended.non_slot_devices(variables)
     finish = strategy.extended.update_non_slot(
         devices, lambda updates: optimizer._finish(updates, 'finish'), (updates,), group=False

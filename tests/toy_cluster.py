@@ -1,0 +1,73 @@
+"""Clusters that train test_trainer's task of one variable, or test_towers' small models."""
+
+import time
+
+import numpy as np
+
+from tests.processes import Process, free_hosts
+from utils.cluster import Cluster
+
+PUBLISHED = 'the same for all'
+
+
+def toy_task(cluster, run_dir, epochs, step_secs, timeout_secs):
+    """One task: main function of its process."""
+    from tests.test_trainer import make_task, replace
+    from utils.train.follower import Follower
+    from utils.train.launch import enlist, serve
+    from utils.train.strategies import session_options
+    from utils.train.trainer import Trainer
+
+    options = session_options(inter_op_threads=2)
+    if cluster.job == 'ps':
+        return serve(cluster, options, timeout_secs)
+    with enlist(cluster, options, 1, timeout_secs) as (runtime, crew):
+        config = replace(epochs=epochs, checkpoint_secs=0.5)
+        task = make_task(on_step=lambda: time.sleep(step_secs))
+        if cluster.is_chief:
+            crew.publish([], PUBLISHED)
+            return Trainer(task, config, runtime, run_dir, crew).run()
+        crew.receive(run_dir, PUBLISHED)
+        return Follower(task, config, runtime, crew).run()
+
+
+def replica_task(cluster, model, steps, batch, path):
+    """A worker that all-reduces some steps of a model; the chief saves the weights."""
+    from tests.test_towers import run_steps
+    from utils.train.launch import enlist
+    from utils.train.strategies import session_options
+
+    with enlist(cluster, session_options(inter_op_threads=2), 1, 120) as (runtime, crew):
+        weights, _ = run_steps(model, runtime, steps, batch)
+        if cluster.is_chief:
+            np.savez(path, **{name.replace('/', '.'): value for name, value in weights.items()})
+    return 0
+
+
+class ToyCluster:
+    """The tasks of a cluster, each a process that can be started, killed, and started again."""
+
+    def __init__(self, directory, num_ps, num_workers, epochs=3, step_secs=0.0, timeout_secs=60):
+        hosts = free_hosts(num_ps + num_workers)
+        self.ps_hosts, self.ws_hosts = tuple(hosts[:num_ps]), tuple(hosts[num_ps:])
+        self.run_dir = directory / 'run'
+        self._directory, self._settings = directory, (str(self.run_dir), epochs, step_secs, timeout_secs)
+        self.processes = []
+
+    def start(self, job, index, **hosts) -> Process:
+        """Starts a task; hosts replaces what it is told of the others."""
+        cluster = Cluster(hosts.get('ps_hosts', self.ps_hosts), hosts.get('ws_hosts', self.ws_hosts), job, index)
+        return self.run(toy_task, cluster, *self._settings)
+
+    def run(self, main, cluster, *arguments) -> Process:
+        """Starts a main function as a task."""
+        name = f'{cluster.job}-{cluster.index}-{len(self.processes)}.log'
+        self.processes.append(Process(self._directory / name, main, cluster, *arguments))
+        return self.processes[-1]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in self.processes:
+            process.kill()
