@@ -4,12 +4,14 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, count  # noqa: E402
 from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding, load_fusion  # noqa: E402
+from utils.decode.spelling_decoder import add_spelling_flags  # noqa: E402
 from utils.errors import run_main  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -21,8 +23,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog='tune_lm.py',
         description='Find lm_weight and word_bonus of a language model on a dev set: the acoustic model runs once, its '
-        'posteriors are decoded with a coarse grid of weights, then around the best. Prints all that was '
-        'tried, draws RUN/tune/LM.png, and keeps the best in RUN/decoding.json. A dev set whose transcripts were in '
+        'posteriors are decoded with a coarse grid of weights, then around the best (las: its best texts are ranked '
+        'anew, and the best weights then decoded with). Prints all that was tried, draws RUN/tune/LM.png, and keeps '
+        'the best in RUN/decoding.json. A dev set whose transcripts were in '
         "the language model's text makes it look better than it is, and its weight too large.",
     )
     add = parser.add_argument
@@ -30,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add('-d', '--devfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
     add('--lm', required=True, help='n-gram model of words or characters, ARPA format')
     add('--lexicon', default='no', metavar='{yes,no,WORDS}', help='the words that may be found; see run_test.py -h')
-    add('--beam_width', type=count, default=DEFAULT_BEAM_WIDTH, help='prefixes kept in the beam search')
+    add('--beam_width', type=count, default=DEFAULT_BEAM_WIDTH, help='prefixes kept in the beam search; las: texts')
     add('--checkpoint', choices=('best', 'latest', 'average'), default='best', help='which of the run')
     add('-b', '--batch_size', type=count, default=16, help='utterances at once in the acoustic model')
     add(
@@ -39,23 +42,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='take what run_test.py --save_posteriors, or this script, wrote below this directory, '
         'such as RUN/tune (default: run the acoustic model and write RUN/tune)',
     )
+    add_spelling_flags(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from run_test import index_names
-    from utils.config import RunConfig
+    from run_test import index_names, spells
     from utils.data.index import read_index
     from utils.data.loading import references
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
     from utils.decode.posteriors import open_posteriors
 
-    RunConfig.load(args.savepath)  # says so where this is no run
+    is_speller = spells(args)
     vocabulary = Vocabulary.read(str(Path(args.savepath) / VOCABULARY_NAME))
     decoding = Decoding(args.beam_width, args.lm, lexicon=args.lexicon)
     fusion = load_fusion(decoding, vocabulary.tokens)
     names, indexes = index_names(args.devfiles), [read_index([path]) for path in args.devfiles]
+    if is_speller:
+        report(args, fusion, *tune_speller(args, indexes, vocabulary, fusion, decoding))
+        return 0
     directory = Path(args.posteriors or Path(args.savepath) / OUT_NAME)
     if not args.posteriors:
         run_acoustic_model(args, names, indexes, directory)
@@ -114,14 +120,54 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
     return list(tqdm(search(evaluate, unit), desc='decoding', unit=' weights', disable=None)), without
 
 
-def report(args: argparse.Namespace, fusion, points: Sequence, without) -> None:
+def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion, decoding: Decoding):
+    """Ranks the best texts of a beam without language model by one pair of weights after another.
+
+    Returns:
+      What each pair scored, what greedy spelling does, and a beam with the language model and the best pair.
+    """
+    from run_train import load_recognizer
+    from utils.decode.fusion import Weights
+    from utils.decode.fusion_steps import CHAR
+    from utils.decode.spelling_decoder import make_spelling_decoder
+    from utils.decode.tuning import Candidate, Point, rank, reranking, search
+    from utils.metrics import score
+
+    recognizer = load_recognizer(args.savepath, args.checkpoint)
+    args.length_norm = 0.0 if args.length_norm is None else args.length_norm
+    has_ctc_head = bool(recognizer.config.ctc_weight)
+
+    def evaluate_all(decoding):
+        recognizer.decoder = decoding and make_spelling_decoder(args, decoding, vocabulary.tokens, has_ctc_head)
+        evaluations = [recognizer.evaluate(index, args.batch_size) for index in indexes]
+        hypotheses = [hypothesis for evaluation in evaluations for hypothesis in evaluation.hypotheses]
+        return hypotheses, [text for evaluation in evaluations for text in evaluation.references]
+
+    def scored(texts):
+        texts = [vocabulary.decode(ids) for ids in texts]
+        return score(transcripts, texts, vocabulary.has_words), sum(not text for text in texts)
+
+    hypotheses, transcripts = evaluate_all(None)
+    without, _ = scored([hypothesis.ids for hypothesis in hypotheses])
+    hypotheses, _ = evaluate_all(replace(decoding, lm=None, num_best=decoding.beam_width))
+    nbest = [[Candidate(each.ids, each.score) for each in (best, *best.alternatives)] for best in hypotheses]
+    best_of = reranking(nbest, fusion)
+    unit = 'char' if fusion.mode == CHAR else 'word'
+    points = list(search(lambda weights: Point(weights, *scored(best_of(weights))), unit))
+    weights = min(points, key=rank).weights
+    hypotheses, _ = evaluate_all(replace(decoding, lm_weight=weights.lm_weight, word_bonus=weights.word_bonus))
+    fused = Point(Weights(*weights), *scored([hypothesis.ids for hypothesis in hypotheses]))
+    return points, without, fused
+
+
+def report(args: argparse.Namespace, fusion, points: Sequence, without, best=None) -> None:
     """Prints and draws what was tried; keeps the best in the run directory."""
     from utils.decode.fusion_steps import CHAR
     from utils.decode.tuned import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
     from utils.plots import draw_surface
 
-    best = min(points, key=rank)
+    best = best or min(points, key=rank)
     scores, has_words = best.scores, best.scores.has_word_boundaries
     print(format_points(points))
     num_empty = sum(point.num_empty == point.scores.utterances for point in points)

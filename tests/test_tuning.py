@@ -11,10 +11,11 @@ from utils.config import ModelConfig, RunConfig, TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
 from utils.data.vocabulary import Vocabulary
-from utils.decode.fusion import Weights
+from utils.decode.fusion import Weights, make_fusion
+from utils.decode.ngram import load_model
 from utils.decode.posteriors import PosteriorsInfo, writing_posteriors
 from utils.decode.tuned import read_tuned
-from utils.decode.tuning import Point, format_points, rank, search
+from utils.decode.tuning import Candidate, Point, format_points, rank, reranking, search
 from utils.metrics import ErrorCounts, Scores
 
 TEXTS = ['bad dog', 'a good dog', 'bad dad', 'good dad']
@@ -95,3 +96,14 @@ def test_the_best_weights_are_kept_in_the_run_directory(run_dir, capsys, monkeyp
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith(f'greedy WER {100 * found.wer_without:.2f} %; with ')
     assert f'(lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g})' in last
+
+
+def test_reranking_adds_the_language_models_part_to_each_candidate(tmp_path):
+    (tmp_path / 'lm.arpa').write_text(
+        '\\data\\\nngram 1=5\n\n\\1-grams:\n-9 <unk>\n-99 <s>\n-1 </s>\n-0.5 b\n-2 a\n\n\\end\\\n'
+    )
+    fusion = make_fusion(load_model(tmp_path / 'lm.arpa'), [' ', 'a', 'b'], Weights(1.0, 0.0))
+    best_of = reranking([[Candidate((1,), -1.0), Candidate((2,), -2.0)], [Candidate((1, 1), -1.0)]], fusion)
+    turning = 1 / (1.5 * np.log(10))  # the weight at which "b" overtakes "a"
+    assert best_of(Weights(0.9 * turning, 0.0)) == [(1,), (1, 1)]
+    assert best_of(Weights(1.1 * turning, 0.0)) == [(2,), (1, 1)]

@@ -4,7 +4,10 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from utils.decode.fusion import Weights
+from utils.decode.fusion_steps import Fusion, score_symbols
 from utils.metrics import Scores
 
 LM_WEIGHTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -26,6 +29,32 @@ class Point(NamedTuple):
     weights: Weights
     scores: Scores
     num_empty: int
+
+
+class Candidate(NamedTuple):
+    """One of the best texts of an utterance without language model: its symbols and score."""
+
+    ids: tuple[int, ...]
+    score: float
+
+
+def reranking(nbest: Sequence[Sequence[Candidate]], fusion: Fusion) -> Callable[[Weights], list[tuple[int, ...]]]:
+    """The best text of each utterance as a function of the language model's weights, among n best without it."""
+    said = [[score_symbols(fusion, np.array(each.ids, np.int64)) for each in candidates] for candidates in nbest]
+
+    def best(weights: Weights) -> list[tuple[int, ...]]:
+        texts = []
+        for candidates, parts in zip(nbest, said, strict=True):
+            scores = [
+                each.score + weights.lm_weight * log_prob + weights.word_bonus * num_words
+                if log_prob > -np.inf
+                else log_prob
+                for each, (log_prob, num_words) in zip(candidates, parts, strict=True)
+            ]
+            texts.append(candidates[int(np.argmax(scores))].ids)
+        return texts
+
+    return best
 
 
 def rank(point: Point) -> tuple[float, float, float, float]:
