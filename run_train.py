@@ -148,7 +148,7 @@ def train(flags: Flags) -> int:
     hours = train_index.durations.sum() / 3600
     log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
     task = training_task(config, train_index, dev_index, recognizer, runtime.num_replicas)
-    return Trainer(task, config.train, runtime, run_dir).run()
+    return Trainer(task, config.train, runtime, run_dir, values.profile_steps).run()
 
 
 def training_task(config: RunConfig, train_index, dev_index, recognizer, num_replicas: int):

@@ -182,6 +182,14 @@ def _add_run_flags(parser):
         help='yes: go on from the newest checkpoint if there is one; no: start new, an old run is kept as RUN_DIR.1',
     )
     add('-us', '--use_summary', type=yes_no, default=True, metavar='{yes,no}', help='write TensorBoard summaries')
+    add(
+        '--profile',
+        dest='profile_steps',
+        type=natural,
+        default=0,
+        metavar='STEPS',
+        help='trace so many steps into RUN_DIR/profile: timelines for chrome://tracing, a table of operations; 0: none',
+    )
     add('--summary_steps', type=count, default=100, help='steps between summaries')
     add(
         '--validate_steps',

@@ -17,7 +17,8 @@ class Task(NamedTuple):
 
     Attributes:
       loss_fn: from (batch, steps done, seed) to a `StepLoss`.
-      make_pipeline: builds in the default graph a pipeline with `batch`, `start(session, batches, epoch)`, `explain`.
+      make_pipeline: builds in the default graph a pipeline with `batch`, `wait_secs`, `explain`, and
+        `start(session, batches, epoch)`.
       plan: from an epoch, counted from 0, to its steps: row numbers, which the replicas share out among themselves.
       frames: int `[utterances]`, to find the largest batch.
       name_row: from a row number to a name for messages.
@@ -33,12 +34,20 @@ class Task(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What one step came to: loss and row of each utterance, gradient norm, and whether the update was made."""
+    """What one step came to.
+
+    Attributes:
+      losses, rows: of each utterance.
+      grad_norm: before clipping.
+      is_finite: whether the update was made.
+      wait_secs: of the step's time, what it waited for its batch.
+    """
 
     losses: np.ndarray
     rows: np.ndarray
     grad_norm: float
     is_finite: bool
+    wait_secs: float
 
 
 class TrainGraph:
@@ -67,6 +76,7 @@ class TrainGraph:
                 config.grad_clip,
                 config.seed,
             )
+            self._wait_secs = tf.reduce_max(tf.stack([pipeline.wait_secs for pipeline in self._pipelines]))
             self.saver = tf.train.Saver(max_to_keep=0)
             self._initializer = tf.global_variables_initializer()
             moving = [v for v in tf.global_variables() if 'moving_' in v.op.name]
@@ -93,15 +103,16 @@ class TrainGraph:
         self.start([worst_batch(batches, self._task.frames)], epoch)
         self._run(self._step.warm_up, {})
 
-    def run_step(self, learning_rate: float) -> StepResult:
-        """Trains on the next batch."""
+    def run_step(self, learning_rate: float, trace: tf.RunMetadata | None = None) -> StepResult:
+        """Trains on the next batch; `trace`, where it is given, is filled with what ran when."""
         step = self._step
-        fetches = [step.losses, step.rows, step.grad_norm, step.is_finite, step.update]
-        return StepResult(*self._run(fetches, {self._learning_rate: learning_rate})[:4])
+        fetches = [step.losses, step.rows, step.grad_norm, step.is_finite, self._wait_secs, step.update]
+        return StepResult(*self._run(fetches, {self._learning_rate: learning_rate}, trace)[:5])
 
-    def _run(self, fetches, feed):
+    def _run(self, fetches, feed, trace=None):
+        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE) if trace else None
         try:
-            return self.session.run(fetches, feed)
+            return self.session.run(fetches, feed, options, trace)
         except tf.errors.ResourceExhaustedError as error:
             reason = error.message.splitlines()[0]
             raise DataError(f'out of memory ({reason}); give a smaller -b or --frames_per_batch') from None

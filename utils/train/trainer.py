@@ -12,6 +12,7 @@ from utils.train.checkpoint import Checkpoints, TrainState
 from utils.train.graph import Task, TrainGraph
 from utils.train.history import History, Summaries, describe
 from utils.train.optimizer import learning_rate_at
+from utils.train.profile import Profiler
 from utils.train.signals import StopRequest
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ BEST = {True: ' (best)', False: ''}
 class Trainer:
     """Trains a task under a strategy into a run directory."""
 
-    def __init__(self, task: Task, config, runtime, run_dir: str):
+    def __init__(self, task: Task, config, runtime, run_dir: str, profile_steps: int = 0):
         """Builds the graph.
 
         Args:
@@ -30,10 +31,12 @@ class Trainer:
           config: a `TrainConfig`.
           runtime: strategy and session settings.
           run_dir: where checkpoints, history and summaries go.
+          profile_steps: steps to trace.
         """
         self._task, self._config, self._run_dir = task, config, run_dir
         self._checkpoints = Checkpoints(run_dir, config.keep_checkpoints, config.average_checkpoints)
         self._graph = TrainGraph(task, config, runtime)
+        self._profiler = Profiler(run_dir, profile_steps)
         self._bad_steps = 0
 
     def run(self) -> int:
@@ -78,6 +81,7 @@ class Trainer:
             loss_count=0,
             utterances=0,
             epoch_seconds=0.0,
+            epoch_wait_seconds=0.0,
             plan=self._plan_identity(),
         )
 
@@ -131,10 +135,9 @@ class Trainer:
     def _run_step(self, num_batches: int, bar) -> None:
         state, config = self._state, self._config
         rate = learning_rate_at(config, state.step, state.epoch, state.batch / num_batches, state.plateau_scale)
-        start = time.monotonic()
-        losses, rows, norm, is_finite = self._graph.run_step(rate)
-        elapsed = time.monotonic() - start
+        losses, rows, norm, is_finite, wait_secs, elapsed = self._timed_step(rate)
         state.step, state.batch = state.step + 1, state.batch + 1
+        state.epoch_wait_seconds += wait_secs
         state.seconds, state.epoch_seconds = state.seconds + elapsed, state.epoch_seconds + elapsed
         state.utterances += len(losses)
         if is_finite:
@@ -147,9 +150,11 @@ class Trainer:
             'learning_rate': rate,
             'seconds': round(state.seconds, 1),
             'utterances_per_sec': round(state.utterances / max(state.epoch_seconds, 1e-9), 2),
+            'input_wait_share': round(state.epoch_wait_seconds / max(state.epoch_seconds, 1e-9), 4),
         }
         bar.update(len(losses))
-        bar.set_postfix(loss=f'{state.progress["train_loss"]:.2f}', lr=f'{rate:.1e}', refresh=False)
+        shown = {'loss': f'{state.progress["train_loss"]:.2f}', 'lr': f'{rate:.1e}'}
+        bar.set_postfix(shown, input_wait=f'{state.progress["input_wait_share"]:.1%}', refresh=False)
         if state.step % config.summary_steps == 0:
             self._summaries.add(
                 state.step,
@@ -157,7 +162,18 @@ class Trainer:
                 train__learning_rate=rate,
                 train__gradient_norm=float(norm),
                 train__utterances_per_sec=len(losses) / elapsed,
+                train__input_wait_share=wait_secs / elapsed,
             )
+
+    def _timed_step(self, rate: float) -> tuple:
+        """Trains on the next batch: the step's result and the seconds it took."""
+        trace = self._profiler.begin_step()
+        start = time.monotonic()
+        result = self._graph.run_step(rate, trace) if trace else self._graph.run_step(rate)
+        elapsed = time.monotonic() - start
+        if trace and (table := self._profiler.end_step(self._state.step + 1)):
+            log.info('the costliest operations are listed in %s, traces lie beside it', table)
+        return *result, elapsed
 
     def _report_bad_step(self, losses, rows) -> None:
         self._bad_steps += 1
