@@ -2,13 +2,17 @@
 
 import argparse
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from utils.cli import Parser, count, number
-from utils.decode.decoder import add_decoding_flags, make_decoder
+from utils.decode.decoder import add_decoding_flags, resolve_decoding, warn_if_empty
+from utils.decode.spelling_decoder import add_spelling_flags
 from utils.errors import DataError, run_main
+
+log = logging.getLogger(__name__)
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -35,11 +39,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='cut longer recordings at silences into pieces of at most this many seconds',
     )
     add_decoding_flags(parser)
+    add_spelling_flags(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from utils.decode.spelling import repeats_itself
     from utils.transcribe import find_audio, transcribe
 
     files, problems = find_audio(args.files)
@@ -47,21 +53,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {problem}', file=sys.stderr)
     if not files:
         return 1
+    from run_test import recognizer_decoder, spells
+
+    decoding = resolve_decoding(args, args.savepath, spells(args))
     from run_train import load_recognizer
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
-    recognizer.decoder = make_decoder(args, recognizer.vocabulary.tokens)
+    recognizer.decoder = recognizer_decoder(args, decoding, recognizer)
     # file names that are no UTF-8 go out as they came in
     sys.stdout.reconfigure(errors='surrogateescape')
+    texts = []
     shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])
     for answer in transcribe(files, recognizer, args.batch_size, args.longest):
         if isinstance(answer, DataError):
             problems.append(str(answer))
             print(f'error: {answer}', file=sys.stderr)
-        elif args.json:
+            continue
+        texts.append(answer.text)
+        if recognizer.config.model == 'las' and repeats_itself(list(answer.text)):
+            log.warning('%s: the text repeats itself: the attention was lost', answer.file)
+        if args.json:
             print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)
         else:
             print(f'{answer.file}\t{answer.text}' if shows_names else answer.text, flush=True)
+    if args.lm:
+        warn_if_empty(texts)
     return 1 if problems else 0
 
 

@@ -51,8 +51,57 @@ def _weight_gradient(inputs, d_outputs):
     return tf.matmul(inputs, tf.reshape(d_outputs, [-1, d_outputs.shape[2]]), transpose_a=True)
 
 
+def gru_step(projected, recurrent, state, activation: Activation):
+    """One step of a GRU that resets after the recurrent product: c = f(x_c + r·(h U_c)); h' = (1 - z)·c + z·h.
+
+    Args:
+      projected: `[batch, 3 · units]`, the input's share of reset, update and candidate, with the bias.
+      recurrent: `[batch, 3 · units]`, h U.
+      state: [h].
+      activation: f.
+
+    Returns:
+      The new state, and what the gradient needs: reset and update gate, and candidate.
+    """
+    (h,) = state
+    units = int(h.shape[1])
+    reset_update = tf.sigmoid(projected[:, : 2 * units] + recurrent[:, : 2 * units])
+    r, z = tf.split(reset_update, 2, 1)
+    c = activation.function(projected[:, 2 * units :] + r * recurrent[:, 2 * units :])
+    return [c + z * (h - c)], [reset_update, c]
+
+
+def lstm_step(projected, recurrent, state, activation: Activation):
+    """One step of an LSTM: c' = f·c + i·a(g); h' = o·a(c'). The gates' order: input, forget, output, candidate.
+
+    The state is [h, c]; what the gradient needs, the gates and the candidate. Other arguments as in `gru_step`.
+    """
+    units = int(state[0].shape[1])
+    gates = projected + recurrent
+    ifo = tf.sigmoid(gates[:, : 3 * units])
+    g = activation.function(gates[:, 3 * units :])
+    i, f, o = tf.split(ifo, 3, 1)
+    c = f * state[1] + i * g
+    return [o * activation.function(c), c], [ifo, g]
+
+
+def rnn_step(projected, recurrent, state, activation: Activation):
+    """One step of the plain cell: h' = f(x + h U). The state is [h]; other arguments as in `gru_step`."""
+    return [activation.function(projected + recurrent)], []
+
+
+def initial_bias(cell: str, units: int) -> tf.Tensor:
+    """Zeros, but for an LSTM's forget gate: one that starts open lets gradients through from the first step."""
+    zeros = tf.zeros([units])
+    return tf.concat([zeros, zeros + 1, zeros, zeros], 0) if cell == 'lstm' else tf.zeros([NUM_GATES[cell] * units])
+
+
+STEPS = {'gru': gru_step, 'lstm': lstm_step, 'rnn': rnn_step}
+NUM_STATES = {'gru': 1, 'lstm': 2, 'rnn': 1}
+
+
 def _gru(x, u, mask, activation: Activation, reverse: bool):
-    """GRU that resets after the recurrent product: c = f(x_c + r·(h U_c)); h' = (1 - z)·c + z·h.
+    """A layer of `gru_step`.
 
     Args:
       x: `[time, batch, 3 · units]`, projected inputs with biases: reset, update, candidate.
@@ -74,13 +123,9 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
     def run(x, u):
         def body(i, h):
             t = frame_of(i)
-            projected, recurrent = x[t], tf.matmul(h, u)
-            reset_update = tf.sigmoid(projected[:, : 2 * units] + recurrent[:, : 2 * units])
-            r, z = tf.split(reset_update, 2, 1)
-            recurrent_c = recurrent[:, 2 * units :]
-            c = activation.function(projected[:, 2 * units :] + r * recurrent_c)
-            h = c + z * (h - c)
-            return t, [h], [h, reset_update, c, recurrent_c]
+            recurrent = tf.matmul(h, u)
+            (h,), saved = gru_step(x[t], recurrent, [h], activation)
+            return t, [h], [h, *saved, recurrent[:, 2 * units :]]
 
         h, reset_update, c, recurrent_c = _loop(frames, body, [start], [units, 2 * units, units, units])
 
@@ -108,7 +153,7 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
 
 
 def _lstm(x, u, mask, activation: Activation, reverse: bool):
-    """LSTM: c' = f·c + i·a(g); h' = o·a(c'). Gates in x `[time, batch, 4 · units]`: input, forget, output, candidate.
+    """A layer of `lstm_step`; x is `[time, batch, 4 · units]`.
 
     On padding the input and output gates are held shut and the forget gate open. Other arguments as in `_gru`.
     """
@@ -125,13 +170,8 @@ def _lstm(x, u, mask, activation: Activation, reverse: bool):
     def run(x, u):
         def body(s, h, c):
             t = frame_of(s)
-            gates = x[t] + tf.matmul(h, u)
-            ifo = tf.sigmoid(gates[:, : 3 * units])
-            g = activation.function(gates[:, 3 * units :])
-            i, f, o = tf.split(ifo, 3, 1)
-            c = f * c + i * g
-            h = o * activation.function(c)
-            return t, [h, c], [h, c, ifo, g]
+            state, saved = lstm_step(x[t], tf.matmul(h, u), [h, c], activation)
+            return t, state, [*state, *saved]
 
         h, c, ifo, g = _loop(frames, body, [start, start], [units, units, 3 * units, units])
 
@@ -162,7 +202,7 @@ def _lstm(x, u, mask, activation: Activation, reverse: bool):
 
 
 def _rnn(x, u, mask, activation: Activation, reverse: bool):
-    """The plain cell: h' = f(x + h U), zero on padding. Arguments as in `_gru`."""
+    """A layer of `rnn_step`, zero on padding. Arguments as in `_gru`."""
     units = int(u.shape[0])
     frames, batch = tf.shape(x)[0], tf.shape(x)[1]
     start = tf.zeros([batch, units], x.dtype)
@@ -174,7 +214,8 @@ def _rnn(x, u, mask, activation: Activation, reverse: bool):
     def run(x, u):
         def body(i, h):
             t = frame_of(i)
-            h = activation.function(x[t] + tf.matmul(h, u)) * mask[t]
+            (h,), _ = rnn_step(x[t], tf.matmul(h, u), [h], activation)
+            h *= mask[t]
             return t, [h], [h]
 
         (h,) = _loop(frames, body, [start], [units])

@@ -22,8 +22,8 @@ class BestPath(NamedTuple):
     lengths: tf.Tensor
 
 
-def losses(output: CtcOutput, labels: tf.Tensor, label_lengths: tf.Tensor) -> tf.Tensor:
-    """Negative log-likelihood of each transcript, `[batch]`."""
+def losses(output: CtcOutput, labels: tf.Tensor, label_lengths: tf.Tensor, *_) -> tf.Tensor:
+    """Negative log-likelihood of each transcript, `[batch]`; the model's sizes and the phase make no difference."""
     return ctc_losses(output.logits, output.lengths, labels, label_lengths)
 
 
@@ -37,3 +37,8 @@ def best_path(output: CtcOutput) -> BestPath:
     log_probs = tf.nn.log_softmax(output.logits)
     ids = tf.argmax(log_probs, 2, output_type=tf.int32)
     return BestPath(tf.transpose(ids), tf.transpose(tf.reduce_max(log_probs, 2)), output.lengths)
+
+
+def infer(output: CtcOutput, *_) -> tuple[tuple, tuple]:
+    """For greedy decoding the best path, for a beam search the posteriors and their lengths."""
+    return tuple(best_path(output)), (posteriors(output), output.lengths)

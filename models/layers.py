@@ -16,6 +16,7 @@ from models.convolution import conv2d, output_length
 CLIP = 20.0  # ceiling of the clipped ReLU, g(z) = min(max(z, 0), 20) (Deep Speech, eq. 1)
 MOVING_AVERAGE_DECAY = 0.99
 EPSILON = 1e-3
+NOISE_STREAM = 104729  # sets the seed of input noise apart from dropout's
 
 
 class Activation(NamedTuple):
@@ -63,6 +64,12 @@ class Phase:
         keep = tf.random.stateless_uniform(tf.shape(x), seed) < self.keep_prob
         return x * (tf.cast(keep, x.dtype) / self.keep_prob)
 
+    def noise(self, x: tf.Tensor, deviation: float) -> tf.Tensor:
+        """Adds Gaussian noise of this deviation to x in training."""
+        if not self.is_training or not deviation:
+            return x
+        return x + deviation * tf.random.stateless_normal(tf.shape(x), self.seed + tf.constant([NOISE_STREAM, 0]))
+
 
 @tf.custom_gradient
 def add_bias(x, bias):
@@ -75,16 +82,26 @@ def add_bias(x, bias):
     return tf.nn.bias_add(x, bias), gradient
 
 
-def dense(x: tf.Tensor, units: int, scope: str) -> tf.Tensor:
-    """An affine map of the last axis: `[..., in]` to `[..., units]`."""
-    inputs = int(x.shape[-1])
+def affine(inputs: int, units: int, scope: str, initializer=None) -> Callable[[tf.Tensor], tf.Tensor]:
+    """An affine map of the last axis, `[..., inputs]` to `[..., units]`; the kernel starts as Glorot's unless told."""
     with tf.variable_scope(scope):
-        kernel = tf.get_variable('kernel', [inputs, units], initializer=tf.glorot_uniform_initializer())
-        bias = tf.get_variable('bias', [units], initializer=tf.zeros_initializer())
-    y = add_bias(tf.matmul(tf.reshape(x, [-1, inputs]), kernel), tf.convert_to_tensor(bias))
-    y = tf.reshape(y, tf.concat([tf.shape(x)[:-1], [units]], 0))
-    y.set_shape(x.shape[:-1].concatenate(units))
-    return y
+        initializer = initializer or tf.glorot_uniform_initializer()
+        kernel = tf.convert_to_tensor(tf.get_variable('kernel', [inputs, units], initializer=initializer))
+        bias = tf.convert_to_tensor(tf.get_variable('bias', [units], initializer=tf.zeros_initializer()))
+
+    def apply(x):
+        y = tf.reshape(
+            add_bias(tf.matmul(tf.reshape(x, [-1, inputs]), kernel), bias), tf.concat([tf.shape(x)[:-1], [units]], 0)
+        )
+        y.set_shape(x.shape[:-1].concatenate(units))
+        return y
+
+    return apply
+
+
+def dense(x: tf.Tensor, units: int, scope: str, initializer=None) -> tf.Tensor:
+    """`affine` for one use."""
+    return affine(int(x.shape[-1]), units, scope, initializer)(x)
 
 
 def _normaliser(mask, repeats):
@@ -134,16 +151,12 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, phase: Phase, scope: str, repeats:
       repeats: how often each unit stands in a row (the frequencies of a convolution's channel share one statistic).
     """
     units = int(x.shape[-1]) // repeats
-    # towers keep their own statistics; whoever reads them gets the mean
-    averaged = {
-        'trainable': False,
-        'aggregation': tf.VariableAggregation.MEAN,
-        'synchronization': tf.VariableSynchronization.ON_READ,
-    }
     with tf.variable_scope(scope):
         gamma = tf.get_variable('gamma', [units], initializer=tf.ones_initializer())
-        moving_mean = tf.get_variable('moving_mean', [units], initializer=tf.zeros_initializer(), **averaged)
-        moving_variance = tf.get_variable('moving_variance', [units], initializer=tf.ones_initializer(), **averaged)
+        moving_mean = tf.get_variable('moving_mean', [units], initializer=tf.zeros_initializer(), trainable=False)
+        moving_variance = tf.get_variable(
+            'moving_variance', [units], initializer=tf.ones_initializer(), trainable=False
+        )
     if not phase.is_training:
         scale = gamma * tf.rsqrt(moving_variance + EPSILON)
         return x * tf.tile(scale, [repeats]) - tf.tile(moving_mean * scale, [repeats])

@@ -2,7 +2,7 @@
 
 import tensorflow.compat.v1 as tf
 
-from models.cells import CELLS, NUM_GATES
+from models.cells import CELLS, NUM_GATES, initial_bias
 from models.layers import ACTIVATIONS, Phase, add_bias, batch_norm
 
 
@@ -16,21 +16,22 @@ def _per_gate(initializer, num_gates):
     return initialize
 
 
-def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, scope):
+def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, scope):
     """One direction of a layer: x `[time, batch, inputs]`, mask `[time, batch, 1]` to `[time, batch, units]`."""
     inputs, gates = int(x.shape[2]), NUM_GATES[cell]
-    initial_bias = tf.zeros([gates * units])
-    if cell == 'lstm':  # a forget gate that starts open lets gradients through from the first step
-        initial_bias = tf.concat([tf.zeros([units]), tf.ones([units]), tf.zeros([2 * units])], 0)
     # variables of its own for each direction: slicing shared ones would cost copies, and the two loops run in parallel
     with tf.variable_scope(scope):
         kernel = tf.get_variable(
-            'kernel', [inputs, gates * units], initializer=_per_gate(tf.glorot_uniform_initializer(), gates)
+            'kernel',
+            [inputs, gates * units],
+            initializer=initializer or _per_gate(tf.glorot_uniform_initializer(), gates),
         )
         recurrent = tf.get_variable(
-            'recurrent_kernel', [units, gates * units], initializer=_per_gate(tf.orthogonal_initializer(), gates)
+            'recurrent_kernel',
+            [units, gates * units],
+            initializer=initializer or _per_gate(tf.orthogonal_initializer(), gates),
         )
-        bias = tf.get_variable('bias', initializer=initial_bias)
+        bias = tf.get_variable('bias', initializer=initial_bias(cell, units))
         projected = tf.matmul(tf.reshape(x, [-1, inputs]), kernel)
         if use_batch_norm:
             projected = batch_norm(projected, tf.reshape(mask, [-1, 1]), phase, 'batch_norm')
@@ -51,6 +52,7 @@ def recurrent_layer(
     bidirectional: bool = True,
     merge: str = 'sum',
     use_batch_norm: bool = False,
+    initializer=None,
     phase: Phase,
 ) -> tf.Tensor:
     """h_t = f(BN(W x_t) + U h_{t-1} + b), in one or both directions (Deep Speech 2, eq. 9).
@@ -65,6 +67,7 @@ def recurrent_layer(
       bidirectional: run backward in time as well.
       merge: `sum` or `concat` of the two directions.
       use_batch_norm: normalise the input projection, sequence-wise.
+      initializer: of both kernels; by default Glorot's for the input's, orthogonal for the recurrent one.
       phase: training or inference.
 
     Returns:
@@ -72,7 +75,7 @@ def recurrent_layer(
     """
     with tf.variable_scope(scope):
         directions = [
-            _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, name)
+            _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, name)
             for reverse, name in ((False, 'forward'), (True, 'backward'))[: 2 if bidirectional else 1]
         ]
     if bidirectional:

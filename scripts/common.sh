@@ -36,14 +36,37 @@ need_corpus() {
 
 # make_index SCRIPT CORPUS SUBSET INDEX FLAG...: preprocesses a subset, the features beside the index, unless the index
 # is there: it is written last, so all it names is there too. Delete it to have the corpus looked at again.
+# Of the tasks of a cluster that start together one does it, and the others wait.
 make_index() {
-  local script=$1 corpus=$2 subset=$3 index=$4
+  local script=$1 corpus=$2 subset=$3 index=$4 lock
   shift 4
   [ -s "$index" ] && return
-  say "preprocessing $corpus/$subset"
   mkdir -p "$(dirname "$index")"
+  if command -v flock >/dev/null; then
+    exec {lock}>"$(dirname "$index")/.lock"
+    flock -n "$lock" || say "waiting for another process, which preprocesses into $(dirname "$index")"
+    flock "$lock"
+    [ -s "$index" ] && exec {lock}>&- && return
+  fi
+  say "preprocessing $corpus/$subset"
   if ! "$PYTHON" "$ROOT/$script" "$@" -n "$subset" "$corpus" "$(dirname "$index")" "$index"; then
     [ -s "$index" ] || exit 1
     say "going on without the utterances named above"
   fi
+  [ -z "${lock:-}" ] || exec {lock}>&-
+}
+
+# train_distributed RECIPE {ps,worker} INDEX FLAG...: one task of a cluster, as the recipe for one machine trains it.
+#
+#   PS_HOSTS   parameter servers, host:port,…; empty: the workers all-reduce   (127.0.0.1:2222)
+#   WS_HOSTS   workers; the first is the chief                                 (127.0.0.1:2223,127.0.0.1:2224)
+#   RUN_DIR    the run; only the chief writes there                            (as the recipe says, with -dist behind)
+train_distributed() {
+  local recipe=$1 job=${2:-} index=${3:-}
+  case $job in ps | worker) ;; *) fail "usage: $(basename "$0") {ps,worker} INDEX [FLAG...]" ;; esac
+  [[ $index =~ ^[0-9]+$ ]] || fail "'$index' is not a task's index; usage: $(basename "$0") {ps,worker} INDEX [FLAG...]"
+  shift 3
+  export RUN_DIR_SUFFIX=-dist
+  exec "$ROOT/scripts/$recipe" --ps_hosts "${PS_HOSTS-127.0.0.1:2222}" \
+    --ws_hosts "${WS_HOSTS:-127.0.0.1:2223,127.0.0.1:2224}" --job_name "$job" --task_index "$index" "$@"
 }

@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
 FEATURES=${FEATURES:-$HOME/features/libri-log-161}
-RUN_DIR=${RUN_DIR:-$HOME/runs/libri-ds2}
+RUN_DIR=${RUN_DIR:-$HOME/runs/libri-ds2${RUN_DIR_SUFFIX:-}}
 read -ra train_sets <<<"${TRAIN_SETS:-train-clean-100}"
 read -ra dev_sets <<<"${DEV_SETS:-dev-clean}"
 

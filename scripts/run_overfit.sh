@@ -1,45 +1,53 @@
 #!/usr/bin/env bash
-# Can the model learn these utterances at all? Trains a small Deep Speech 2 on a few real ones until it knows them by
-# heart, and scores it on the same ones: 50 of LibriSpeech's (WER below 5 %, 15 minutes on two cores), and those of
-# THCHS-30's test/ in each of its units (CER or token error rate below 5 %, 4 minutes each).
+# Can a model learn these utterances at all? Trains a small one on a few real ones until it knows them by heart, and
+# scores it on the same ones: Deep Speech 2 on 50 of LibriSpeech's (libri; WER below 5 %) and on those of THCHS-30's
+# test/ in each unit (char, pinyin, phone; CER or token error rate below 5 %), and Listen, Attend and Spell on the 50 of
+# LibriSpeech (las; WER below 5 %).
 #
 #   LIBRISPEECH  the corpus, the directory with train-clean-100/   ($HOME/corpus/LibriSpeech)
 #   THCHS30      the corpus, the directory with data/ and test/    ($HOME/corpus/data_thchs30)
 #   OUT_DIR      features and runs                                 ($HOME/runs/overfit)
 #
-#   scripts/run_overfit.sh {libri,char,pinyin,phone}...
+#   scripts/run_overfit.sh {libri,char,pinyin,phone,las}...
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
 THCHS30=${THCHS30:-$HOME/corpus/data_thchs30}
 OUT_DIR=${OUT_DIR:-$HOME/runs/overfit}
-[ $# -gt 0 ] || fail 'say what to learn: libri, char, pinyin or phone'
+[ $# -gt 0 ] || fail 'say what to learn: libri, char, pinyin, phone or las'
 
 find_python
+
+ds2=(-md ds2 -cl 2 -rl 3)
+las=(-md las -rl 3 -rc gru --ctc_weight 0.3 --sample_prob 0)
 
 # overfit INDEX RUN_DIR FLAG...: no dropout, no augmentation: nothing that stands in the way of memory.
 overfit() {
   local index=$1 run_dir=$2
   shift 2
-  "$PYTHON" "$ROOT/run_train.py" -md ds2 -f 40 -cl 2 -rl 3 -n 256 -a tanh -k 1 -o adam --beta2 0.98 -lr 1e-3 \
+  "$PYTHON" "$ROOT/run_train.py" -f 40 -n 256 -a tanh -k 1 -o adam --beta2 0.98 -lr 1e-3 \
     --lr_schedule cosine --warmup_steps 50 --average_checkpoints 0 --seed 1 -t "$index" -d "$index" -s "$run_dir" "$@"
   "$PYTHON" "$ROOT/run_test.py" -s "$run_dir" -t "$index" --worst 2
 }
 
 for what in "$@"; do
   case $what in
-  libri)
+  libri | las)
     need_corpus LIBRISPEECH train-clean-100
     make_index libri_preprocess.py "$LIBRISPEECH" train-clean-100 "$OUT_DIR/libri.json" -m fbank -f 40
     head -n 50 "$OUT_DIR/libri.json" >"$OUT_DIR/libri-50.json"
-    overfit "$OUT_DIR/libri-50.json" "$OUT_DIR/run-libri" -b 4 -p 55
+    if [ "$what" = libri ]; then
+      overfit "$OUT_DIR/libri-50.json" "$OUT_DIR/run-libri" "${ds2[@]}" -b 4 -p 55
+    else
+      overfit "$OUT_DIR/libri-50.json" "$OUT_DIR/run-las" "${las[@]}" -b 4 -p 90
+    fi
     ;;
   char | pinyin | phone)
     need_corpus THCHS30 test
     make_index thchs_preprocess.py "$THCHS30" test "$OUT_DIR/thchs-$what.json" -m fbank -f 40 --unit "$what"
-    overfit "$OUT_DIR/thchs-$what.json" "$OUT_DIR/run-$what" -b 1 -p 80 -v "$OUT_DIR/thchs-$what.vocab.txt"
+    overfit "$OUT_DIR/thchs-$what.json" "$OUT_DIR/run-$what" "${ds2[@]}" -b 6 -p 150 -v "$OUT_DIR/thchs-$what.vocab.txt"
     ;;
-  *) fail "$what is none of libri, char, pinyin, phone" ;;
+  *) fail "$what is none of libri, char, pinyin, phone, las" ;;
   esac
 done

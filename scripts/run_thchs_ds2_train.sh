@@ -14,7 +14,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 UNIT=${UNIT:-char}
 THCHS30=${THCHS30:-$HOME/corpus/data_thchs30}
 FEATURES=${FEATURES:-$HOME/features/thchs-fbank-40-$UNIT}
-RUN_DIR=${RUN_DIR:-$HOME/runs/thchs-ds2-$UNIT}
+RUN_DIR=${RUN_DIR:-$HOME/runs/thchs-ds2-$UNIT${RUN_DIR_SUFFIX:-}}
 train_index=$FEATURES/${TRAIN_SET:=train}.json dev_index=$FEATURES/${DEV_SET:=dev}.json
 vocabulary=$FEATURES/$TRAIN_SET.vocab.txt
 

@@ -13,8 +13,7 @@ from utils.errors import UsageError, run_main  # noqa: E402
 
 log = logging.getLogger(__name__)
 
-VOCABULARY_NAME = 'vocab.txt'
-MAX_ORDER = 6
+MAX_ORDER = 10
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -84,7 +83,7 @@ def _threshold(text: str) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from utils.data.vocabulary import Vocabulary
+    from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
     from utils.decode.arpa_writer import write_arpa
     from utils.decode.kneser_ney import estimate, read_corpus
     from utils.decode.lm_text import Overlap, read_sentences, test_indexes

@@ -8,7 +8,7 @@ import pytest
 
 from utils.decode import ctc
 from utils.decode.arpa_writer import write_arpa
-from utils.decode.beam import BeamOptions, decode, warn_if_empty
+from utils.decode.beam import BeamOptions, decode
 from utils.decode.fusion import Weights, make_fusion, model_unit, with_weights
 from utils.decode.kneser_ney import estimate, read_corpus
 from utils.decode.ngram import load_model
@@ -228,11 +228,3 @@ def test_what_are_no_posteriors_is_refused():
         decode_one(np.full((2, 4), np.nan, np.float32))
     with pytest.raises(UsageError, match='beam_width 0'):
         BeamOptions(beam_width=0)
-
-
-def test_weights_that_leave_only_empty_texts_are_warned_of(tmp_path):
-    log_probs = peaked([1, 3, 2, 3], 4)
-    fusion = make_fusion(char_model(tmp_path), TOKENS, Weights(50.0, -20.0))
-    results = [decode_one(log_probs, BeamOptions(), each) for each in (fusion, None)]
-    assert '1 of 1 texts are empty' in warn_if_empty(results[:1])
-    assert warn_if_empty(results) is None

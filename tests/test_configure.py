@@ -57,16 +57,26 @@ def test_a_run_goes_on_with_its_own_settings_and_the_flags_given():
     assert (train.learning_rate, train.epochs, train.batch_size) == (0.5, 9, 4)
 
 
+def test_las_has_its_own_defaults_where_the_papers_differ():
+    paper = new_model_config(parse('-md', 'las'), 28)
+    assert (paper.classes, paper.rnn_cell, paper.rnn_layers, paper.activation) == (29, 'lstm', 4, 'tanh')
+    assert not paper.batch_norm and paper.ctc_weight == 0.2
+    assert new_model_config(parse('-md', 'las', '-rc', 'gru', '-bn', 'yes'), 28).batch_norm
+
+
 @pytest.mark.parametrize(
     ('extra', 'message'),
     [
         (['-b', '4', '--frames_per_batch', '900'], 'give one of them'),
-        (['-md', 'ds1', '-rl', '3'], '-rl 3 is for ds2'),
-        (['--context_frames', '5'], 'for -md ds1'),
+        (['-md', 'ds1', '-rl', '3'], 'Deep Speech has one recurrent layer'),
+        (['-md', 'las', '-rl', '2'], 'give 3 or more'),
+        (['-md', 'las', '-cl', '2'], '-cl 2 is for ds2, -md is las'),
+        (['--context_frames', '5'], '--context_frames 5 is for ds1'),
+        (['--ctc_weight', '0'], '--ctc_weight 0.0 is for las, -md is ds2'),
         (['--lr_schedule', 'cosine', '--lr_decay', '1.2'], 'no part in --lr_schedule cosine'),
         (['-gc', '0'], '-1 for no limit'),
-        (['-g', '2'], '-g 2'),
-        (['--ps_hosts', 'localhost:1'], '--ps_hosts'),
+        (['--ps_hosts', 'localhost:1'], '--ps_hosts without --ws_hosts'),
+        (['--job_name', 'ps'], 'for a cluster'),
     ],
 )
 def test_flags_that_cannot_work_together_are_refused(extra, message):
@@ -74,10 +84,10 @@ def test_flags_that_cannot_work_together_are_refused(extra, message):
         parse(*extra)
 
 
-def test_a_cluster_in_the_environment_is_refused(monkeypatch):
-    monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["localhost:1"]}}')
-    with pytest.raises(UsageError, match='TF_CONFIG'):
-        parse()
+def test_a_cluster_in_the_environment_is_for_training_only(monkeypatch):
+    monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
+    assert parse().cluster.index == 1
+    assert parse('-m', 'dev').cluster is None
 
 
 @pytest.mark.parametrize('extra', [['-b', '0'], ['-lr', 'fast'], ['-bn', 'perhaps'], ['-k', '1.5'], ['-f', '80']])

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from utils.cli import Parser
-from utils.decode.decoder import add_decoding_flags, make_decoder
-from utils.errors import UsageError
+from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
+from utils.decode.tuned import Tuned, lm_id, write_tuned
+from utils.errors import DataError, UsageError
 
 TOKENS = [' ', 'a', 'b']
 
@@ -13,35 +14,117 @@ TOKENS = [' ', 'a', 'b']
 def parse(*flags):
     parser = Parser(prog='test')
     add_decoding_flags(parser)
+    add_nbest_flag(parser)
     return parser.parse_args(flags)
 
 
+def decoder(*flags):
+    return make_decoder(resolve_decoding(parse(*flags)), TOKENS)
+
+
+@pytest.fixture
+def lm(tmp_path):
+    """A model that likes b better than a."""
+    path = tmp_path / 'lm.arpa'
+    path.write_text(
+        '\\data\\\nngram 1=5\n\n\\1-grams:\n-9 <unk>\n-99 <s>\n-1 </s>\n-0.1 b\n-3 a\n\n\\end\\\n', encoding='utf-8'
+    )
+    return str(path)
+
+
+def tuned(lm, **changes):
+    return Tuned(
+        **{
+            'lm': lm, 'lm_id': lm_id(lm), 'unit': 'char', 'lm_weight': 0.25, 'word_bonus': 1.5, 'beam_width': 7,
+            'lexicon': False, 'checkpoint': 'best', 'dev': ('dev.json',), 'wer': 0.1, 'cer': 0.05, 'wer_without': 0.2,
+            'cer_without': 0.1, **changes,
+        }
+    )  # fmt: skip
+
+
 def test_greedy_is_the_default():
-    assert make_decoder(parse(), TOKENS) is None
-    assert make_decoder(parse('--beam_width', '0'), TOKENS) is None
+    assert decoder() is None
+    assert decoder('--beam_width', '0') is None
 
 
 @pytest.mark.parametrize(
-    'flags', [['--lm_weight', '1'], ['--word_bonus', '1'], ['--lm', 'x.arpa', '--beam_width', '0']]
+    'flags',
+    [
+        ['--lm_weight', '1'],
+        ['--word_bonus', '1'],
+        ['--lexicon', 'no'],
+        ['--lm', 'x.arpa', '--beam_width', '0'],
+        ['--nbest', '2'],
+    ],
 )
 def test_flags_without_effect_are_refused(flags):
     with pytest.raises(UsageError):
-        make_decoder(parse(*flags), TOKENS)
+        decoder(*flags)
 
 
 def test_a_beam_sums_over_the_paths_of_a_text():
     # the best path is blank, blank (0.36); but "a" has 0.4 · 0.4 + 2 · 0.4 · 0.6 = 0.64
     frame = np.log([1e-9, 0.4, 1e-9, 0.6])
-    (hypothesis,) = make_decoder(parse('--beam_width', '4'), TOKENS)(np.array([[frame, frame]], 'f'), np.array([2]))
+    (hypothesis,) = decoder('--beam_width', '4')(np.array([[frame, frame]], 'f'), np.array([2]))
     assert hypothesis.ids == (1,)
     np.testing.assert_allclose(hypothesis.log_prob, np.log(0.64), rtol=1e-4)
+    assert hypothesis.alternatives == ()
 
 
-def test_a_language_model_decides_between_equal_sounds(tmp_path):
-    lm = tmp_path / 'lm.arpa'
-    lm.write_text(
-        '\\data\\\nngram 1=5\n\n\\1-grams:\n-9 <unk>\n-99 <s>\n-1 </s>\n-0.1 b\n-3 a\n\n\\end\\\n', encoding='utf-8'
+def test_more_texts_than_the_best_come_with_their_scores():
+    frame = np.log([1e-9, 0.4, 1e-9, 0.6])
+    (best,) = decoder('--beam_width', '4', '--nbest', '2')(np.array([[frame, frame]], 'f'), np.array([2]))
+    assert [each.ids for each in (best, *best.alternatives)] == [(1,), ()]
+    assert best.alternatives[0].scores() == pytest.approx(
+        {'score': np.log(0.36), 'log_prob': np.log(0.36), 'lm_log_prob': 0, 'num_words': 0}, abs=1e-3
     )
+
+
+def test_greedy_decoding_of_posteriors_is_the_best_path():
+    frames = np.log(np.array([[0.1, 0.6, 0.2, 0.1], [0.1, 0.6, 0.2, 0.1], [0.1, 0.2, 0.1, 0.6], [0.7, 0.1, 0.1, 0.1]]))
+    decode = make_decoder(None, TOKENS, from_posteriors=True)
+    first, second = decode([frames, frames[:3]], [4, 2])
+    assert (first.ids, second.ids) == ((1, 0), (1,))
+    np.testing.assert_allclose(second.log_prob, 2 * np.log(0.6))
+    assert second.frames[0][:2] == (0, 2)
+
+
+def test_a_language_model_decides_between_equal_sounds(lm):
     frame = np.log([1e-9, 0.5, 0.5, 1e-9])
-    (hypothesis,) = make_decoder(parse('--lm', str(lm)), TOKENS)(np.array([[frame]], 'f'), np.array([1]))
+    (hypothesis,) = decoder('--lm', lm)(np.array([[frame]], 'f'), np.array([1]))
     assert [TOKENS[i] for i in hypothesis.ids] == ['b']
+
+
+def test_tuned_weights_are_taken_for_their_model_wherever_it_lies_and_flags_win(lm, tmp_path, caplog):
+    caplog.set_level('INFO')
+    (tmp_path / 'run').mkdir()
+    write_tuned(tmp_path / 'run', tuned(lm, lm_weight=9.0))
+    write_tuned(tmp_path / 'run', tuned(lm))  # what was found before is forgotten
+    moved = tmp_path / 'moved.arpa'
+    moved.write_bytes((tmp_path / 'lm.arpa').read_bytes())
+    found = resolve_decoding(parse('--lm', str(moved), '--word_bonus', '3'), str(tmp_path / 'run'))
+    assert (found.lm_weight, found.word_bonus, found.beam_width) == (0.25, 3.0, 7)
+    assert 'lm_weight 0.25 (decoding.json), word_bonus 3 (flag)' in caplog.text
+    assert 'has not been tuned' not in caplog.text
+    moved.write_text('another model')
+    found = resolve_decoding(parse('--lm', str(moved)), str(tmp_path / 'run'))
+    assert (found.lm_weight, found.word_bonus, found.beam_width) == (1.0, 1.0, 100)
+    assert 'has not been tuned' in caplog.text
+
+
+def test_a_damaged_file_of_weights_is_named(lm, tmp_path):
+    (tmp_path / 'decoding.json').write_text('{"language_models": [{}]}')
+    with pytest.raises(DataError, match='decoding.json: not what'):
+        resolve_decoding(parse('--lm', lm), str(tmp_path))
+
+
+def test_a_lexicon_needs_words(lm):
+    with pytest.raises(DataError, match='model of characters, which has no words'):
+        decoder('--lm', lm, '--lexicon', 'yes')
+
+
+def test_texts_that_are_mostly_empty_are_warned_of(caplog):
+    warn_if_empty(['', 'a'])
+    assert not caplog.text
+    warn_if_empty(['', 'a', ''])
+    assert '2 of 3 texts are empty' in caplog.text

@@ -81,6 +81,20 @@ def test_a_tiny_run_reaches_a_character_error_rate_of_zero(run_dir, features):
     assert report['scores']['cer'] == 0 and report['scores']['characters']['hits'] == sum(map(len, SENTENCES))
 
 
+def test_saved_posteriors_decode_to_the_same_texts_without_the_model(run_dir, features, tmp_path):
+    test = ['run_test.py', '-s', run_dir, '-t', features, '--out', tmp_path / 'out']
+    done = command(*test, '--save_posteriors')
+    assert done.returncode == 0, done.stderr
+    saved = (tmp_path / 'out/train/hypotheses.txt').read_text()
+    for flags in ([], ['--beam_width', '20', '--nbest', '3']):
+        done = command(*test, '--posteriors', tmp_path / 'out', *flags)
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / 'out/train/hypotheses.txt').read_text() == saved
+    first = json.loads((tmp_path / 'out/train/hypotheses.json').read_text())['utterances'][0]
+    assert len(first['nbest']) == 3 and first['nbest'][0]['text'] == first['hypothesis']
+    assert first['nbest'][0]['score'] == pytest.approx(first['log_prob'], abs=1e-3) > first['nbest'][1]['score']
+
+
 def test_audio_becomes_text_with_times_of_its_words(run_dir, features):
     audio = features.parent.parent / 'corpus/train-clean-100/1/2'
     done = command('run_predict.py', '-s', run_dir, audio / '1-2-0002.flac')

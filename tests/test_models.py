@@ -67,7 +67,7 @@ def test_every_variable_gets_a_gradient(name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_padding_and_other_batch_members_change_no_inference(name):
-    config, stride = CONFIGS[name], models.get(CONFIGS[name].model).TIME_STRIDE
+    config, stride = CONFIGS[name], models.get(CONFIGS[name].model).time_stride
     together, lengths = best_path(config, FEATURES, LENGTHS)
     assert lengths.tolist() == [-(-n // stride) for n in LENGTHS]
     longer, _ = best_path(config, np.concatenate([FEATURES, 100 + FEATURES[:, :6]], 1), LENGTHS)

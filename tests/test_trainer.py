@@ -162,10 +162,10 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path, after):
     trainer = Trainer(make_task(), config, local_runtime(), str(killed))
     run_step, steps = trainer._graph.run_step, itertools.count(1)
 
-    def dying(rate):
+    def dying(*arguments):
         if next(steps) > after:
             raise Killed
-        return run_step(rate)
+        return run_step(*arguments)
 
     trainer._graph.run_step = dying
     with pytest.raises(Killed):

@@ -26,6 +26,9 @@ class ModelConfig:
     bidirectional: bool = True
     lookahead_frames: int = 20
     context_frames: int = 9
+    attention: str = 'location'
+    speller_layers: int = 1
+    ctc_weight: float = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,10 @@ class TrainConfig:
     beta2: float = 0.999
     grad_clip: float = 1.0
     keep_prob: float = 0.9
+    input_noise: float = 0.0
+    sample_prob: float = 0.1
+    label_smoothing: str = 'none'
+    attention_images: int = 2
     epochs: int = 10
     initial_epoch: int = 0
     lr_schedule: str = 'epoch'

@@ -4,12 +4,30 @@ import argparse
 import dataclasses
 import os
 
+from utils.cluster import Cluster, find_cluster
 from utils.config import ModelConfig, TrainConfig
 from utils.errors import UsageError
 from utils.flags import train_parser
 
-# Deep Speech 1 is one model, not a family; these are its own values where the shared default is Deep Speech 2's.
-MODEL_DEFAULTS = {'ds1': {'rnn_cell': 'rnn', 'rnn_layers': 1, 'conv_layers': 0, 'batch_norm': False}, 'ds2': {}}
+# Where the shared default is Deep Speech 2's: the values of the other papers.
+MODEL_DEFAULTS = {
+    'ds1': {'rnn_cell': 'rnn', 'rnn_layers': 1, 'conv_layers': 0, 'batch_norm': False},
+    'ds2': {},
+    'las': {'rnn_cell': 'lstm', 'rnn_layers': 4, 'conv_layers': 0, 'batch_norm': False, 'activation': 'tanh'},
+}
+PYRAMID_LAYERS = 3
+# flags that only some models have
+OWN_FLAGS = {
+    'conv_layers': ('-cl', ('ds2',)),
+    'lookahead_frames': ('--lookahead_frames', ('ds2',)),
+    'context_frames': ('--context_frames', ('ds1',)),
+    'attention': ('--attention', ('las',)),
+    'speller_layers': ('--speller_layers', ('las',)),
+    'ctc_weight': ('--ctc_weight', ('las',)),
+    'sample_prob': ('--sample_prob', ('las',)),
+    'label_smoothing': ('--label_smoothing', ('las',)),
+    'attention_images': ('--attention_images', ('las',)),
+}
 ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
 
 
@@ -20,10 +38,12 @@ class Flags:
     Attributes:
       values: every flag, given or default.
       given: names of the flags that the command line sets.
+      cluster: that this process trains in; None where it trains alone.
     """
 
     values: argparse.Namespace
     given: frozenset[str]
+    cluster: Cluster | None = None
 
     def fields_of(self, config_class, given_only: bool) -> dict:
         """The flags that are fields of a configuration class."""
@@ -47,28 +67,25 @@ def parse_train_flags(argv: list[str] | None = None) -> Flags:
         if name not in given:
             setattr(values, name, value)
     _check(values, given)
-    return Flags(values, given)
+    is_training = values.mode == 'train'
+    return Flags(values, given, find_cluster(values, given, os.environ.get('TF_CONFIG', '')) if is_training else None)
 
 
 def _check(values, given) -> None:
-    if values.gpus > 1:
-        raise UsageError(f'-g {values.gpus}: training on several towers is not there yet; leave -g out')
-    for name in ('ps_hosts', 'ws_hosts', 'job_name', 'task_index'):
-        if name in given:
-            raise UsageError(f'--{name}: training on several machines is not there yet; leave it out')
-    if 'cluster' in os.environ.get('TF_CONFIG', ''):
-        raise UsageError('TF_CONFIG names a cluster: training on several machines is not there yet; unset it')
     if values.frames_per_batch and 'batch_size' in given:
         raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
-    if values.model == 'ds1':
-        for name, flag in (('rnn_layers', '-rl'), ('conv_layers', '-cl'), ('lookahead_frames', '--lookahead_frames')):
-            if name in given and getattr(values, name) != MODEL_DEFAULTS['ds1'].get(name):
-                raise UsageError(
-                    f'{flag} {getattr(values, name)} is for ds2: '
-                    f'Deep Speech has one recurrent layer and no convolution; leave it out'
-                )
-    elif 'context_frames' in given:
-        raise UsageError('--context_frames is for -md ds1; leave it out')
+    for name, (flag, models) in OWN_FLAGS.items():
+        if name in given and values.model not in models:
+            raise UsageError(
+                f'{flag} {getattr(values, name)} is for {" and ".join(models)}, -md is {values.model}; leave it out'
+            )
+    if values.model == 'ds1' and values.rnn_layers != 1:
+        raise UsageError(f'-rl {values.rnn_layers}: Deep Speech has one recurrent layer; leave it out')
+    if values.model == 'las' and values.rnn_layers < PYRAMID_LAYERS:
+        raise UsageError(
+            f'-rl {values.rnn_layers}: the listener of las has {PYRAMID_LAYERS} layers that halve time; '
+            f'give {PYRAMID_LAYERS} or more'
+        )
     if values.lr_schedule == 'plateau' and values.lr_decay == 1:
         raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
     if values.lr_schedule == 'cosine' and values.lr_decay != 1:
@@ -94,3 +111,19 @@ def new_train_config(flags: Flags, saved: TrainConfig | None) -> TrainConfig:
     if saved is None:
         return TrainConfig(**flags.fields_of(TrainConfig, given_only=False))
     return dataclasses.replace(saved, **flags.fields_of(TrainConfig, given_only=True))
+
+
+def check_same_flags(config, flags: Flags) -> None:
+    """A worker's flags must be the chief's, whose settings hold; file names may differ from machine to machine.
+
+    Args:
+      config: the chief's `RunConfig`.
+      flags: of this worker.
+    """
+    for part in (config.model, config.train):
+        for name, value in flags.fields_of(type(part), given_only=True).items():
+            if name not in ('train_files', 'dev_files') and value != getattr(part, name):
+                raise UsageError(
+                    f'this worker was started with {name} {value}, the chief with {getattr(part, name)}; '
+                    f'give all tasks the same flags'
+                )

@@ -7,14 +7,20 @@ OPTIMIZERS = ('adam', 'sgd', 'momentum', 'nm', 'rmsprop', 'adagrad')
 
 def _add_model_flags(parser):
     add = parser.add_argument_group('model').add_argument
-    add('-md', '--model', choices=('ds1', 'ds2'), default='ds2', help='Deep Speech (ds1) or Deep Speech 2 (ds2)')
+    add(
+        '-md',
+        '--model',
+        choices=('ds1', 'ds2', 'las'),
+        default='ds2',
+        help='Deep Speech, Deep Speech 2, or Listen, Attend and Spell',
+    )
     add(
         '-rc',
         '--rnncell',
         dest='rnn_cell',
         choices=('gru', 'lstm', 'rnn'),
         default='gru',
-        help='recurrent cell; ds1: rnn unless given',
+        help='recurrent cell; unless given, ds1: rnn, las: lstm',
     )
     add(
         '-n',
@@ -47,14 +53,20 @@ def _add_model_flags(parser):
 
 def _add_layer_flags(parser):
     add = parser.add_argument_group('layers').add_argument
-    add('-rl', '--rnn_layers', type=count, default=7, help='recurrent layers; ds1 has 1')
+    add(
+        '-rl',
+        '--rnn_layers',
+        type=count,
+        default=7,
+        help='recurrent layers; ds1 has 1; las: of the listener, 4 unless given',
+    )
     add('-cl', '--conv_layers', type=int, choices=(1, 2, 3), default=3, help='convolutions (ds2)')
     add(
         '-a',
         '--activation',
         choices=('relu', 'tanh', 'sigmod', 'sigmoid', 'elu'),
         default='relu',
-        help='of the recurrent candidate (ds1: of every layer); relu is clipped at 20',
+        help='of the recurrent candidate (ds1: of every layer); relu is clipped at 20; las: tanh unless given',
     )
     add(
         '-bn',
@@ -63,7 +75,7 @@ def _add_layer_flags(parser):
         type=yes_no,
         default=True,
         metavar='{yes,no}',
-        help='batch normalisation; ds1: no unless given',
+        help='batch normalisation; ds1, las: no unless given',
     )
     add(
         '-ub',
@@ -83,6 +95,36 @@ def _add_layer_flags(parser):
     add('--context_frames', type=natural, default=9, help='input frames either side of a frame (ds1)')
 
 
+def _add_speller_flags(parser):
+    add = parser.add_argument_group('listen, attend and spell').add_argument
+    add(
+        '--attention',
+        choices=('content', 'location'),
+        default='location',
+        help='what a frame is scored by: its content, or the place of the last attention as well',
+    )
+    add('--speller_layers', type=count, default=1, help='recurrent layers of the speller')
+    add(
+        '--ctc_weight',
+        type=number(float, 0, 0.99),
+        default=0.2,
+        help="share of a CTC head's loss on the listener; 0: no such head, as in the paper",
+    )
+    add('--sample_prob', type=number(float, 0, 1), default=0.1, help='how often a symbol is the own guess, in training')
+    add(
+        '--label_smoothing',
+        choices=('none', 'unigram', 'neighborhood'),
+        default='none',
+        help="give a little of each symbol's probability to frequent symbols, or to its neighbours in the transcript",
+    )
+    add(
+        '--attention_images',
+        type=natural,
+        default=2,
+        help='dev utterances whose attention is drawn after each epoch, in RUN/attention',
+    )
+
+
 def _add_training_flags(parser):
     add = parser.add_argument_group('training').add_argument
     add('-b', '--batch_size', type=count, default=16, help='utterances a step, a replica')
@@ -96,6 +138,7 @@ def _add_training_flags(parser):
         default=0.9,
         help='dropout keep probability; 0 or less: no dropout',
     )
+    add('--input_noise', type=number(float, 0), default=0.0, help='deviation of the noise added to normalised features')
     add('-gc', '--grad_clip', type=number(float), default=1.0, help='largest global gradient norm; -1: no limit')
     add('-p', '--epochs', type=count, default=10, help='epochs to run')
     add('-i', '--initial_epoch', type=natural, default=0, help='number of the first epoch')
@@ -214,7 +257,13 @@ def _add_run_flags(parser):
 
 def _add_device_flags(parser):
     add = parser.add_argument_group('devices').add_argument
-    add('-g', '--gpus', type=count, default=1, help='towers on this machine; with no GPU they are CPU devices')
+    add(
+        '-g',
+        '--gpus',
+        type=count,
+        default=1,
+        help='towers on this machine, each with its own batch; without GPUs they are CPU devices',
+    )
     add('-gf', '--gpu_fraction', type=number(float, 0.01, 1), default=1.0, help="share of a GPU's memory to take")
     add(
         '--intra_op_threads',
@@ -223,10 +272,21 @@ def _add_device_flags(parser):
         help='threads within an operation; 0: 1 without a GPU, where the two directions of a layer run side by side',
     )
     add('--inter_op_threads', type=natural, default=0, help='operations at once; 0: one a core')
-    add('--ps_hosts', default='', help='parameter servers, host:port,host:port')
-    add('--ws_hosts', default='', help='workers, host:port,host:port')
+    add('--ps_hosts', default='', help='parameter servers, host:port,host:port; the workers then update asynchronously')
+    add(
+        '--ws_hosts',
+        default='',
+        help='workers, host:port,host:port; without --ps_hosts they all-reduce; the first one is the chief. '
+        'Left out: the cluster in TF_CONFIG, or this machine alone',
+    )
     add('--job_name', choices=('ps', 'worker'), default='worker', help="this process's job in the cluster")
     add('--task_index', type=natural, default=0, help="this process's number within its job")
+    add(
+        '--cluster_timeout_secs',
+        type=number(float, 1),
+        default=120.0,
+        help='longest wait, in seconds, for a task of the cluster that does not answer',
+    )
 
 
 def train_parser() -> Parser:
@@ -235,6 +295,7 @@ def train_parser() -> Parser:
     for add_group in (
         _add_model_flags,
         _add_layer_flags,
+        _add_speller_flags,
         _add_training_flags,
         _add_augmentation_flags,
         _add_run_flags,

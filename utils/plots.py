@@ -21,16 +21,19 @@ if TYPE_CHECKING:
 CJK_FONTS = ('Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'SimHei', 'PingFang SC')
 
 
-def draw_curves(history_records: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> None:
+def draw_curves(
+    history_records: Sequence[Mapping[str, Any]], path: str | os.PathLike, loss_unit: str = 'nats / utterance'
+) -> None:
     """Draws loss, error rates and learning rate over the epochs.
 
     Args:
       history_records: in order, with ``epoch`` and any of ``train_loss``, ``dev_loss``, ``wer``,
         ``cer`` (fractions) and ``learning_rate``. Values that are absent or not finite leave a gap.
       path: the PNG to write; replaced at once.
+      loss_unit: for the axis.
     """
     panels = (
-        ('Loss', 'loss (nats / utterance)', (('train_loss', 'train'), ('dev_loss', 'dev')), 1.0),
+        ('Loss', f'loss ({loss_unit})', (('train_loss', 'train'), ('dev_loss', 'dev')), 1.0),
         ('Errors on dev', 'error rate (%)', (('wer', 'WER'), ('cer', 'CER')), 100.0),
         ('Learning rate', 'learning rate', (('learning_rate', ''),), 1.0),
     )
@@ -79,6 +82,37 @@ def draw_attention(weights: np.ndarray, symbols: Sequence[str], secs_per_frame: 
         axis.set_yticks(range(num_symbols), labels, fontsize=7)
         axis.set(title='Attention', xlabel='input (s)', ylabel='output symbol, upwards')
         figure.colorbar(image, ax=axis, label='weight')
+        _save(figure, path)
+
+
+def draw_surface(
+    points: Sequence[tuple[float, float, float]], rate_name: str, title: str, path: str | os.PathLike
+) -> None:
+    """Draws the error rates that pairs of language-model weights gave.
+
+    Args:
+      points: ``(lm_weight, word_bonus, rate)``, the rate a fraction; on no grid, but not all on one line.
+      rate_name: of the rate.
+      title: of the figure.
+      path: the PNG to write; replaced at once.
+    """
+    lm_weights, word_bonuses, rates = np.array(points, np.float64).T
+    rates = 100.0 * rates
+    best = rates.argmin()
+    # far from the best the rates rise towards 100 %, beside which nothing near it could be told apart
+    top = max(min(rates.max(), 2 * rates[best]), rates[best] + 0.1)
+    with _own_style():
+        figure = _figure(7.0, 5.0)
+        axis = figure.subplots()
+        levels = np.linspace(rates[best], top, 13)
+        filled = axis.tricontourf(lm_weights, word_bonuses, rates, levels, cmap='viridis_r', extend='max')
+        axis.plot(lm_weights, word_bonuses, '.', color='black', markersize=3, label='tried')
+        axis.plot(
+            lm_weights[best], word_bonuses[best], '*', color='red', markersize=14, label=f'best: {rates[best]:.2f} %'
+        )
+        axis.set(title=title, xlabel='lm_weight', ylabel='word_bonus')
+        axis.legend()
+        figure.colorbar(filled, ax=axis, label=f'{rate_name} (%)', format='%.1f')
         _save(figure, path)
 
 

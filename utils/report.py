@@ -6,11 +6,33 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from utils.files import write_text
 from utils.metrics import ErrorCounts, Scores, align, display_width, format_alignment, pad, score_utterance, tokenize
 
+if TYPE_CHECKING:
+    from utils.decode.ctc import Hypothesis
+
 TEXT_NAME, JSON_NAME = 'hypotheses.txt', 'hypotheses.json'
+
+
+class Evaluation(NamedTuple):
+    """One index, recognised and scored; the lists are in its order.
+
+    Attributes:
+      hypotheses: a `utils.decode.ctc.Hypothesis` each.
+      references: the transcripts, as the vocabulary spells them.
+      texts: of the hypotheses.
+      loss: mean over the utterances, None where it was not computed.
+      scores: over all utterances.
+    """
+
+    hypotheses: 'Sequence[Hypothesis]'
+    references: Sequence[str]
+    texts: Sequence[str]
+    loss: float | None
+    scores: Scores
 
 
 @dataclass(frozen=True)
@@ -26,6 +48,7 @@ class IndexResult:
       scores: over all utterances.
       loss: mean over the utterances, None where it was not computed.
       checkpoint: which of the run's checkpoints answered.
+      nbest: of each utterance the best texts and their scores, as JSON, where more than one was asked for.
     """
 
     name: str
@@ -36,6 +59,7 @@ class IndexResult:
     scores: Scores
     loss: float | None = None
     checkpoint: str = ''
+    nbest: Sequence[Sequence[dict]] | None = None
 
 
 def format_table(rows: Sequence[tuple[str, Scores]]) -> str:
@@ -100,7 +124,8 @@ def write_hypotheses(result: IndexResult, out_dir: str | os.PathLike) -> tuple[P
     names = utterance_names(result.keys)
     lines = [f'{name}\t{" ".join(text.split())}\n' for name, text in zip(names, result.hypotheses, strict=True)]
     write_text(text_path, ''.join(lines))
-    columns = (names, result.keys, result.references, result.hypotheses, result.log_probs)
+    nbest = [{'nbest': list(texts)} for texts in result.nbest] if result.nbest else [{}] * len(names)
+    columns = (names, result.keys, result.references, result.hypotheses, result.log_probs, nbest)
     utterances = [
         {
             'utterance': name,
@@ -110,8 +135,9 @@ def write_hypotheses(result: IndexResult, out_dir: str | os.PathLike) -> tuple[P
             'words': asdict(scores.words),
             'characters': asdict(scores.characters),
             'log_prob': _finite(log_prob),
+            **best_texts,
         }
-        for name, key, reference, hypothesis, log_prob in zip(*columns, strict=True)
+        for name, key, reference, hypothesis, log_prob, best_texts in zip(*columns, strict=True)
         for scores in [score_utterance(reference, hypothesis, result.scores.has_word_boundaries)]
     ]
     document = {

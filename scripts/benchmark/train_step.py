@@ -5,6 +5,7 @@ PyTorch's have neither batch norm nor dropout. PyTorch is installed from PyPI in
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import measuring
 
 PACKAGES = ('torch', 'numpy')
 SUMMARY_STEPS = 100
+MAX_STEPS = 10_000
 HERE = Path(__file__).resolve().parent
 
 
@@ -28,10 +30,19 @@ class Case(NamedTuple):
     symbols: int
 
 
+DS2 = {'model': 'ds2', 'conv_layers': 2, 'activation': 'tanh'}
+LAS = {
+    'model': 'las',
+    'rnn_cell': 'lstm',
+    'conv_layers': 0,
+    'batch_norm': False,
+    'activation': 'tanh',
+    'speller_layers': 2,
+}
 CASES = {
-    'A': Case({'model': 'ds2', 'rnn_layers': 5, 'hidden_units': 512, 'conv_layers': 2}, 16, 600, 80),
-    'B': Case({'model': 'ds2', 'rnn_layers': 2, 'hidden_units': 256, 'conv_layers': 2}, 16, 200, 20),
-    'C': Case({'model': 'las', 'rnn_layers': 4, 'hidden_units': 256, 'rnn_cell': 'lstm'}, 16, 600, 80),
+    'A': Case({**DS2, 'rnn_layers': 5, 'hidden_units': 512}, 16, 600, 80),
+    'B': Case({**DS2, 'rnn_layers': 2, 'hidden_units': 256}, 16, 200, 20),
+    'C': Case({**LAS, 'rnn_layers': 4, 'hidden_units': 256}, 16, 600, 80),
 }
 PLAIN_MODELS = {'ds2': 'plain_ds2'}  # modules of this directory; what is missing here is not compared
 PEER_MODELS = ('ds2',)
@@ -49,41 +60,34 @@ def batch_of(case, features):
     return values, lengths.astype(np.int32), labels, label_lengths, np.arange(case.batch, dtype=np.int32)
 
 
-def our_step(tf, case, arrays, log_dir):
-    """One training step as the trainer takes it, summaries included."""
+def our_step(case, arrays, log_dir):
+    """One training step as the trainer takes it, its pipeline and summaries included."""
     from run_train import training_loss
     from utils.config import ModelConfig, RunConfig, TrainConfig
-    from utils.data.pipeline import Batch
+    from utils.data.pipeline import Pipeline
+    from utils.train.graph import Task, TrainGraph
     from utils.train.history import Summaries
-    from utils.train.optimizer import make_optimizer
-    from utils.train.step import build_step
     from utils.train.strategies import local_runtime
 
-    runtime = local_runtime()
-    config = RunConfig(ModelConfig(activation='tanh', **case.model_fields), TrainConfig(), '')
-    with tf.Graph().as_default() as graph, runtime.strategy.scope():
-        batch = Batch(*(tf.placeholder(array.dtype, [None] * array.ndim) for array in arrays))
-        batch.features.set_shape([None, None, config.model.features])
-        rate = tf.placeholder(tf.float32, [])
-        step = build_step(
-            runtime.strategy,
-            [batch],
-            training_loss(config),
-            lambda r: make_optimizer('adam', r, 0.9, 0.999),
-            rate,
-            1.0,
-            1,
-        )
-        initializer = tf.global_variables_initializer()
-    session = tf.Session(graph=graph, config=runtime.session_config)
-    session.run(initializer)
-    summaries, feed, count = Summaries(log_dir, True, 0), {**dict(zip(batch, arrays, strict=True)), rate: 1e-4}, [0]
+    model_config = ModelConfig(**case.model_fields)
+    config = RunConfig(model_config, TrainConfig(), '')
+    task = Task(
+        loss_fn=training_loss(config),
+        make_pipeline=lambda: Pipeline(lambda rows, epoch: arrays, model_config.features),
+        plan=lambda epoch: [],
+        frames=arrays[1],
+        name_row=str,
+        validate=lambda path: {},
+    )
+    graph = TrainGraph(task, config.train, local_runtime())
+    graph.open(None)
+    graph.start([arrays[-1]] * MAX_STEPS, 0)
+    summaries, count = Summaries(log_dir, True, 0), itertools.count(1)
 
     def run():
-        losses, norm, _ = session.run([step.losses, step.grad_norm, step.update], feed)
-        count[0] += 1
-        if count[0] % SUMMARY_STEPS == 0:
-            summaries.add(count[0], train__loss=float(losses.mean()), train__gradient_norm=float(norm))
+        result, step = graph.run_step(1e-4), next(count)
+        if step % SUMMARY_STEPS == 0:
+            summaries.add(step, train__loss=float(result.losses.mean()), train__gradient_norm=float(result.grad_norm))
 
     return run
 
@@ -139,7 +143,7 @@ def measure(tf, letter, python, seconds, log_dir):
     case = CASES[letter]
     model, fields = case.model_fields['model'], case.model_fields
     arrays = batch_of(case, 81)
-    runs, peer = {'ours': our_step(tf, case, arrays, log_dir)}, None
+    runs, peer = {'ours': our_step(case, arrays, log_dir)}, None
     if model in PLAIN_MODELS:
         runs['plain TensorFlow 1 form'] = plain_step(tf, case, arrays)
     if python and model in PEER_MODELS:
@@ -171,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
 
     python = measuring.make_environment(Path(arguments.env), PACKAGES) if arguments.env else ''
     for letter in arguments.cases:
-        if CASES[letter].model_fields['model'] not in models.MODULES:
+        if CASES[letter].model_fields['model'] not in models.NAMES:
             print(f'case {letter}: there is no {CASES[letter].model_fields["model"]} here yet', file=sys.stderr)
             continue
         with tempfile.TemporaryDirectory() as log_dir:

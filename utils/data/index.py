@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from utils.data.features import FeatureSpec
 from utils.data.index_columns import Columns
 from utils.errors import DataError
 from utils.files import replacing, write_text
+
+_CHUNK = 8192  # transcripts taken at once
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,14 @@ class Index:
     spec: FeatureSpec | None
     index_paths: list[str]
     origins: np.ndarray
+
+    @property
+    def fingerprint(self) -> str:
+        """The same for indexes whose utterances are alike, wherever their files lie."""
+        checksum = zlib.crc32(self.frames.tobytes())
+        for first in range(0, len(self), _CHUNK):  # all transcripts as one text would take memory twice
+            checksum = zlib.crc32('\n'.join(self.texts[first : first + _CHUNK]).encode(), checksum)
+        return f'{len(self)} utterances, {checksum:08x}'
 
     def __len__(self) -> int:
         return len(self.keys)

@@ -137,6 +137,20 @@ def encode(index: Index, row: int, vocabulary: Vocabulary) -> list[int]:
         raise DataError(f'{index.where(row)}: {error}') from None
 
 
+def symbol_frequencies(index: Index, vocabulary: Vocabulary) -> np.ndarray:
+    """How often each symbol stands in the transcripts, and, last, the end of one: `[vocabulary + 1]`, summing to 1."""
+    counts = np.zeros(len(vocabulary) + 1)
+    counts[-1] = len(index)
+    for row in range(len(index)):
+        counts += np.bincount(encode(index, row, vocabulary), minlength=len(counts))
+    return counts / counts.sum()
+
+
+def references(index: Index, vocabulary: Vocabulary) -> list[str]:
+    """The transcripts as the vocabulary spells them; a `DataError` names one that it cannot spell."""
+    return [vocabulary.decode(encode(index, row, vocabulary)) for row in range(len(index))]
+
+
 class Loader:
     """Reads, normalises, augments and pads the utterances of a batch.
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from utils.errors import DataError
 from utils.files import write_text
 
+VOCABULARY_NAME = 'vocab.txt'  # in a run directory
 SPACE = '<SPACE>'
 UNITS = ('char', 'pinyin', 'phone')
 
@@ -24,6 +25,7 @@ class Vocabulary:
       name: what messages call it, usually the file's path.
       has_space: whether the space is a token.
       separator: what stands between tokens in a text, ``''`` or ``' '``.
+      has_words: whether texts have word boundaries, so that word errors mean something.
     """
 
     def __init__(self, tokens: Sequence[str], name: str = 'the vocabulary'):
@@ -34,6 +36,7 @@ class Vocabulary:
         self._check()
         self._is_single = all(len(token) == 1 for token in self.tokens)
         self.separator = '' if self._is_single else ' '
+        self.has_words = self.has_space or self.separator == ' '
         letters = ''.join(self.tokens)
         cases = (letters != letters.upper(), letters != letters.lower())  # has lower-case letters, has upper-case ones
         self._fold = {(True, False): str.lower, (False, True): str.upper}.get(cases, str)

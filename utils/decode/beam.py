@@ -7,14 +7,14 @@ takes, each symbol counts as a word. The search finds candidates; their scores a
 those of greedy decoding's text, so that no result scores below that.
 """
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
+from utils.cli import num_cores
 from utils.decode import ctc
 from utils.decode.alignment import best_alignment, ctc_log_prob
 from utils.decode.beam_search import search
@@ -67,11 +67,18 @@ class BeamHypothesis(ctc.Hypothesis):
       lm_log_prob: log P_LM(y), natural log, without its weight; 0 without language model.
       num_words: the words that the bonus counts (symbols with a character model; 0 without language model).
       score: Q(y).
+      alternatives: the next best texts, where more than one was asked for.
     """
 
     lm_log_prob: float
     num_words: int
     score: float
+    alternatives: 'tuple[BeamHypothesis, ...]' = ()
+
+    def scores(self) -> dict[str, float]:
+        """What Q(y) consists of, for reports."""
+        parts = ('score', 'log_prob', 'lm_log_prob', 'num_words')
+        return {name: round(getattr(self, name), 4) for name in parts}
 
 
 def decode(
@@ -100,27 +107,46 @@ def decode(
         raise ValueError(
             f'log_probs {log_probs.shape} and lengths {lengths.shape} must be [batch, frames, symbols], [batch]'
         )
-    if not 0 <= blank_id < log_probs.shape[2] or (
-        len(lengths) and not 0 <= lengths.min() <= lengths.max() <= log_probs.shape[1]
-    ):
-        raise ValueError(f'blank_id {blank_id} or lengths {lengths} lie outside log_probs {log_probs.shape}')
-    if fusion is not None and len(fusion.token_words) != log_probs.shape[2] - 1:
+    if len(lengths) and not 0 <= lengths.min() <= lengths.max() <= log_probs.shape[1]:
+        raise ValueError(f'lengths {lengths} lie outside log_probs {log_probs.shape}')
+    utterances = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
+    return decode_utterances(utterances, blank_id, options, fusion, num_threads)
+
+
+def decode_utterances(
+    utterances: Sequence[np.ndarray],
+    blank_id: int,
+    options: BeamOptions | None = None,
+    fusion: Fusion | None = None,
+    num_threads: int | None = None,
+) -> list[list[BeamHypothesis]]:
+    """As `decode`, from log posteriors `[frames, symbols]` of each utterance."""
+    if not utterances:
+        return []
+    num_symbols = utterances[0].shape[1]
+    if not 0 <= blank_id < num_symbols:
+        raise ValueError(f'blank_id {blank_id} lies outside {num_symbols} symbols')
+    if fusion is not None and len(fusion.token_words) != num_symbols - 1:
         raise DataError(
-            f'posteriors of {log_probs.shape[2]} classes do not fit a vocabulary of {len(fusion.token_words)} tokens '
+            f'posteriors of {num_symbols} classes do not fit a vocabulary of {len(fusion.token_words)} tokens '
             'and the blank; decode with the vocabulary that the model was trained with'
         )
-    utterances = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
     decode_one = partial(
         decode_utterance,
         blank_id=blank_id,
         options=options or BeamOptions(),
-        fusion=fusion or no_fusion(log_probs.shape[2] - 1),
+        fusion=fusion or no_fusion(num_symbols - 1),
     )
-    num_threads = min(num_threads or len(os.sched_getaffinity(0)), len(utterances))
+    num_threads = min(num_threads or num_cores(), len(utterances))
     if num_threads <= 1:
         return list(map(decode_one, utterances))
     with ThreadPoolExecutor(num_threads) as pool:
         return list(pool.map(decode_one, utterances))
+
+
+def with_alternatives(results: Sequence[Sequence[BeamHypothesis]]) -> list[BeamHypothesis]:
+    """The best hypothesis of each utterance, with the others as its alternatives."""
+    return [replace(best, alternatives=tuple(others)) for best, *others in results]
 
 
 def decode_utterance(
@@ -182,15 +208,4 @@ def _spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[ctc.
     best_alignment(log_probs, text, blank_id, frames, scores)
     return tuple(
         ctc.Span(start, end, score) for (start, end), score in zip(frames.tolist(), scores.tolist(), strict=True)
-    )
-
-
-def warn_if_empty(results: Sequence[Sequence[BeamHypothesis]]) -> str | None:
-    """A line to warn with where most texts are empty, as with weights out of proportion; else None."""
-    num_empty = sum(not hypotheses[0].ids for hypotheses in results)
-    if not results or num_empty <= len(results) // 2:
-        return None
-    return (
-        f'{num_empty} of {len(results)} texts are empty: the language model outweighs the acoustic one; '
-        'lower lm_weight or raise word_bonus'
     )

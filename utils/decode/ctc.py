@@ -89,6 +89,13 @@ def greedy(best_ids: np.ndarray, best_log_probs: np.ndarray, lengths: np.ndarray
     ]
 
 
+def greedy_of_posteriors(log_probs: np.ndarray, lengths: np.ndarray, blank_id: int) -> list[Hypothesis]:
+    """The same from the log posteriors of all symbols, `[batch, frames, symbols]`."""
+    best_ids = log_probs.argmax(axis=2)
+    best_log_probs = np.take_along_axis(log_probs, best_ids[..., np.newaxis], axis=2)[..., 0]
+    return greedy(best_ids, best_log_probs, lengths, blank_id)
+
+
 def confidence(spans: Sequence[Span]) -> float:
     """The geometric mean of the posteriors of the spans' frames, in [0, 1]; 0 when there are none.
 

@@ -23,7 +23,7 @@ from utils.errors import DataError
 log = logging.getLogger(__name__)
 
 UNKNOWN_ID, START_ID, END_ID = range(3)
-MAX_ORDER = 6
+MAX_ORDER = 10
 # lmplz's --discount_fallback, for counts of counts that give no estimate (small or very regular text)
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
 
@@ -143,7 +143,7 @@ def estimate(corpus: Corpus, order: int, prune: Sequence[int] = ()) -> list[Rows
 
     Args:
       corpus: the text.
-      order: the length of the longest n-grams, 1 to 6.
+      order: the length of the longest n-grams, 1 to 10.
       prune: of each order, the number of occurrences up to which its n-grams are left out; the last holds for the
         orders above, too. Unigrams are never left out.
 

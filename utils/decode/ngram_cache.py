@@ -29,7 +29,7 @@ def cache_paths(path: Path) -> list[Path]:
     return [path.with_name(path.name + '.cache'), root / 'ngram-models' / f'{path.name}-{name}.cache']
 
 
-def _fingerprint(path: Path) -> list:
+def fingerprint(path: Path) -> list:
     """What tells that a file has changed: its size, its time and a hash of its ends."""
     status = path.stat()
     digest = hashlib.sha1()
@@ -42,10 +42,10 @@ def _fingerprint(path: Path) -> list:
 
 def read_cache(path: Path) -> tuple[int, str, NgramTables] | None:
     """The order, the words (one a line) and the tables of an ARPA file from its cache; None without a valid one."""
-    fingerprint = _fingerprint(path)
+    current = fingerprint(path)
     for cache_path in cache_paths(path):
         try:
-            found = _read(cache_path, fingerprint)
+            found = _read(cache_path, current)
         except (OSError, ValueError, KeyError) as error:
             if cache_path.exists():
                 log.warning('%s is of no use (%s); making it again', cache_path, error)
@@ -55,12 +55,12 @@ def read_cache(path: Path) -> tuple[int, str, NgramTables] | None:
     return None
 
 
-def _read(cache_path: Path, fingerprint: list) -> tuple[int, str, NgramTables] | None:
+def _read(cache_path: Path, current: list) -> tuple[int, str, NgramTables] | None:
     with open(cache_path, 'rb') as file:
         if file.read(len(MAGIC)) != MAGIC:
             return None
         header = json.loads(file.readline())
-    if header['fingerprint'] != fingerprint:
+    if header['fingerprint'] != current:
         return None
     if header['size'] != cache_path.stat().st_size:
         raise ValueError('it is cut off')
@@ -76,12 +76,12 @@ def _read(cache_path: Path, fingerprint: list) -> tuple[int, str, NgramTables] |
 def write_cache(path: Path, order: int, word_text: str, tables: NgramTables) -> Path | None:
     """Writes the cache of an ARPA file, whole or not at all; returns its path, None where no place can be written."""
     arrays = {'word_text': np.frombuffer(word_text.encode(), np.uint8), **tables._asdict()}
-    fingerprint = _fingerprint(path)
+    current = fingerprint(path)
     for cache_path in cache_paths(path):
         try:
             cache_path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(cache_path) as temporary_path:
-                _write(temporary_path, {'order': order, 'fingerprint': fingerprint}, arrays)
+                _write(temporary_path, {'order': order, 'fingerprint': current}, arrays)
             return cache_path
         except OSError as error:
             reason = error

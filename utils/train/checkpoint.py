@@ -42,6 +42,7 @@ class TrainState:
       progress: what the next validation notes about training: train_loss, learning_rate, …
       plan: what the batch plan was made from.
       validated: whether dev has been scored at this point.
+      shares: (epoch, batch of its share) of each worker, where there are several.
       plateau_scale, stale_epochs: of the plateau schedule and early stopping.
     """
 
@@ -57,6 +58,7 @@ class TrainState:
     progress: dict = dataclasses.field(default_factory=dict)
     plan: list = dataclasses.field(default_factory=list)
     validated: bool = True
+    shares: list = dataclasses.field(default_factory=list)
     plateau_scale: float = 1.0
     stale_epochs: int = 0
 

@@ -9,38 +9,26 @@ import tensorflow.compat.v1 as tf
 
 from utils.data.batching import BatchSize, cut
 from utils.data.index import Index
-from utils.data.loading import FeatureStatistics, Loader, encode, fitting_rows, pad
+from utils.data.loading import FeatureStatistics, Loader, fitting_rows, pad, references
 from utils.data.pipeline import Batch, Pipeline
 from utils.data.vocabulary import Vocabulary
 from utils.decode import ctc
-from utils.metrics import Scores, score
+from utils.metrics import score
+from utils.report import Evaluation
 
 
 class Inference(NamedTuple):
     """What the inference graph offers.
 
     Attributes:
-      ids, log_probs: the best path and its log-probabilities, `[batch, time]`.
-      lengths: output frames, `[batch]`.
       losses: `[batch]`.
-      posteriors: log-probabilities of all classes, `[batch, time, classes]`.
+      greedy: tensors from which greedy decoding makes hypotheses.
+      search: those for the decoder.
     """
 
-    ids: tf.Tensor
-    log_probs: tf.Tensor
-    lengths: tf.Tensor
     losses: tf.Tensor
-    posteriors: tf.Tensor
-
-
-class Evaluation(NamedTuple):
-    """One index, scored; the lists are in the order of the index, loss is the mean over its utterances."""
-
-    hypotheses: list[ctc.Hypothesis]
-    references: list[str]
-    texts: list[str]
-    loss: float
-    scores: Scores
+    greedy: tuple[tf.Tensor, ...]
+    search: tuple[tf.Tensor, ...]
 
 
 class Recognizer:
@@ -49,37 +37,44 @@ class Recognizer:
     Attributes:
       vocabulary, spec, config, statistics: of the run.
       secs_per_frame: seconds between output frames.
-      decoder: from log posteriors and lengths to a hypothesis each; None is greedy.
+      decoder: from the values of `Inference.search` to a hypothesis each; None is greedy.
+      on_posteriors: where a CTC model has a decoder, given the rows of each batch, its log posteriors and lengths.
     """
 
     def __init__(
         self,
-        infer: Callable[[Batch], Inference],
+        infer: Callable[[Batch, Callable], Inference],
+        greedy: Callable[..., list[ctc.Hypothesis]],
         config,
         vocabulary: Vocabulary,
         statistics: FeatureStatistics,
         spec,
         time_stride: int,
+        frames_per_symbol: int,
         session_config: tf.ConfigProto | None = None,
     ):
         """Builds the graph and opens a session; `restore` gives it weights.
 
         Args:
-          infer: builds the inference graph for a batch.
+          infer: builds the inference graph for a batch; it may ask its second argument for the decoder.
+          greedy: from the values of `Inference.greedy` to a hypothesis each.
           config: the run's `ModelConfig`.
           vocabulary: of the run.
           statistics: of the run's training features.
           spec: how features are made from audio.
           time_stride: input frames an output frame.
+          frames_per_symbol: those that a symbol needs at least, 0 where any transcript fits.
           session_config: of the session.
         """
         self.vocabulary, self.spec, self.config = vocabulary, spec, config
         self.decoder: Callable | None = None
+        self.on_posteriors: Callable | None = None
         self.secs_per_frame = time_stride * spec.winstep_secs
-        self.statistics, self._time_stride = statistics, time_stride
+        self.statistics, self._greedy = statistics, greedy
+        self._time_stride, self._frames_per_symbol = time_stride, frames_per_symbol
         with tf.Graph().as_default() as graph:
             self._pipeline = Pipeline(lambda rows, _: self._load(rows), config.features)
-            self._inference = infer(self._pipeline.batch)
+            self._inference = infer(self._pipeline.batch, lambda: self.decoder)
             self._saver = tf.train.Saver(tf.global_variables())
         self._session = tf.Session(graph=graph, config=session_config)
 
@@ -105,32 +100,45 @@ class Recognizer:
         Raises:
           DataError: a transcript with a character outside the vocabulary, a missing or unsuitable feature file.
         """
-        references = [self.vocabulary.decode(encode(index, row, self.vocabulary)) for row in range(len(index))]
+        transcripts = references(index, self.vocabulary)
         loader = Loader(index, self.vocabulary, self.statistics)
         hypotheses, losses = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, True)
-        has_words = self.vocabulary.has_space or self.vocabulary.separator == ' '
         texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
         # a transcript that does not fit its frames has no CTC loss; its errors count all the same
-        fits = fitting_rows(index, self.vocabulary, self._time_stride)
+        fits = fitting_rows(index, self.vocabulary, self._frames_per_symbol)
         loss = float(np.mean(losses[fits])) if fits.any() else math.nan
-        return Evaluation(hypotheses, references, texts, loss, score(references, texts, has_words))
+        return Evaluation(hypotheses, transcripts, texts, loss, score(transcripts, texts, self.vocabulary.has_words))
 
-    def _run(self, load, frames: np.ndarray, batch_size: int, with_loss: bool):
-        """Runs batches of like length, the longest first; hypotheses and losses in the order of the rows."""
+    def attention(self, index: Index, batch_size: int) -> list[tuple[list[int], np.ndarray]]:
+        """What a model with attention spells greedily: for each utterance the symbols and `[symbols, frames]`."""
+        loader, frames = Loader(index, self.vocabulary, self.statistics), -(-index.frames // self._time_stride)
+
+        def keep(ids, log_probs, lengths, end_log_probs, weights):
+            return [(row[:n].tolist(), seen[:n]) for row, seen, n in zip(ids, weights, lengths, strict=True)]
+
+        spelled, _ = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, False, keep)
+        return [(ids, weights[:, :n]) for (ids, weights), n in zip(spelled, frames, strict=True)]
+
+    def _run(self, load, frames: np.ndarray, batch_size: int, with_loss: bool, decode: Callable | None = None):
+        """Runs batches of like length, the longest first; hypotheses and losses in the order of the rows.
+
+        `decode` takes the place of greedy decoding and of the decoder.
+        """
         self._load = load
         batches = cut(np.argsort(-frames, kind='stable'), frames, BatchSize(batch_size))
         hypotheses, losses = [None] * len(frames), np.zeros(len(frames))
         self._pipeline.start(self._session, batches, 0)
-        graph = self._inference
-        path = (graph.posteriors, graph.lengths) if self.decoder else (graph.ids, graph.log_probs, graph.lengths)
+        graph, searches = self._inference, self.decoder and not decode
+        wanted, decode = graph.search if searches else graph.greedy, decode or self.decoder or self._greedy
         for rows in batches:
             try:
-                *outputs, batch_losses = self._session.run([*path, graph.losses if with_loss else graph.lengths])
+                *outputs, batch_losses = self._session.run([*wanted, graph.losses if with_loss else ()])
             except tf.errors.OpError as error:
                 raise self._pipeline.explain(error) from None
             if with_loss:
                 losses[rows] = batch_losses
-            decoded = self.decoder(*outputs) if self.decoder else ctc.greedy(*outputs, self.config.classes - 1)
-            for row, hypothesis in zip(rows, decoded, strict=True):
+            if searches and self.on_posteriors:
+                self.on_posteriors(rows, *outputs)
+            for row, hypothesis in zip(rows, decode(*outputs), strict=True):
                 hypotheses[row] = hypothesis
         return hypotheses, losses

@@ -13,8 +13,9 @@ from utils.plots import draw_curves
 class History:
     """The validations of a run, one JSON line each, and the figure drawn from them."""
 
-    def __init__(self, run_dir: str, last_step: int):
+    def __init__(self, run_dir: str, last_step: int, loss_unit: str):
         """Reads what is there; validations after last_step belong to steps that were lost and are dropped."""
+        self._loss_unit = loss_unit
         self._path, self._figure_path = Path(run_dir) / 'history.jsonl', Path(run_dir) / 'curves.png'
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         self.records = [record for line in lines if (record := _parse(line)) and record['step'] <= last_step]
@@ -28,7 +29,7 @@ class History:
         }
         self.records = [old for old in self.records if old['step'] != record['step']] + [record]
         write_text(self._path, ''.join(json.dumps(r) + '\n' for r in self.records))
-        draw_curves(self.records, self._figure_path)
+        draw_curves(self.records, self._figure_path, self._loss_unit)
 
 
 def _parse(line: str) -> dict | None:
@@ -45,6 +46,7 @@ def describe(record: dict) -> str:
         'dev_loss': 'dev loss {:.2f}',
         'wer': 'WER {:.2%}',
         'cer': 'CER {:.2%}',
+        'repeating': '{} repeating',
         'learning_rate': 'rate {:.1e}',
         'utterances_per_sec': '{:.1f} utt/s',
         'input_wait_share': 'input wait {:.1%}',
@@ -69,6 +71,12 @@ class Summaries:
         if self._writer:
             values = [tf.Summary.Value(tag=k.replace('__', '/'), simple_value=v) for k, v in scalars.items()]
             self._writer.add_summary(tf.Summary(value=values), step)
+
+    def add_image(self, step: int, tag: str, path: Path) -> None:
+        """Writes a PNG file."""
+        if self._writer:
+            image = tf.Summary.Image(encoded_image_string=path.read_bytes(), colorspace=4)
+            self._writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]), step)
 
     def flush(self) -> None:
         """Makes what was written visible."""

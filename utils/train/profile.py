@@ -1,5 +1,6 @@
 """What a step spends its time on: `--profile`."""
 
+import logging
 import re
 from collections import Counter
 from pathlib import Path
@@ -8,6 +9,8 @@ import tensorflow.compat.v1 as tf
 from tensorflow.python.client.timeline import Timeline
 
 from utils.files import write_text
+
+log = logging.getLogger(__name__)
 
 DIRECTORY = 'profile'
 SKIPPED_STEPS = 3  # the first steps of a process allocate memory and choose algorithms
@@ -36,15 +39,15 @@ class Profiler:
         self._steps.append(tf.RunMetadata())
         return self._steps[-1]
 
-    def end_step(self, step: int) -> str | None:
-        """Writes the trace of the step that was begun; after the last one the table, whose path it returns."""
+    def end_step(self, step: int) -> None:
+        """Writes the trace of the step that was begun; after the last one the table."""
         trace = Timeline(self._steps[-1].step_stats).generate_chrome_trace_format()
         write_text(self._directory / f'step-{step}.json', trace)
         if self._left:
-            return None
+            return
         path = self._directory / 'operations.txt'
         write_text(path, operation_table([metadata.step_stats for metadata in self._steps]))
-        return str(path)
+        log.info('the costliest operations are listed in %s; the traces lie beside it', path)
 
 
 def _operations(step_stats):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from utils.train.replicas import assign, over_replicas, replica_number
+
 
 class StepLoss(NamedTuple):
     """What a loss function returns.
@@ -18,22 +20,34 @@ class StepLoss(NamedTuple):
     statistics: list = []
 
 
+class Seeds(NamedTuple):
+    """Of the run, and which of how many `replicas` in all is the `first` of this process: no two draw alike."""
+
+    run: int
+    first: int = 0
+    replicas: int = 1
+
+
 class Step(NamedTuple):
     """What a run of the step gives.
 
     Attributes:
-      losses: `[utterances]`, of all replicas.
+      number: int32, updates made before this one.
+      losses: `[utterances]`, of the replicas of this process.
       rows: int32 `[utterances]`, their rows in the index.
       grad_norm: of the whole gradient, before clipping.
       is_finite: whether the update was made.
+      num_leaving: the sum of `leaving` over all replicas: above 0 where someone wants to stop.
       update: runs it.
       warm_up: the same work up to the gradient, without the update.
     """
 
+    number: tf.Tensor
     losses: tf.Tensor
     rows: tf.Tensor
     grad_norm: tf.Tensor
     is_finite: tf.Tensor
+    num_leaving: tf.Tensor
     update: tf.Operation
     warm_up: tf.Tensor
 
@@ -44,8 +58,9 @@ def build_step(
     loss_fn: Callable[[object, tf.Tensor, tf.Tensor], StepLoss],
     optimizer_fn: Callable[[tf.Tensor], tf.train.Optimizer],
     learning_rate: tf.Tensor,
+    leaving: tf.Tensor,
     grad_clip: float,
-    seed: int,
+    seeds: Seeds,
 ) -> Step:
     """Builds loss, gradient and update.
 
@@ -54,50 +69,75 @@ def build_step(
 
     Args:
       strategy: of the run.
-      batches: one for each replica; each has `rows` and whatever loss_fn wants.
+      batches: one for each replica of this process; each has `rows` and whatever loss_fn wants.
       loss_fn: from (batch, steps done, int32 seed `[2]` that is new for each step and replica) to a `StepLoss`.
       optimizer_fn: from the learning rate to an optimiser.
       learning_rate: scalar.
+      leaving: float scalar, above 0 where this process wants to stop.
       grad_clip: largest global norm, or -1.
-      seed: of the run.
+      seeds: of the replicas of this process.
     """
     global_step = tf.train.get_or_create_global_step()
 
     @tf.autograph.experimental.do_not_convert
     def replica_step():
         replica = tf.distribute.get_replica_context()
-        number = int(tf.get_static_value(replica.replica_id_in_sync_group))
+        number = replica_number() % len(batches)
         batch = batches[number]
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
-        loss = loss_fn(batch, step, tf.stack([seed, step * len(batches) + number]))
-        # gradients of replicas are summed, so each replica contributes its share of the mean over all utterances
-        num_utterances = _over_replicas(replica, tf.cast(tf.size(loss.losses), tf.float32))
+        loss = loss_fn(batch, step, tf.stack([seeds.run, step * seeds.replicas + seeds.first + number]))
         variables = tf.trainable_variables()
-        gradients = tf.gradients(tf.reduce_sum(loss.losses) / num_utterances, variables)
+        sum_of_losses = tf.reduce_sum(loss.losses)
+        gradients = tf.gradients(sum_of_losses, variables)
         _require_gradients(gradients, variables)
-        gradients = [_over_replicas(replica, gradient) for gradient in gradients]
-        norm = tf.global_norm(gradients)
-        is_finite = tf.is_finite(norm) & tf.is_finite(_over_replicas(replica, tf.reduce_sum(loss.losses)))
-        scale = tf.minimum(1.0, grad_clip / norm) if grad_clip > 0 else tf.constant(1.0)
-        # apply_gradients sums over replicas once more
-        scale /= len(batches)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # those of a gather are slices
+        averages = [value / replica.num_replicas_in_sync for _, value in loss.statistics]
+        counts = [tf.cast(tf.size(loss.losses), tf.float32), sum_of_losses, tf.identity(leaving)]
+        counts, averages, gradients = over_replicas(replica, (counts, averages, gradients))
+        num_utterances, sum_of_losses, num_leaving = counts
+        norm = tf.global_norm(gradients) / num_utterances
+        is_finite = tf.is_finite(norm) & tf.is_finite(sum_of_losses)
+        scale = (tf.minimum(1.0, grad_clip / norm) if grad_clip > 0 else 1.0) / num_utterances
         safe = [tf.where(is_finite, gradient * scale, tf.zeros_like(gradient)) for gradient in gradients]
-        optimizer = optimizer_fn(tf.where(is_finite, learning_rate, 0.0))
+        rate = tf.where(is_finite, learning_rate, 0.0)
+        moving = [variable for variable, _ in loss.statistics]
+        averages = [tf.where(is_finite, value, variable) for variable, value in zip(moving, averages, strict=True)]
         with tf.control_dependencies([step]):  # whoever wants to know the step has read it before it moves on
-            applied = optimizer.apply_gradients(zip(safe, variables, strict=True), global_step)
-        assigned = [variable.assign(tf.where(is_finite, value, variable)) for variable, value in loss.statistics]
-        return loss.losses, batch.rows, norm, is_finite, tf.group(applied, *assigned)
+            safe[0] = tf.identity(safe[0])
+
+        def update(strategy, rate, gradients, averages):
+            optimizer = optimizer_fn(strategy.experimental_local_results(rate)[0])
+            applied = _apply_sums(strategy, optimizer, gradients, variables, global_step)
+            assigned = [assign(strategy, variable, value) for variable, value in zip(moving, averages, strict=True)]
+            return tf.group(applied, *assigned)
+
+        updated = replica.merge_call(update, (rate, safe, averages))
+        return step, loss.losses, batch.rows, norm, is_finite, num_leaving, updated
 
     results = [strategy.experimental_local_results(r) for r in strategy.extended.call_for_each_replica(replica_step)]
-    losses, rows, norms, finite, updates = results
-    return Step(tf.concat(losses, 0), tf.concat(rows, 0), norms[0], finite[0], tf.group(*updates), norms[0])
+    steps, losses, rows, norms, finite, num_leaving, updates = results
+    losses, rows = tf.concat(losses, 0), tf.concat(rows, 0)
+    return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], tf.group(*updates), norms[0])
 
 
-def _over_replicas(replica, value):
-    """Sum over the replicas, known to each; itself where there is one."""
-    if replica.num_replicas_in_sync == 1:
-        return value
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, value)
+def _apply_sums(strategy, optimizer, gradients, variables, global_step):
+    """What `optimizer.apply_gradients` does, for gradients that are summed: it would send them all round once more."""
+    with tf.init_scope():
+        optimizer._create_slots(variables)
+    optimizer._prepare()
+
+    def update(variable, gradient):
+        return optimizer._resource_apply_dense(gradient, variable)
+
+    updates = []
+    for variable, gradient in zip(variables, gradients, strict=True):
+        updates += strategy.extended.update(variable, update, (gradient,), group=False)
+    devices = strategy.extended.non_slot_devices(variables)
+    finish = strategy.extended.update_non_slot(
+        devices, lambda updates: optimizer._finish(updates, 'finish'), (updates,), group=False
+    )
+    with tf.control_dependencies(finish):
+        return strategy.extended.update(global_step, lambda variable: variable.assign_add(1).op)
 
 
 def _require_gradients(gradients, variables) -> None:

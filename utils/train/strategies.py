@@ -1,10 +1,15 @@
 """Where a run computes, through tf.distribute."""
 
+import logging
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
 from utils.cli import num_cores
+from utils.cluster import Cluster
+from utils.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 
 class Runtime(NamedTuple):
@@ -12,17 +17,28 @@ class Runtime(NamedTuple):
 
     Attributes:
       strategy: places variables and replicas.
-      num_replicas: batches of one step.
-      session_config: for every session of this process.
+      num_replicas: batches of one update, over all processes that make it together.
+      session_config: for every session of this process that stays within it.
+      local_replicas, first_replica: the replicas of this process, of those num_replicas.
+      share, num_shares: which of how many parts of an epoch's updates this process makes.
+      is_chief: whether this process initialises the variables.
+      target, cluster_config: of the training session, where it is one of a cluster.
     """
 
     strategy: tf.distribute.Strategy
     num_replicas: int
     session_config: tf.ConfigProto
+    local_replicas: int = 1
+    first_replica: int = 0
+    share: int = 0
+    num_shares: int = 1
+    is_chief: bool = True
+    target: str = ''
+    cluster_config: tf.ConfigProto | None = None
 
 
-def local_runtime(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op_threads: int = 0) -> Runtime:
-    """The GPU of this machine, or its CPU.
+def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op_threads: int = 0) -> tf.ConfigProto:
+    """Settings of every session.
 
     Args:
       gpu_fraction: share of the GPU's memory to take.
@@ -32,10 +48,140 @@ def local_runtime(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op
     """
     # TF2's functional while loops copy what TF1's carry in place
     tf.disable_control_flow_v2()
-    has_gpu = bool(tf.config.list_physical_devices('GPU'))
-    session_config = tf.ConfigProto(allow_soft_placement=True)
-    session_config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
-    session_config.intra_op_parallelism_threads = intra_op_threads or (0 if has_gpu else 1)
+    config = tf.ConfigProto(allow_soft_placement=True)
+    config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
+    config.intra_op_parallelism_threads = intra_op_threads or (0 if num_gpus() else 1)
     # left at 0, TensorFlow with oneDNN runs the operations of a small machine one after another
-    session_config.inter_op_parallelism_threads = inter_op_threads or num_cores()
-    return Runtime(tf.distribute.OneDeviceStrategy('/gpu:0' if has_gpu else '/cpu:0'), 1, session_config)
+    config.inter_op_parallelism_threads = inter_op_threads or num_cores()
+    return config
+
+
+def num_gpus() -> int:
+    """The GPUs of this machine."""
+    return len(tf.config.list_physical_devices('GPU'))
+
+
+def local_runtime(
+    gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op_threads: int = 0, towers: int = 1
+) -> Runtime:
+    """The GPUs of this machine, or its CPU; arguments as in `session_options`, and the number of towers.
+
+    Raises:
+      UsageError: fewer GPUs than towers.
+    """
+    config = session_options(gpu_fraction, intra_op_threads, inter_op_threads)
+    kind = 'gpu' if num_gpus() else 'cpu'
+    if towers == 1:
+        return Runtime(tf.distribute.OneDeviceStrategy(f'/{kind}:0'), 1, config)
+    if kind == 'gpu':
+        _require_gpus(towers)
+    else:
+        log.info('-g %d: no GPU on this machine; the towers are %d CPU devices', towers, towers)
+        config.device_count['CPU'] = towers
+    with tf.Graph().as_default():  # the strategy would otherwise start TensorFlow's eager runtime
+        strategy = tf.distribute.MirroredStrategy([f'/{kind}:{i}' for i in range(towers)])
+    return Runtime(strategy, towers, config, local_replicas=towers)
+
+
+def _require_gpus(towers: int) -> None:
+    if towers > num_gpus():
+        raise UsageError(f'-g {towers}: this machine has {num_gpus()} GPUs; give at most as many')
+
+
+def check_worker_towers(towers: int) -> None:
+    """TensorFlow's cluster strategies know several towers a worker on GPUs only.
+
+    Raises:
+      UsageError: more towers than that.
+    """
+    if towers > 1 and not num_gpus():
+        raise UsageError(
+            f'-g {towers} in a cluster: TensorFlow gives a worker without GPUs one tower; '
+            f'leave -g out and start more workers'
+        )
+    if towers > 1:
+        _require_gpus(towers)
+
+
+def cluster_runtime(cluster: Cluster, options: tf.ConfigProto, towers: int) -> Runtime:
+    """A worker's part: asynchronous with parameter servers, synchronous all-reduce without.
+
+    Args:
+      cluster: with this process's task.
+      options: of `session_options`.
+      towers: of each worker.
+    """
+    cluster_config = tf.ConfigProto()
+    cluster_config.CopyFrom(options)
+    workers = len(cluster.ws_hosts)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({job: list(cluster.hosts(job)) for job in ('ps', 'worker') if cluster.hosts(job)}),
+        task_type='worker',
+        task_id=cluster.index,
+        num_accelerators={'GPU': towers if num_gpus() else 0},
+    )
+    with tf.Graph().as_default():
+        if not cluster.ps_hosts:
+            strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+            return Runtime(
+                strategy,
+                workers * towers,
+                options,
+                local_replicas=towers,
+                first_replica=cluster.index * towers,
+                is_chief=cluster.is_chief,
+                cluster_config=strategy.update_config_proto(cluster_config),
+            )
+        strategy = tf.distribute.experimental.ParameterServerStrategy(cluster_resolver=resolver)
+    strategy.extended._variable_device = _spread_by_size(resolver, cluster)
+    # without this a session waits for every worker, and fails with each of them
+    cluster_config.device_filters.extend(['/job:ps', f'/job:worker/task:{cluster.index}'])
+    return Runtime(
+        strategy,
+        towers,
+        options,
+        local_replicas=towers,
+        share=cluster.index,
+        num_shares=workers,
+        is_chief=cluster.is_chief,
+        cluster_config=cluster_config,
+    )
+
+
+class LeastLoaded:
+    """Gives each new variable to the parameter server that holds the fewest bytes; ties go to the first.
+
+    Attributes:
+      bytes: of each server so far.
+    """
+
+    def __init__(self, num_servers: int):
+        self.bytes = [0] * num_servers
+
+    def __call__(self, op: tf.Operation) -> int:
+        """The server for a variable's op."""
+        server = self.bytes.index(min(self.bytes))
+        shape, dtype = tf.TensorShape(op.get_attr('shape')), tf.as_dtype(op.get_attr('dtype'))
+        self.bytes[server] += (shape.num_elements() or 1) * dtype.size
+        return server
+
+
+def _spread_by_size(resolver, cluster: Cluster):
+    """Variables to parameter servers, evenly by size: the strategy's own way looks at their number only."""
+    return tf.train.replica_device_setter(
+        ps_tasks=len(cluster.ps_hosts),
+        worker_device=f'/job:worker/task:{cluster.index}',
+        merge_devices=True,
+        cluster=resolver.cluster_spec(),
+        ps_strategy=LeastLoaded(len(cluster.ps_hosts)),
+    )
+
+
+def describe_batch(utterances: int, frames: int, runtime: Runtime) -> str:
+    """The effective batch in words: what one update is made of, and who makes updates."""
+    one = f'{frames} frames' if frames else f'{utterances} utterances'
+    total = f'{(frames or utterances) * runtime.num_replicas} an update'
+    text = f'{one} × {runtime.num_replicas} replicas = {total}' if runtime.num_replicas > 1 else f'{one} an update'
+    if runtime.num_shares > 1:
+        text += f'; {runtime.num_shares} workers share the updates of an epoch, asynchronously'
+    return text

@@ -1,0 +1,92 @@
+"""Where the speller listens: scores of the listener's frames, softmax over the real ones, their weighted mean.
+
+The functions serve training and decoding alike. Rows are hypotheses: as many of each utterance, one after another.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from models.layers import dense
+
+FAR = -1e9  # a score whose softmax is 0
+LOCATION_WIDTH = 31  # listener frames that the location-aware score sees of the previous weights
+
+
+class Attention(NamedTuple):
+    """An attention over one batch of listened utterances.
+
+    Attributes:
+      weights: for `scan.scan`, by name.
+      shared: likewise.
+      attend: from (apply, shared, speller state `[rows, units]`, previous weights `[rows, frames]`) to the weights
+        `[rows, frames]` and the context `[rows, memory units]`.
+    """
+
+    weights: dict[str, tf.Tensor]
+    shared: dict[str, tf.Tensor]
+    attend: Callable
+
+
+def _softmax(scores, mask):
+    """Softmax over the real frames; scores `[rows, frames]`, mask `[batch, frames]`."""
+    batch, frames = tf.shape(mask)[0], tf.shape(mask)[1]
+    scores = tf.reshape(scores, [batch, -1, frames]) + tf.expand_dims((1 - mask) * FAR, 1)
+    return tf.reshape(tf.nn.softmax(scores), [-1, frames])
+
+
+def _matrix(name, shape, initializer):
+    return tf.convert_to_tensor(tf.get_variable(name, shape, initializer=initializer))
+
+
+def content_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer) -> Attention:
+    """e_{i,u} = ⟨φ(s_i), ψ(h_u)⟩, α = softmax(e), c = Σ α h (Listen, Attend and Spell, eqs. 9-11).
+
+    φ and ψ are one tanh layer each; ψ(h) is computed once.
+
+    Args:
+      memory: the listener's output, `[batch, frames, memory units]`, zero on padding.
+      mask: `[batch, frames]`, 1 for real frames.
+      state_units: of the speller's state.
+      units: of φ and ψ.
+      initializer: of the variables.
+    """
+    keys = tf.tanh(dense(memory, units, 'keys', initializer))
+    query = _matrix('query', [state_units, units], initializer)
+
+    def attend(apply, shared, state, previous):
+        del shared, previous
+        weights = _softmax(apply('keys', tf.tanh(apply('query', state))), mask)
+        return weights, apply('memory', weights)
+
+    return Attention({'query': query, 'keys': tf.linalg.matrix_transpose(keys), 'memory': memory}, {}, attend)
+
+
+def location_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer) -> Attention:
+    """e_{i,u} = v · tanh(W s_i + V h_u + (F * α_{i-1})_u) (Chorowski et al. 2015, eqs. 6-8; 1612.02695, section 3).
+
+    F is one 1-D convolution: the paper's two linear maps after one another, convolution to channels and channels to
+    units, multiplied out. Arguments as in `content_attention`.
+    """
+    keys = dense(memory, units, 'keys', initializer)
+    query = _matrix('query', [state_units, units], initializer)
+    shared = {
+        'keys': keys,
+        'location': _matrix('location', [LOCATION_WIDTH, 1, units], initializer),
+        'score': _matrix('score', [units], initializer),
+    }
+
+    def attend(apply, shared, state, previous):
+        batch, frames = tf.shape(mask)[0], tf.shape(mask)[1]
+        location = tf.nn.conv1d(tf.expand_dims(previous, 2), shared['location'], 1, 'SAME')
+        seen = tf.reshape(location, [batch, -1, frames, units]) + tf.expand_dims(shared['keys'], 1)
+        hidden = tf.tanh(seen + tf.reshape(apply('query', state), [batch, -1, 1, units]))
+        scores = tf.matmul(tf.reshape(hidden, [-1, units]), tf.expand_dims(shared['score'], 1))
+        weights = _softmax(scores, mask)
+        return weights, apply('memory', weights)
+
+    return Attention({'query': query, 'memory': memory}, shared, attend)
+
+
+ATTENTIONS = {'content': content_attention, 'location': location_attention}

@@ -1,0 +1,123 @@
+"""The speller of Listen, Attend and Spell: one step, run over given symbols or over its own.
+
+Its state is a list: that of each recurrent layer, the context, the attention weights.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow.compat.v1 as tf
+
+from models.attention import ATTENTIONS
+from models.cells import NUM_GATES, NUM_STATES, STEPS, initial_bias
+from models.layers import ACTIVATIONS, Phase, affine
+from models.listener import Listened
+from models.scan import product, scan
+
+SAMPLING_STREAM = 7919  # sets the seed of scheduled sampling apart from dropout's
+
+
+class Speller(NamedTuple):
+    """A speller over one batch of listened utterances.
+
+    Attributes:
+      table: what each symbol gives to the first layer, `[classes, gates · units]`.
+      weights, shared, step: for `scan.scan`.
+      start: from the number of rows to their initial state.
+      logits: from a state, or states stacked over time, to `[..., classes]`.
+    """
+
+    table: tf.Tensor
+    weights: dict[str, tf.Tensor]
+    shared: dict[str, tf.Tensor]
+    step: Callable
+    start: Callable
+    logits: Callable
+
+    def advance(self, symbols: tf.Tensor, state: list[tf.Tensor]) -> list[tf.Tensor]:
+        """One step without the machinery of training: symbols int32 `[rows]`."""
+        row = tf.gather(self.table, symbols)
+        return self.step(lambda name, x: product(x, self.weights[name]), self.shared, row, state)
+
+
+def make_speller(listened: Listened, config, phase: Phase, initializer) -> Speller:
+    """s_i = RNN(s_{i-1}, y_{i-1}, c_{i-1}), c_i = attend(s_i, h), P(y_i) = MLP(s_i, c_i) (eqs. 6-8 of the paper).
+
+    Args:
+      listened: the listener's output.
+      config: sizes and switches (`utils.config.ModelConfig`).
+      phase: training or inference. Dropout between the layers takes the same units at every step of an utterance.
+      initializer: of the kernels.
+    """
+    units, layers = config.hidden_units, range(config.speller_layers)
+    attention = ATTENTIONS[config.attention](listened.memory, listened.mask, units, units, initializer)
+    table, weights, shared = _cells(int(listened.memory.shape[2]), config, initializer)
+    num_states, cell_step = NUM_STATES[config.rnn_cell], STEPS[config.rnn_cell]
+    batch, frames = tf.shape(listened.mask)[0], tf.shape(listened.mask)[1]
+    # one hidden layer; made here, because logits are asked for within loops too
+    to_hidden = affine(units + int(listened.memory.shape[2]), units, 'hidden', initializer)
+    to_symbols = affine(units, config.classes, 'symbols', initializer)
+    kept = {layer: phase.dropout(tf.ones([batch, units]), f'speller{layer}') for layer in layers[1:]}
+
+    def step(apply, shared, row, state):
+        *cells, context, attended = state
+        new_cells, h = [], None
+        for layer in layers:
+            old = cells[layer * num_states : (layer + 1) * num_states]
+            below = context if layer == 0 else h * kept[layer] if phase.is_training else h
+            projected = apply(f'input{layer}', below) + (row if layer == 0 else shared[f'bias{layer}'])
+            new, _ = cell_step(projected, apply(f'recurrent{layer}', old[0]), old, ACTIVATIONS[config.activation])
+            h, new_cells = new[0], new_cells + new
+        attended, context = attention.attend(apply, shared, h, attended)
+        return [*new_cells, context, attended]
+
+    def start(rows):
+        cells = [tf.zeros([rows, units]) for _ in range(len(layers) * num_states)]
+        return [*cells, tf.zeros([rows, int(listened.memory.shape[2])]), tf.zeros([rows, frames])]
+
+    def logits(state):
+        x = phase.dropout(tf.concat([state[(len(layers) - 1) * num_states], state[-2]], -1), 'speller_output')
+        return to_symbols(tf.tanh(to_hidden(x)))
+
+    return Speller(table, {**weights, **attention.weights}, {**shared, **attention.shared}, step, start, logits)
+
+
+def _cells(memory_units, config, initializer):
+    """The recurrent layers' variables: the table of symbols, and weights and shared tensors by name."""
+    units, gates = config.hidden_units, NUM_GATES[config.rnn_cell] * config.hidden_units
+    weights, shared = {}, {}
+    embedding = tf.get_variable('embedding', [config.classes, units], initializer=initializer)
+    kernel = tf.get_variable('symbol_kernel', [units, gates], initializer=initializer)
+    for layer in range(config.speller_layers):
+        with tf.variable_scope(f'layer{layer + 1}'):
+            below = memory_units if layer == 0 else units
+            for name, inputs in ((f'input{layer}', below), (f'recurrent{layer}', units)):
+                variable = tf.get_variable(name.rstrip('0123456789'), [inputs, gates], initializer=initializer)
+                weights[name] = tf.convert_to_tensor(variable)
+            bias = tf.get_variable('bias', initializer=initial_bias(config.rnn_cell, units))
+            shared[f'bias{layer}'] = tf.convert_to_tensor(bias)
+    # the first layer's share of a symbol, its bias included, is looked up, not computed at each step
+    table = tf.matmul(embedding, kernel) + shared.pop('bias0')
+    return table, weights, shared
+
+
+def spell(speller: Speller, symbols: tf.Tensor, phase: Phase, sample_prob: float = 0.0) -> tf.Tensor:
+    """Logits `[steps, batch, classes]` given the symbols before each step (teacher forcing).
+
+    Args:
+      speller: of the batch.
+      symbols: int32 `[steps, batch]`, `<sos>` first.
+      phase: training or inference.
+      sample_prob: how often a symbol is sampled from the model's own distribution instead (section 3.4).
+    """
+
+    def sampled(t, given, state):
+        seed = phase.seed + tf.stack([SAMPLING_STREAM, t])
+        own = tf.random.stateless_categorical(speller.logits(state), 1, seed, dtype=tf.int32)[:, 0]
+        is_own = tf.random.stateless_uniform(tf.shape(given), seed) < sample_prob
+        return tf.where(is_own & (t > 0), own, given)
+
+    choose = sampled if phase.is_training and sample_prob > 0 else None
+    start = speller.start(tf.shape(symbols)[1])
+    states = scan(speller.step, symbols, speller.table, start, speller.weights, speller.shared, choose)
+    return speller.logits(states)

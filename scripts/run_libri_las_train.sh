@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Listen, Attend and Spell on LibriSpeech. Arguments are passed on to run_train.py, where the last of a flag counts.
+#
+#   LIBRISPEECH  the corpus, the directory with train-clean-100/   ($HOME/corpus/LibriSpeech)
+#   TRAIN_SETS   its parts to train on, DEV_SETS to validate on    (train-clean-100, dev-clean)
+#   FEATURES     where the features go: 5.8 GB for 100 hours       ($HOME/features/libri-fbank-40)
+#   RUN_DIR      the run: checkpoints, history, curves, attention  ($HOME/runs/libri-las)
+#
+# Started again, it goes on from the newest checkpoint.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
+FEATURES=${FEATURES:-$HOME/features/libri-fbank-40}
+RUN_DIR=${RUN_DIR:-$HOME/runs/libri-las${RUN_DIR_SUFFIX:-}}
+read -ra train_sets <<<"${TRAIN_SETS:-train-clean-100}"
+read -ra dev_sets <<<"${DEV_SETS:-dev-clean}"
+
+find_python
+need_corpus LIBRISPEECH "${train_sets[@]}" "${dev_sets[@]}"
+# 40 log mel bands every 10 ms, as in the paper.
+for subset in "${train_sets[@]}" "${dev_sets[@]}"; do
+  make_index libri_preprocess.py "$LIBRISPEECH" "$subset" "$FEATURES/$subset.json" -m fbank -f 40
+done
+train_indexes=() dev_indexes=()
+for subset in "${train_sets[@]}"; do train_indexes+=("$FEATURES/$subset.json"); done
+for subset in "${dev_sets[@]}"; do dev_indexes+=("$FEATURES/$subset.json"); done
+
+# After the papers: a listener of one plain and three pyramidal bidirectional LSTM layers of 256, weights uniform in
+# ±0.1, a sampling rate of 0.1, location-aware attention and unigram smoothing.
+# Not the papers':
+#   --speller_layers 1     of 2 of 512: 100 hours are few
+#   --ctc_weight 0.2       attention alone takes many epochs to align on 100 hours
+#   -o adam --lr_schedule  of gradient descent at 0.2 for weeks
+exec "$PYTHON" "$ROOT/run_train.py" -md las -f 40 -rl 4 -n 256 -rc lstm -a tanh -k 0.8 \
+  --attention location --speller_layers 1 --ctc_weight 0.2 --label_smoothing unigram --sample_prob 0.1 \
+  -b 16 -o adam --beta2 0.98 -lr 1e-3 --lr_schedule cosine --warmup_steps 2000 -gc 1 -p 30 --seed 1 \
+  --time_masks 2 --max_time_mask 40 --freq_masks 2 --max_freq_mask 8 --augment_from_epoch 3 \
+  -t "${train_indexes[@]}" -d "${dev_indexes[@]}" -s "$RUN_DIR" "$@"

@@ -1,0 +1,155 @@
+"""Finds the weights of a language model for a run on a dev set; run_test.py and run_predict.py then take them."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.cli import Parser, count, yes_no  # noqa: E402
+from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding, load_fusion  # noqa: E402
+from utils.errors import run_main  # noqa: E402
+
+log = logging.getLogger(__name__)
+
+OUT_NAME = 'tune'  # in the run directory
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(
+        prog='tune_lm.py',
+        description='Find lm_weight and word_bonus of a language model on a dev set: the acoustic model runs once, its '
+        'posteriors are decoded with a coarse grid of weights, then around the best. Prints all that was '
+        'tried, draws RUN/tune/LM.png, and keeps the best in RUN/decoding.json. A dev set whose transcripts were in '
+        "the language model's text makes it look better than it is, and its weight too large.",
+    )
+    add = parser.add_argument
+    add('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
+    add('-d', '--devfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
+    add('--lm', required=True, help='n-gram model of words or characters, ARPA format')
+    add('--lexicon', type=yes_no, default=False, metavar='{yes,no}', help='yes: only words of the model may be found')
+    add('--beam_width', type=count, default=DEFAULT_BEAM_WIDTH, help='prefixes kept in the beam search')
+    add('--checkpoint', choices=('best', 'latest', 'average'), default='best', help='which of the run')
+    add('-b', '--batch_size', type=count, default=16, help='utterances at once in the acoustic model')
+    add(
+        '--posteriors',
+        metavar='DIR',
+        help='take what run_test.py --save_posteriors, or this script, wrote below this directory, '
+        'such as RUN/tune (default: run the acoustic model and write RUN/tune)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from run_test import index_names
+    from utils.config import RunConfig
+    from utils.data.index import read_index
+    from utils.data.loading import references
+    from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
+    from utils.decode.posteriors import open_posteriors
+
+    RunConfig.load(args.savepath)  # says so where this is no run
+    vocabulary = Vocabulary.read(str(Path(args.savepath) / VOCABULARY_NAME))
+    decoding = Decoding(args.beam_width, args.lm, lexicon=args.lexicon)
+    fusion = load_fusion(decoding, vocabulary.tokens)
+    names, indexes = index_names(args.devfiles), [read_index([path]) for path in args.devfiles]
+    directory = Path(args.posteriors or Path(args.savepath) / OUT_NAME)
+    if not args.posteriors:
+        run_acoustic_model(args, names, indexes, directory)
+    utterances, transcripts = [], []
+    for name, path, index in zip(names, args.devfiles, indexes, strict=True):
+        utterances += open_posteriors(directory, name, path, index.keys, vocabulary.tokens, args.checkpoint)[:]
+        transcripts += references(index, vocabulary)
+    points, without = tune(utterances, transcripts, vocabulary, fusion, decoding)
+    report(args, fusion, points, without)
+    return 0
+
+
+def run_acoustic_model(args: argparse.Namespace, names: Sequence[str], indexes: Sequence, directory: Path) -> None:
+    """Writes the posteriors of each index below ``directory``."""
+    from run_train import load_recognizer
+    from utils.decode.decoder import make_decoder
+    from utils.decode.posteriors import POSTERIORS_NAME
+
+    recognizer = load_recognizer(args.savepath, args.checkpoint)
+    recognizer.decoder = make_decoder(None, recognizer.vocabulary.tokens, from_posteriors=True)
+    from utils.train.acoustic import saving_posteriors  # TensorFlow, which load_recognizer has set up
+
+    for name, index in zip(names, indexes, strict=True):
+        path = directory / name / POSTERIORS_NAME
+        with saving_posteriors(recognizer, args.savepath, args.checkpoint, index, path):
+            recognizer.evaluate(index, args.batch_size)
+
+
+def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, decoding: Decoding):
+    """Decodes with one pair of weights after another, on all cores.
+
+    Returns:
+      What each pair scored, and what greedy decoding does.
+    """
+    from tqdm import tqdm
+
+    from utils.decode.beam import BeamOptions, decode_utterances
+    from utils.decode.decoder import make_decoder
+    from utils.decode.fusion import with_weights
+    from utils.decode.fusion_steps import CHAR
+    from utils.decode.tuning import Point, search
+    from utils.metrics import score
+
+    def scored(hypotheses):
+        texts = [vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
+        return score(transcripts, texts, vocabulary.has_words), sum(not text for text in texts)
+
+    def evaluate(weights):
+        options = BeamOptions(beam_width=decoding.beam_width)
+        results = decode_utterances(utterances, len(vocabulary), options, with_weights(fusion, weights))
+        return Point(weights, *scored([hypotheses[0] for hypotheses in results]))
+
+    greedy = make_decoder(None, vocabulary.tokens, from_posteriors=True)
+    without, _ = scored(greedy(utterances, [len(utterance) for utterance in utterances]))
+    unit = 'char' if fusion.mode == CHAR else 'word'
+    return list(tqdm(search(evaluate, unit), desc='decoding', unit=' weights', disable=None)), without
+
+
+def report(args: argparse.Namespace, fusion, points: Sequence, without) -> None:
+    """Prints and draws what was tried; keeps the best in the run directory."""
+    from utils.decode.fusion_steps import CHAR
+    from utils.decode.tuned import Tuned, lm_id, write_tuned
+    from utils.decode.tuning import format_points, rank
+    from utils.plots import draw_surface
+
+    best = min(points, key=rank)
+    scores, has_words = best.scores, best.scores.has_word_boundaries
+    print(format_points(points))
+    num_empty = sum(point.num_empty == point.scores.utterances for point in points)
+    if num_empty:
+        log.warning('%d of the %d pairs of weights left every text empty', num_empty, len(points))
+    drawing = Path(args.savepath) / OUT_NAME / f'{Path(args.lm).name.split(".")[0]}.png'
+    draw_surface([(*point.weights, point.scores.leading.rate) for point in points], 'WER' if has_words else 'CER',
+                 f'{Path(args.lm).name}, {scores.utterances} utterances', drawing)  # fmt: skip
+    found = Tuned(
+        lm=str(Path(args.lm).absolute()),
+        lm_id=lm_id(args.lm),
+        unit='char' if fusion.mode == CHAR else 'word',
+        lm_weight=best.weights.lm_weight,
+        word_bonus=best.weights.word_bonus,
+        beam_width=args.beam_width,
+        lexicon=args.lexicon,
+        checkpoint=args.checkpoint,
+        dev=tuple(args.devfiles),
+        wer=scores.words.rate if has_words else None,
+        cer=scores.characters.rate,
+        wer_without=without.words.rate if has_words else None,
+        cer_without=without.characters.rate,
+    )
+    log.info('weights in %s, figure in %s', write_tuned(args.savepath, found), drawing)
+    before, after = (100 * each.leading.rate for each in (without, scores))
+    print(f'\ngreedy {"WER" if has_words else "CER"} {before:.2f} %; with {args.lm}: {after:.2f} % '
+          f'(lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g})')  # fmt: skip
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))

@@ -1,0 +1,250 @@
+"""The speller's beam search against exhaustive search, by hand, and with a CTC head; the spellers are toys."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from utils.decode import ctc_prefix
+from utils.decode.attention import SpellingBeam
+from utils.decode.spelling import SpellingOptions, greedy, repeats_itself
+from utils.errors import UsageError
+
+END = 3
+CLASSES = 4
+WIDE = {'beam_width': 200, 'num_best': 200, 'margin': math.inf, 'end_threshold': 0.0, 'candidates': CLASSES}
+NO_HEAD = np.zeros([1, 0, CLASSES]), np.array([0])
+
+
+class Toy:
+    """A speller whose next symbol's probabilities depend on all symbols so far, and so does where it listens."""
+
+    def __init__(self, seed, frames=4):
+        self._seed, self._frames = seed, frames
+
+    def answer(self, text):
+        rng = np.random.default_rng([self._seed, *text, len(text)])
+        logits, weights = 2 * rng.normal(size=CLASSES), rng.dirichlet(np.full(self._frames, 0.3))
+        return logits, weights
+
+    def log_prob(self, text, temperature=1.0):
+        """log P(y | x) of a text with its end."""
+        total = 0.0
+        for step, symbol in enumerate([*text, END]):
+            logits = self.answer(text[:step])[0] / temperature
+            total += logits[symbol] - np.logaddexp.reduce(logits)
+        return total
+
+    def covered(self, text, threshold):
+        attended = sum(self.answer(text[:step])[1] for step in range(len(text) + 1))
+        return int((attended > threshold).sum())
+
+
+def search(toys, options, limit, heads=None, fusion=None):
+    """Runs a beam over a batch of toys as the graph would."""
+    beam = SpellingBeam(END, options, fusion)
+    heard, lengths = heads or (np.zeros([len(toys), 0, CLASSES]), np.zeros(len(toys), int))
+    width = int(beam.begin(np.full(len(toys), limit), heard, lengths))
+    texts = [[()] * width for _ in toys]
+    done, steps = False, 0
+    while not done:
+        answers = [toy.answer(text) for toy, row in zip(toys, texts, strict=True) for text in row]
+        logits, weights = (np.array(part) for part in zip(*answers, strict=True))
+        parents, symbols, done = beam.advance(logits, weights)
+        flat = [text for row in texts for text in row]
+        new = [(*flat[parent], int(symbol)) for parent, symbol in zip(parents, symbols, strict=True)]
+        texts = [new[i : i + width] for i in range(0, len(new), width)]
+        steps += 1
+        assert steps <= limit + 1
+    return beam.results()
+
+
+def all_texts(limit):
+    return itertools.chain.from_iterable(itertools.product(range(END), repeat=n) for n in range(limit + 1))
+
+
+@pytest.mark.parametrize(
+    'options',
+    [{}, {'length_norm': 0.0}, {'temperature': 2.0, 'length_norm': 0.5}, {'coverage_weight': 0.7, 'length_norm': 0.0}],
+)
+def test_a_wide_beam_finds_what_exhaustive_search_finds(options):
+    toys, limit = [Toy(1), Toy(2)], 4
+    settings = SpellingOptions(**WIDE, **options)
+    for toy, found in zip(toys, search(toys, settings, limit), strict=True):
+        expected = {
+            text: toy.log_prob(text, settings.temperature) / (len(text) + 1) ** settings.length_norm
+            + settings.coverage_weight * toy.covered(text, 0.5)
+            for text in all_texts(limit)
+        }
+        assert len(found) == len(expected)
+        for hypothesis in found:
+            assert math.isclose(hypothesis.score, expected[hypothesis.ids], abs_tol=1e-9)
+        assert found[0].ids == max(expected, key=expected.get)
+
+
+def test_a_beam_of_one_is_greedy():
+    for seed in range(20):
+        toy, text = Toy(seed), ()
+        while len(text) < 8 and (symbol := int(np.argmax(toy.answer(text)[0]))) != END:
+            text = (*text, symbol)
+        (found,) = search([toy], SpellingOptions(beam_width=1), 8)
+        assert found[0].ids == text
+
+
+def test_other_members_of_the_batch_change_nothing():
+    options = SpellingOptions(beam_width=3, num_best=3)
+    together = search([Toy(5), Toy(6), Toy(7)], options, 6)
+    assert together == [search([Toy(seed)], options, 6)[0] for seed in (5, 6, 7)]
+
+
+def test_coverage_counts_frames_whose_attention_sums_up_above_the_threshold():
+    """Two symbols listen to frame 0 (0.4 each), the end to frame 2: 0.8 and 1.0 are above a half, 0.2 is not."""
+
+    class Listener(Toy):
+        def answer(self, text):
+            logits = np.where(np.arange(CLASSES) == (0 if len(text) < 2 else END), 0.0, -1e9)
+            return logits, np.array([[0.4, 0.1, 0.0], [0.4, 0.1, 0.0], [0.0, 0.0, 1.0]])[min(len(text), 2)]
+
+    options = SpellingOptions(beam_width=1, coverage_weight=0.25, length_norm=0.0)
+    ((best,),) = search([Listener(0)], options, 5)
+    assert best.ids == (0, 0) and math.isclose(best.score, 2 * 0.25)
+    assert [span.start_frame for span in best.frames] == [0, 0]
+
+
+def test_the_end_must_be_nearly_as_likely_as_the_best_symbol():
+    class Hasty(Toy):
+        def answer(self, text):
+            if len(text) == 3:
+                return np.log([0.01, 0.01, 0.01, 0.97]), np.ones(1)
+            return np.log([0.6, 0.1, 0.1, 0.2]), np.ones(1)  # the end has a third of the best one's probability
+
+    def lengths(end_threshold):
+        options = SpellingOptions(beam_width=8, num_best=50, end_threshold=end_threshold)
+        return {len(hypothesis.ids) for hypothesis in search([Hasty(0)], options, 3)[0]}
+
+    assert 0 in lengths(0.3)
+    assert lengths(0.5) == {3}
+
+
+def test_no_text_is_longer_than_its_limit_and_one_that_is_cut_says_so():
+    class Endless(Toy):
+        def answer(self, text):
+            return np.array([5.0, 0.0, 0.0, -50.0]), np.ones(1)
+
+    ((best, *_),) = search([Endless(0)], SpellingOptions(beam_width=2), 5)
+    assert best.ids == (0,) * 5 and best.is_cut
+
+
+def ctc_head(frames, seed):
+    log_probs = np.random.default_rng(seed).normal(size=[frames, CLASSES])
+    return log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+
+
+def ctc_probability(log_probs, text):
+    """Over all paths; the blank is the last class."""
+    total = 0.0
+    for path in itertools.product(range(CLASSES), repeat=len(log_probs)):
+        merged = tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != END)
+        if merged == text:
+            total += math.exp(sum(log_probs[t, symbol] for t, symbol in enumerate(path)))
+    return total
+
+
+def prefix_scores(log_probs, text, frames):
+    """What `ctc_prefix` says after a text, of every class."""
+    alignments = np.full([len(log_probs), 2], ctc_prefix.LOG_ZERO)
+    ctc_prefix.start(log_probs, frames, END, alignments)
+    last = -1
+    for symbol in text:
+        new = np.full_like(alignments, ctc_prefix.LOG_ZERO)
+        ctc_prefix.follow(log_probs, frames, END, alignments, last, symbol, new)
+        alignments, last = new, symbol
+    scores = np.zeros(CLASSES)
+    ctc_prefix.score(log_probs, frames, END, alignments, last, np.arange(CLASSES), scores)
+    return scores
+
+
+@pytest.mark.parametrize('text', [(), (1,), (1, 1), (0, 2), (2, 0, 2)])
+def test_ctc_prefix_scores_are_sums_over_all_texts_that_begin_so(text):
+    frames = 5
+    log_probs = np.concatenate([ctc_head(frames, 3), np.full([2, CLASSES], np.nan)])  # padding is not looked at
+    probabilities = {t: ctc_probability(log_probs[:frames], t) for t in all_texts(frames)}
+    scores = np.exp(prefix_scores(log_probs, text, frames))
+    assert math.isclose(scores[END], probabilities[text], rel_tol=1e-9, abs_tol=1e-15)
+    for symbol in range(END):
+        begun = (*text, symbol)
+        expected = sum(p for t, p in probabilities.items() if t[: len(begun)] == begun)
+        assert math.isclose(scores[symbol], expected, rel_tol=1e-9, abs_tol=1e-15)
+
+
+def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
+    toys, limit, weight, frames = [Toy(1), Toy(2)], 3, 0.4, [4, 5]
+    heads = [ctc_head(5, 8), ctc_head(5, 9)]
+    options = SpellingOptions(**WIDE, ctc_weight=weight, length_norm=1.0)
+    found = search(toys, options, limit, (np.array(heads), np.array(frames)))
+    for toy, head, length, hypotheses in zip(toys, heads, frames, found, strict=True):
+        expected = {}
+        for text in all_texts(limit):
+            heard = ctc_probability(head[:length], text)
+            if heard > 0:
+                log_prob = (1 - weight) * toy.log_prob(text) + weight * math.log(heard)
+                expected[text] = log_prob / (len(text) + 1)
+        best = max(expected, key=expected.get)
+        assert hypotheses[0].ids == best
+        assert math.isclose(hypotheses[0].score, expected[best], rel_tol=1e-9)
+
+
+def test_joint_scoring_without_a_ctc_head_is_a_users_mistake():
+    with pytest.raises(UsageError, match='--ctc_weight 0'):
+        SpellingBeam(END, SpellingOptions(ctc_weight=0.3)).begin(np.array([4]), *NO_HEAD)
+
+
+def test_fusion_adds_its_scores_and_follows_its_states():
+    class Bigram:
+        """Adds 3 to symbol 2 after symbol 1, nothing else; its state is the last symbol."""
+
+        def start(self, num_hypotheses):
+            return np.full([num_hypotheses, 1], -1)
+
+        def scores(self, states):
+            added = np.zeros([len(states), CLASSES], np.float32)
+            added[states[:, 0] == 1, 2] = 3.0
+            return added
+
+        def follow(self, states, symbols):
+            return np.asarray(symbols)[:, np.newaxis]
+
+    toy, limit = Toy(4), 3
+    found = search([toy], SpellingOptions(**WIDE), limit, fusion=Bigram())[0]
+    for hypothesis in found:
+        bonus = 3.0 * sum(pair == (1, 2) for pair in itertools.pairwise(hypothesis.ids))
+        expected = toy.log_prob(hypothesis.ids) / (len(hypothesis.ids) + 1) + bonus
+        assert math.isclose(hypothesis.score, expected, abs_tol=1e-6)
+    assert (1, 2) in set(itertools.pairwise(found[0].ids))
+
+
+def test_greedy_hypotheses_end_at_their_lengths_and_peak_where_attention_does():
+    weights = np.array([[[0.1, 0.9], [0.8, 0.2]], [[0.7, 0.3], [0.5, 0.5]]])
+    log_probs = np.log([[0.5, 0.25], [0.5, 0.5]])
+    first, second = greedy(np.array([[1, 2], [0, END]]), log_probs, np.array([2, 1]), np.array([0.0, -1.0]), weights)
+    assert first.ids == (1, 2) and [span.start_frame for span in first.frames] == [1, 0] and first.is_cut
+    assert second.ids == (0,) and not second.is_cut
+    assert math.isclose(second.log_prob, math.log(0.5) - 1)
+
+
+@pytest.mark.parametrize(
+    ('text', 'repeats'),
+    [
+        ('', False),
+        ('aaaaaaa', False),  # a drawl, not yet a loop
+        ('aaaaaaaa', True),
+        ('hello hello', False),
+        ('the cat the cat the cat', False),  # the last space is missing: two and a bit
+        ('so the cat the cat the cat the', True),
+        ('abcabcabcab', True),
+        ('one two three four', False),
+    ],
+)
+def test_a_text_that_says_the_same_three_times_repeats_itself(text, repeats):
+    assert repeats_itself([ord(letter) for letter in text]) is repeats

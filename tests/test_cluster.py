@@ -1,0 +1,146 @@
+"""Which cluster the flags and TF_CONFIG name, and whether its hosts answer."""
+
+import json
+import logging
+import socket
+import threading
+import time
+
+import pytest
+
+from utils.cluster import Cluster
+from utils.configure import parse_train_flags
+from utils.errors import DataError, UsageError
+from utils.hosts import answers, check_port_is_free, wait_for
+
+REQUIRED = ['-t', 'a.json', '-d', 'c.json', '-s', 'run']
+HOSTS = ['--ps_hosts', 'p:1,q:1', '--ws_hosts', 'a:1,b:1']
+
+
+def parse(*extra):
+    return parse_train_flags([*REQUIRED, *extra]).cluster
+
+
+def tf_config(monkeypatch, cluster, kind='worker', index=0):
+    monkeypatch.setenv('TF_CONFIG', json.dumps({'cluster': cluster, 'task': {'type': kind, 'index': index}}))
+
+
+@pytest.fixture(autouse=True)
+def no_cluster_around(monkeypatch):
+    monkeypatch.delenv('TF_CONFIG', raising=False)
+
+
+def test_without_hosts_a_process_trains_alone(monkeypatch):
+    assert parse() is None
+    monkeypatch.setenv('TF_CONFIG', '{"environment": "cloud"}')
+    assert parse() is None
+
+
+def test_flags_name_the_cluster_and_worker_0_is_the_chief():
+    cluster = parse(*HOSTS, '--job_name', 'ps', '--task_index', '1')
+    assert cluster == Cluster(('p:1', 'q:1'), ('a:1', 'b:1'), 'ps', 1)
+    assert cluster.address == 'q:1' and not cluster.is_chief
+    assert parse(*HOSTS).is_chief
+    assert parse('--ws_hosts', 'a:1, b:1', '--task_index', '1') == Cluster((), ('a:1', 'b:1'), 'worker', 1)
+
+
+def test_a_single_worker_without_parameter_servers_is_this_machine_alone():
+    assert parse('--ws_hosts', 'a:1') is None
+
+
+def test_the_chief_of_tf_config_is_worker_0_before_the_others(monkeypatch):
+    jobs = {'chief': ['c:1'], 'worker': ['a:1', 'b:1'], 'ps': ['p:1'], 'evaluator': ['e:1']}
+    for kind, index, expected in (('chief', 0, 0), ('worker', 0, 1), ('worker', 1, 2)):
+        tf_config(monkeypatch, jobs, kind, index)
+        assert parse() == Cluster(('p:1',), ('c:1', 'a:1', 'b:1'), 'worker', expected)
+    tf_config(monkeypatch, jobs, 'ps', '0')  # some tools write the number as text
+    assert (parse().job, parse().index) == ('ps', 0)
+
+
+def test_flags_win_over_tf_config_and_say_so(monkeypatch, caplog):
+    tf_config(monkeypatch, {'worker': ['x:1', 'y:1']}, index=1)
+    with caplog.at_level(logging.INFO):
+        assert parse(*HOSTS).ws_hosts == ('a:1', 'b:1')
+        assert parse('--task_index', '0') == Cluster((), ('x:1', 'y:1'), 'worker', 0)
+    assert '--ps_hosts and --ws_hosts win' in caplog.text and '--task_index wins' in caplog.text
+
+
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [
+        ('{"cluster": ', 'TF_CONFIG is not'),
+        ('[1]', 'TF_CONFIG is not'),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}}', 'has no type'),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "evaluator"}}', "of type 'evaluator'"),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', 'index 2 of worker'),
+        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "ps", "index": 0}}', 'index 0 of ps'),
+        ('{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker"}}', 'not a list'),
+        ('{"cluster": {"worker": ["a:1"], "tpu": ["b:1"]}, "task": {"type": "worker"}}', 'names job tpu'),
+        ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief"}}', '2 chiefs'),
+        ('{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker"}}', "'b' is not host:port"),
+        ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps"}}', 'needs workers'),
+    ],
+)
+def test_an_odd_tf_config_is_one_clear_line(monkeypatch, text, message):
+    monkeypatch.setenv('TF_CONFIG', text)
+    with pytest.raises(UsageError, match=message) as error:
+        parse()
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ('extra', 'message'),
+    [
+        (['--ps_hosts', 'p:1'], 'without --ws_hosts'),
+        (['--ws_hosts', 'a:1,b:1', '--task_index', '2'], '--task_index 2: --ws_hosts names 2'),
+        (['--ws_hosts', 'a:1,b:1', '--job_name', 'ps'], '--job_name ps needs --ps_hosts'),
+        (['--ws_hosts', 'a:1,b'], "--ws_hosts: 'b' is not host:port"),
+        (['--ws_hosts', 'a:1,b:0'], "'b:0' is not host:port"),
+        (['--ws_hosts', 'a:1,b:99999'], 'is not host:port'),
+        (['--ws_hosts', 'a:1,'], "'' is not host:port"),
+        (['--ws_hosts', 'http://a:1,b:1'], 'is not host:port'),
+        (['--ws_hosts', 'a:1,a:1'], 'stands twice'),
+        (['--ps_hosts', 'a:1', '--ws_hosts', 'a:1'], 'stands twice'),
+        (['--task_index', '1'], 'for a cluster'),
+    ],
+)
+def test_hosts_that_cannot_be_a_cluster_are_refused(extra, message):
+    with pytest.raises(UsageError, match=message):
+        parse(*extra)
+
+
+@pytest.fixture
+def listener():
+    """A socket on which somebody listens, and its host:port."""
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        yield server, f'127.0.0.1:{server.getsockname()[1]}'
+
+
+def test_a_port_in_use_is_named_with_its_flag(listener):
+    _, host = listener
+    with pytest.raises(DataError, match='is in use on this machine; .* --ws_hosts'):
+        check_port_is_free(host, '--ws_hosts')
+    listener[0].close()
+    check_port_is_free(host, '--ws_hosts')
+
+
+def test_who_listens_answers_and_who_does_not_is_named_after_a_bounded_wait(listener):
+    _, host = listener
+    assert answers(host)
+    listener[0].close()
+    assert not answers(host)
+    start = time.monotonic()
+    with pytest.raises(DataError, match='ps 3 did not answer within 0.3 s'):
+        wait_for({'ps 3': host}, 0.3)
+    assert time.monotonic() - start < 30
+    assert not answers('no-such-host.invalid:1')
+
+
+def test_a_host_that_comes_late_is_waited_for(listener):
+    _, host = listener
+    listener[0].close()
+    port = int(host.rpartition(':')[2])
+    late = []
+    threading.Timer(0.5, lambda: late.append(socket.create_server(('127.0.0.1', port)))).start()
+    wait_for({'ps 0': host}, 30)
+    late[0].close()

@@ -1,0 +1,61 @@
+"""Listen, Attend and Spell as a user trains, tests and transcribes with it."""
+
+import json
+
+import pytest
+
+from tests.test_end_to_end import command, features  # noqa: F401 (a fixture)
+from tests.tones import LETTER_SECS, SENTENCES
+
+SMALL = '-md las -f 40 -rl 3 -n 32 -rc gru -b 3 -k 1 -lr 5e-3 --ctc_weight 0.3 --sample_prob 0'.split()
+
+
+@pytest.fixture(scope='module')
+def las_run_dir(features):  # noqa: F811
+    """A run that has learned to spell the tones."""
+    path = features.parent.parent / 'las'
+    flags = [*SMALL, '-p', '45', '--attention_images', '1', '--average_checkpoints', '0']
+    done = command('run_train.py', *flags, '-t', features, '-d', features, '-s', path)
+    assert done.returncode == 0, done.stderr
+    return path
+
+
+def rates(done):
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1].split()[:3]
+
+
+def test_a_tiny_run_spells_without_an_error_greedily_and_with_a_beam(las_run_dir, features):  # noqa: F811
+    test = ['run_test.py', '-s', las_run_dir, '-t', features]
+    assert rates(command(*test, '--beam_width', '0')) == ['train', '6', '0.00']
+    assert rates(command(*test, '--nbest', '2')) == ['train', '6', '0.00']
+    first = json.loads((las_run_dir / 'test/train/hypotheses.json').read_text())['utterances'][0]
+    best, second = first['nbest']
+    assert best['text'] == first['hypothesis'] == SENTENCES[0] and best['score'] > second['score']
+
+
+def test_every_validation_draws_where_it_listened(las_run_dir):
+    pictures = sorted(path.name for path in (las_run_dir / 'attention').iterdir())
+    assert len(pictures) == 45 and len({name.split('-model')[0] for name in pictures}) == 1
+    assert (las_run_dir / 'attention' / pictures[0]).read_bytes().startswith(b'\x89PNG')
+    (record, *_) = map(json.loads, (las_run_dir / 'history.jsonl').read_text().splitlines())
+    assert record['repeating'] >= 0
+
+
+def test_words_have_the_times_of_the_attention(las_run_dir, features):  # noqa: F811
+    audio = features.parent.parent / 'corpus/train-clean-100/1/2/1-2-0002.flac'
+    done = command('run_predict.py', '-s', las_run_dir, '--json', audio)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer['text'] == 'cab bed'
+    cab, bed = answer['words']
+    spoken = 0.05 + 4 * (LETTER_SECS + 0.05)  # where "bed" begins
+    assert cab['start'] < bed['start'] and abs(bed['start'] - spoken) < 0.25
+    assert 0 < cab['confidence'] <= 1
+
+
+@pytest.mark.parametrize('flags', [['--save_posteriors'], ['--beam_width', '0', '--coverage_weight', '1']])
+def test_what_a_speller_cannot_do_is_one_line(las_run_dir, features, flags):  # noqa: F811
+    done = command('run_test.py', '-s', las_run_dir, '-t', features, *flags)
+    assert (done.returncode, done.stdout) == (2, '')
+    assert len(done.stderr.strip().splitlines()) == 1 and 'leave' in done.stderr

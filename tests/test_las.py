@@ -1,0 +1,199 @@
+"""Listen, Attend and Spell: lengths, teacher forcing against free running, variables and gradients."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+import models
+from models import free_running, las
+from models.layers import Phase
+from models.listener import CTC_FRAMES
+from models.speller import spell
+from utils.config import ModelConfig
+from utils.decode.alignment import ctc_log_prob
+
+SMALL = ModelConfig(
+    'las', features=13, classes=5, hidden_units=6, rnn_layers=4, rnn_cell='lstm', activation='tanh', batch_norm=False
+)
+CONFIGS = {
+    'location': SMALL,
+    'content': dataclasses.replace(SMALL, attention='content', speller_layers=2),
+    'gru, batch norm, three layers': dataclasses.replace(SMALL, rnn_cell='gru', rnn_layers=3, batch_norm=True),
+    'rnn, one direction, five layers': dataclasses.replace(
+        SMALL, rnn_cell='rnn', rnn_layers=5, bidirectional=False, speller_layers=2
+    ),
+    'no ctc': dataclasses.replace(SMALL, ctc_weight=0.0),
+}
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(size=[3, 43, 13]).astype('f')
+LENGTHS = np.array([43, 16, 25], np.int32)
+LABELS, LABEL_LENGTHS = np.array([[1, 2, 3], [3, 0, 0], [2, 2, 0]], np.int32), np.array([3, 1, 2], np.int32)
+
+
+class Built:
+    """A model's inference graph with seeded weights that are far from small, to be run on any batch."""
+
+    def __init__(self, config):
+        with tf.Graph().as_default():
+            self.features, self.lengths = tf.placeholder(tf.float32, [None, None, 13]), tf.placeholder(tf.int32, [None])
+            self.symbols = tf.placeholder(tf.int32, [None, None])  # [batch, steps], with <sos>
+            self.labels, self.label_lengths = tf.placeholder(tf.int32, [None, None]), tf.placeholder(tf.int32, [None])
+            model = las.forward(self.features, self.lengths, config, Phase())
+            self.listened = model.listened
+            self.logits = tf.transpose(spell(model.speller, tf.transpose(self.symbols), Phase()), [1, 0, 2])
+            self.greedy = free_running.greedy(model, config)
+            transcripts = self.labels, self.label_lengths
+            self.losses = las.losses(model, *transcripts, config, Phase(), models.Criterion())
+            self.session = tf.Session()
+            rng = np.random.default_rng(3)
+            variables = tf.global_variables()
+            values = [
+                np.abs(rng.normal(size=v.shape)) if 'variance' in v.name else rng.normal(size=v.shape)
+                for v in variables
+            ]
+            feeds = {v.initializer.inputs[1]: value for v, value in zip(variables, values, strict=True)}
+            self.session.run([variable.initializer for variable in variables], feeds)
+
+    def run(
+        self, fetches, features=FEATURES, lengths=LENGTHS, symbols=None, labels=LABELS, label_lengths=LABEL_LENGTHS
+    ):
+        feeds = {self.features: features, self.lengths: lengths, self.labels: labels, self.label_lengths: label_lengths}
+        if symbols is not None:
+            feeds[self.symbols] = symbols
+        return self.session.run(fetches, feeds)
+
+
+@functools.cache
+def built(config):
+    return Built(config)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_variable_gets_a_gradient(name):
+    config = CONFIGS[name]
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        phase = Phase(is_training=True, keep_prob=0.9, seed=tf.constant([1, 1]))
+        output = las.forward(tf.constant(FEATURES), tf.constant(LENGTHS), config, phase)
+        criterion = models.Criterion('neighborhood', (), sample_prob=0.5)
+        losses = las.losses(output, tf.constant(LABELS), tf.constant(LABEL_LENGTHS), config, phase, criterion)
+        variables = tf.trainable_variables()
+        gradients = tf.gradients(losses, variables)
+        assert None not in gradients
+        session.run(tf.global_variables_initializer())
+        values, found = session.run([gradients, losses])
+    assert np.isfinite(found).all()
+    for variable, value in zip(variables, values, strict=True):
+        assert np.isfinite(np.asarray(value)).all() and np.any(value), variable.name
+
+
+def test_a_ctc_weight_of_0_leaves_no_ctc_variables():
+    def names(config):
+        with tf.Graph().as_default():
+            las.forward(tf.constant(FEATURES), tf.constant(LENGTHS), config, Phase())
+            return [variable.name for variable in tf.global_variables() if 'ctc' in variable.name]
+
+    assert names(SMALL) and not names(CONFIGS['no ctc'])
+
+
+def test_weights_start_uniform_within_a_tenth():
+    with tf.Graph().as_default(), tf.Session() as session:
+        las.forward(tf.constant(FEATURES), tf.constant(LENGTHS), SMALL, Phase())
+        session.run(tf.global_variables_initializer())
+        kernels = [v for v in session.run(tf.trainable_variables()) if v.ndim == 2]
+    largest = [abs(kernel).max() for kernel in kernels]
+    assert max(largest) <= 0.1 and np.median(largest) > 0.08
+
+
+@pytest.mark.parametrize(('name', 'layers'), [('gru, batch norm, three layers', 3), ('location', 4)])
+def test_the_pyramid_shortens_time_to_an_eighth_rounded_up(name, layers):
+    assert CONFIGS[name].rnn_layers == layers
+    model = built(CONFIGS[name])
+    memory, mask, lengths, ctc_logits = model.run(list(model.listened))
+    assert lengths.tolist() == mask.sum(1).tolist() == [6, 2, 4]
+    assert memory.shape == (3, 6, 12) and ctc_logits.shape == (CTC_FRAMES * 6, 3, 5)
+    assert not memory[1, 2:].any() and memory[1, :2].all()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_padding_and_other_batch_members_change_no_logits(name):
+    model, inputs = built(CONFIGS[name]), np.concatenate([np.full([3, 1], 4), LABELS], 1)
+    together = model.run(model.logits, symbols=inputs)
+    longer = model.run(model.logits, np.concatenate([FEATURES, 100 + FEATURES[:, :17]], 1), symbols=inputs)
+    np.testing.assert_allclose(longer, together, rtol=1e-4, atol=1e-5)
+    for row, frames in enumerate(LENGTHS):
+        one = slice(row, row + 1)
+        alone = model.run(model.logits, FEATURES[one, :frames], LENGTHS[one], inputs[one])
+        np.testing.assert_allclose(together[row], alone[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_greedy_spelling_says_what_teacher_forcing_says_of_the_same_symbols(name):
+    model = built(CONFIGS[name])
+    written = free_running.Spelled(*model.run(list(model.greedy)))
+    inputs = np.concatenate([np.full([3, 1], 4), written.ids], 1)
+    logits = model.run(model.logits, symbols=inputs)
+    log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+    for row, length in enumerate(written.lengths):
+        frames = -(-LENGTHS[row] // las.TIME_STRIDE)
+        limit = 2 * frames + 10
+        assert length <= limit
+        np.testing.assert_array_equal(log_probs[row, :length, :].argmax(1), written.ids[row, :length])
+        likeliest = log_probs[row].max(1)
+        np.testing.assert_allclose(likeliest[:length], written.log_probs[row, :length], rtol=1e-3, atol=1e-4)
+        if length < limit:
+            assert log_probs[row, length].argmax() == 4
+            np.testing.assert_allclose(likeliest[length], written.end_log_probs[row], rtol=1e-3, atol=1e-4)
+        else:
+            assert written.end_log_probs[row] == 0
+        np.testing.assert_allclose(written.weights[row, :length, :frames].sum(1), 1, rtol=1e-4)
+        assert not written.weights[row, :, frames:].any()
+
+
+def test_loss_is_the_mean_over_symbols_of_both_criteria():
+    config = CONFIGS['location']
+    model = built(config)
+    inputs = np.concatenate([np.full([3, 1], 4), LABELS], 1)
+    losses, logits, heard = model.run([model.losses, model.logits, model.listened.ctc_logits], symbols=inputs)
+    log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+    heard = heard - np.logaddexp.reduce(heard, axis=2, keepdims=True)
+    for row, length in enumerate(LABEL_LENGTHS):
+        symbols = [*LABELS[row, :length], 4]
+        cost = -sum(log_probs[row, step, symbol] for step, symbol in enumerate(symbols))
+        frames = CTC_FRAMES * -(-LENGTHS[row] // 8)
+        ctc = -ctc_log_prob(np.exp(heard[:frames, row]), np.array(symbols[:-1], np.int64), 4)
+        np.testing.assert_allclose(losses[row], (0.8 * cost + 0.2 * ctc) / (length + 1), rtol=1e-3)
+
+
+def training_loss(config, labels, label_lengths, phase, sample_prob=0.0):
+    """Losses and the gradient of one variable, with initial weights."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        tf.set_random_seed(1)
+        model = las.forward(tf.constant(FEATURES), tf.constant(LENGTHS), config, phase)
+        criterion = models.Criterion(sample_prob=sample_prob)
+        losses = las.losses(model, tf.constant(labels), tf.constant(label_lengths), config, phase, criterion)
+        gradient = tf.gradients(losses, tf.trainable_variables()[0])[0]
+        session.run(tf.global_variables_initializer())
+        return session.run([losses, gradient])
+
+
+def test_a_transcript_too_long_for_the_ctc_head_costs_its_spelling_alone():
+    labels, lengths = np.ones([3, 20], np.int32), np.array([20, 1, 1], np.int32)  # 20 equal ones need 39 frames of 12
+    losses, gradient = training_loss(SMALL, labels, lengths, Phase())
+    assert np.isfinite(losses).all() and np.isfinite(gradient).all()
+    # new weights give every symbol about the same probability
+    np.testing.assert_allclose(losses[0], 0.8 * np.log(5), rtol=0.1)
+
+
+def test_scheduled_sampling_changes_the_loss_and_repeats_with_its_seed():
+    def losses(seed, sample_prob):
+        # an array, because each call has a graph of its own
+        phase = Phase(is_training=True, seed=np.array([seed, 0], np.int32))
+        return training_loss(CONFIGS['content'], LABELS, LABEL_LENGTHS, phase, sample_prob)[0]
+
+    given, sampled = losses(1, 0.0), losses(1, 1.0)
+    np.testing.assert_array_equal(sampled, losses(1, 1.0))
+    assert (sampled != given).any() and (losses(2, 1.0) != sampled).any()

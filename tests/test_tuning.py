@@ -1,0 +1,97 @@
+"""The search for weights, on a surface that is known, and scripts/tune_lm.py from saved posteriors."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from scripts import tune_lm
+from scripts.train_lm import main as train_lm
+from utils.config import ModelConfig, RunConfig, TrainConfig
+from utils.data.feature_file import write_features
+from utils.data.index import write_index
+from utils.data.vocabulary import Vocabulary
+from utils.decode.fusion import Weights
+from utils.decode.posteriors import PosteriorsInfo, writing_posteriors
+from utils.decode.tuned import read_tuned
+from utils.decode.tuning import Point, format_points, rank, search
+from utils.metrics import ErrorCounts, Scores
+
+TEXTS = ['bad dog', 'a good dog', 'bad dad', 'good dad']
+
+
+BOTTOM = Weights(0.8, 1.3)
+
+
+def bowl(weights, bottom=BOTTOM):
+    """Errors that grow with the distance from the bottom."""
+    distance = abs(weights.lm_weight - bottom.lm_weight) + abs(weights.word_bonus - bottom.word_bonus)
+    errors = ErrorCounts(hits=0, substitutions=round(1000 * distance))
+    return Point(weights, Scores(errors, errors, 10), 10 if weights.lm_weight > 2.5 else 0)
+
+
+@pytest.mark.parametrize('unit', ['word', 'char'])
+@pytest.mark.parametrize('bottom', [Weights(0.8, 1.3), Weights(0.2, -1.0), Weights(2.7, 3.1)])
+def test_the_search_finds_the_bottom_and_tries_nothing_twice(unit, bottom):
+    points = list(search(lambda weights: bowl(weights, bottom), unit))
+    best = min(points, key=rank).weights
+    assert abs(best.lm_weight - bottom.lm_weight) < 0.07
+    assert abs(best.word_bonus - bottom.word_bonus) < 0.13
+    assert len({point.weights for point in points}) == len(points) < 80
+    assert all(point.weights.lm_weight > 0 for point in points)
+
+
+def test_of_equal_errors_the_smaller_weight_is_the_better():
+    points = [bowl(Weights(1.0, 1.3)), bowl(Weights(0.6, 1.3))]
+    assert min(points, key=rank) is points[1]
+
+
+def test_the_table_marks_the_best():
+    lines = format_points([bowl(Weights(3.0, 1.0)), bowl(Weights(0.8, 1.25))]).splitlines()
+    assert lines[0].split() == ['lm_weight', 'word_bonus', 'WER', '%', 'CER', '%', 'empty']
+    assert lines[1].split() == ['0.8', '1.25', '100.00', '100.00', '0', 'best']
+    assert lines[2].split() == ['3', '1', '100.00', '100.00', '10']
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    """A run whose saved posteriors spell TEXTS with b and d, and a and o, hardly told apart."""
+    vocabulary = Vocabulary.english()
+    RunConfig(ModelConfig(features=40, classes=29), TrainConfig(), 'fbank-40-0.02-0.01').save(str(tmp_path))
+    vocabulary.write(str(tmp_path / 'vocab.txt'))
+    entries, rng = [], np.random.default_rng(0)
+    with writing_posteriors(tmp_path / 'tune' / 'dev' / 'posteriors.npz') as writer:
+        for row, text in enumerate(TEXTS):
+            path = list(itertools.chain.from_iterable((symbol, 28) for symbol in vocabulary.encode(text)))
+            probs = rng.dirichlet(np.full(29, 0.02), len(path)) * 0.2
+            probs[np.arange(len(path)), path] += 0.45
+            for one, other in ('bd', 'db', 'ao', 'oa'):
+                one, other = vocabulary.encode(one)[0], vocabulary.encode(other)[0]
+                probs[np.array(path) == one, other] += rng.uniform(0.3, 0.6)
+            probs = (probs + 1e-6) / (probs + 1e-6).sum(axis=1, keepdims=True)
+            writer.add([row], np.log(probs)[np.newaxis], [len(path)])
+            write_features(str(tmp_path / f'{row}.npz'), np.zeros((9, 40), np.float32), [])
+            entries.append(
+                {'key': f'{row}.npz', 'duration': 0.1, 'texts': text, 'frames': 9, 'features': 'fbank-40-0.02-0.01'}
+            )
+        keys = tuple(f'{row}.npz' for row in range(len(TEXTS)))
+        writer.finish(PosteriorsInfo('run', 'best', 'model-7', 'dev.json', tuple(vocabulary.tokens), 0.02, keys))
+    write_index(str(tmp_path / 'dev.json'), entries)
+    (tmp_path / 'text.txt').write_text('\n'.join(TEXTS * 3) + '\n')
+    train_lm([str(tmp_path / 'text.txt'), '-l', str(tmp_path / 'lm.arpa'), '-o', '2'])
+    return tmp_path
+
+
+def test_the_best_weights_are_kept_in_the_run_directory(run_dir, capsys, monkeypatch):
+    monkeypatch.setattr('utils.decode.tuning.LM_WEIGHTS', (0.5, 1.0))
+    tune_lm.main(
+        ['-s', str(run_dir), '-d', str(run_dir / 'dev.json'), '--lm', str(run_dir / 'lm.arpa'), '--beam_width', '20',
+         '--posteriors', str(run_dir / 'tune')]
+    )  # fmt: skip
+    (found,) = read_tuned(run_dir)
+    assert (found.unit, found.beam_width, found.lexicon, found.checkpoint) == ('word', 20, False, 'best')
+    assert found.wer < found.wer_without
+    assert (run_dir / 'tune' / 'lm.png').read_bytes().startswith(b'\x89PNG')
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f'greedy WER {100 * found.wer_without:.2f} %; with ')
+    assert f'(lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g})' in last

@@ -1,0 +1,149 @@
+"""Which processes train together: the cluster of the flags, or of TF_CONFIG."""
+
+import dataclasses
+import json
+import logging
+
+from utils.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+FLAGS = {'ps': '--ps_hosts', 'worker': '--ws_hosts'}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """The tasks of a training run, and which of them this process is.
+
+    With parameter servers the workers update asynchronously; without, they all-reduce. Worker 0 is the chief.
+
+    Attributes:
+      ps_hosts, ws_hosts: host:port of each parameter server and each worker.
+      job: ps or worker.
+      index: of this process within its job.
+    """
+
+    ps_hosts: tuple[str, ...]
+    ws_hosts: tuple[str, ...]
+    job: str
+    index: int
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process initialises, validates, saves and writes."""
+        return self.job == 'worker' and self.index == 0
+
+    @property
+    def address(self) -> str:
+        """host:port of this process."""
+        return self.hosts(self.job)[self.index]
+
+    def hosts(self, job: str) -> tuple[str, ...]:
+        """host:port of the tasks of a job."""
+        return self.ps_hosts if job == 'ps' else self.ws_hosts
+
+    def describe(self, job: str, index: int) -> str:
+        """A task in a message: ``ps 0 (node1:2222)``."""
+        return f'{job} {index} ({self.hosts(job)[index]})'
+
+    @property
+    def layout(self) -> str:
+        """The same text in every task whose hosts are the same."""
+        return ' '.join(f'{FLAGS[job]} {",".join(self.hosts(job)) or "(none)"}' for job in FLAGS)
+
+
+def find_cluster(values, given: frozenset[str], tf_config: str) -> Cluster | None:
+    """The cluster this process belongs to; None where it trains alone.
+
+    Args:
+      values: the parsed flags: ps_hosts, ws_hosts, job_name, task_index.
+      given: names of those that the command line sets.
+      tf_config: the environment variable TF_CONFIG; the flags win over it, and a line says so.
+
+    Raises:
+      UsageError: hosts that are none, an index out of range, a part that is missing.
+    """
+    named = _parse_tf_config(tf_config) if tf_config.strip() else None
+    if 'ps_hosts' in given or 'ws_hosts' in given:
+        if named:
+            log.info('TF_CONFIG names a cluster too; --ps_hosts and --ws_hosts win')
+        cluster = Cluster(_split(values.ps_hosts), _split(values.ws_hosts), values.job_name, values.task_index)
+    elif named:
+        chosen = [f'--{name}' for name in ('job_name', 'task_index') if name in given]
+        if chosen:
+            log.info('TF_CONFIG names a task too; %s wins', ' and '.join(chosen))
+        cluster = dataclasses.replace(
+            named,
+            job=values.job_name if 'job_name' in given else named.job,
+            index=values.task_index if 'task_index' in given else named.index,
+        )
+    elif 'job_name' in given or 'task_index' in given:
+        raise UsageError('--job_name and --task_index are for a cluster; give --ws_hosts too, or leave them out')
+    else:
+        return None
+    _check(cluster)
+    return cluster if cluster.ps_hosts or len(cluster.ws_hosts) > 1 else None
+
+
+def _split(hosts: str) -> tuple[str, ...]:
+    return tuple(host.strip() for host in hosts.split(',')) if hosts.strip() else ()
+
+
+def _check(cluster: Cluster) -> None:
+    if not cluster.ws_hosts:
+        raise UsageError('--ps_hosts without --ws_hosts: a cluster needs workers; give --ws_hosts host:port,host:port')
+    for job, flag in FLAGS.items():
+        for host in cluster.hosts(job):
+            name, _, port = host.rpartition(':')
+            if not name or '/' in host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
+                raise UsageError(f'{flag}: {host!r} is not host:port; give such as node1:2222')
+    everyone = [*cluster.ps_hosts, *cluster.ws_hosts]
+    twice = next((host for host in everyone if everyone.count(host) > 1), None)
+    if twice:
+        raise UsageError(f'{twice} stands twice in --ps_hosts and --ws_hosts; each task needs a host:port of its own')
+    number = len(cluster.hosts(cluster.job))
+    if not number:
+        raise UsageError('--job_name ps needs --ps_hosts; name the parameter servers or start a worker')
+    if cluster.index >= number:
+        raise UsageError(
+            f'--task_index {cluster.index}: {FLAGS[cluster.job]} names {number} of job {cluster.job}; '
+            f'give 0 to {number - 1}'
+        )
+
+
+def _parse_tf_config(text: str) -> Cluster | None:
+    """The cluster of TF_CONFIG: jobs ps, worker and chief (or master), which is worker 0 before the others."""
+    try:
+        config = json.loads(text)
+        jobs, task = config.get('cluster') or {}, config.get('task') or {}
+        jobs = {str(job): hosts for job, hosts in jobs.items() if hosts}
+        job, index = str(task.get('type', '')), int(str(task.get('index', '0')))
+    except (ValueError, AttributeError, TypeError):
+        raise UsageError(
+            'TF_CONFIG is not {"cluster": {"worker": ["host:port"]}, "task": {"type": "worker", "index": 0}}; '
+            'repair or unset it'
+        ) from None
+    if not jobs:
+        return None
+    for name, hosts in jobs.items():
+        if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+            raise UsageError(f'TF_CONFIG: the hosts of {name} are not a list of "host:port"; repair or unset it')
+    chiefs = [*jobs.get('chief', []), *jobs.get('master', [])]
+    unknown = sorted({*jobs} - {'chief', 'master', 'worker', 'ps', 'evaluator'})
+    if unknown or len(chiefs) > 1:
+        what = f'job {unknown[0]}' if unknown else f'{len(chiefs)} chiefs'
+        raise UsageError(f'TF_CONFIG names {what}; a cluster has ps, worker and at most one chief')
+    if job not in ('chief', 'master', 'worker', 'ps'):
+        said = f'is of type {job!r}' if job else 'has no type'
+        raise UsageError(
+            f'TF_CONFIG: the task of this process {said}; it must be chief, worker or ps (the chief validates: '
+            f'start no evaluator)'
+        )
+    number = len(jobs.get(job, []))
+    if not 0 <= index < number:
+        raise UsageError(f'TF_CONFIG: index {index} of {job}, of which the cluster names {number}; repair or unset it')
+    if job == 'worker':
+        index += len(chiefs)
+    return Cluster(
+        tuple(jobs.get('ps', [])), (*chiefs, *jobs.get('worker', [])), 'ps' if job == 'ps' else 'worker', index
+    )

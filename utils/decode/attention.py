@@ -1,0 +1,181 @@
+"""Beam search for a speller (Listen, Attend and Spell; arXiv 1612.02695, section 2.4): the bookkeeping, in numpy.
+
+    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x)) / |y|^p + fusion(y) + b · Σ_j [Σ_i α_ij > τ]
+
+where |y| counts `<eos>`; p 1 is the first paper's normalisation, p 0 with coverage the second's. The model's graph asks
+`begin` for the width and `advance` at each step which hypotheses go on.
+"""
+
+import numpy as np
+
+from utils.decode import ctc_prefix
+from utils.decode.spelling import SpelledHypothesis, SpellingOptions, span
+from utils.errors import UsageError
+
+
+class SpellingBeam:
+    """One beam search at a time over a batch: `begin`, `advance` until it says so, `results`.
+
+    Args:
+      end_id: the class of `<sos>/<eos>`, the last one.
+      options: how to search.
+      fusion: a `label_fusion.LabelFusion`, or None.
+    """
+
+    def __init__(self, end_id: int, options: SpellingOptions, fusion=None):
+        self._end, self._options, self._fusion = end_id, options, fusion
+
+    def begin(self, limits: np.ndarray, heard: np.ndarray, heard_lengths: np.ndarray) -> np.int32:
+        """Starts a batch.
+
+        Args:
+          limits: int `[batch]`, symbols that an utterance may have.
+          heard: the CTC head's log posteriors `[batch, frames, classes]`; no frames where there is no head.
+          heard_lengths: int `[batch]`, their frames.
+
+        Returns:
+          The width of the beam.
+
+        Raises:
+          UsageError: a CTC weight for a model without a CTC head.
+        """
+        options, (batch, num_heard, _) = self._options, heard.shape
+        if options.ctc_weight and not num_heard:
+            raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0; leave it out')
+        width = options.beam_width
+        self._limits, self._steps = limits, 0
+        # one live hypothesis an utterance; dead slots have a score of minus infinity
+        self._spelled = np.full([batch, width], -np.inf)  # log P(y | x)
+        self._spelled[:, 0] = 0
+        self._fused = np.zeros([batch, width])
+        self._attended = None  # Σ α of each listened frame, known once there is attention
+        self._last = np.full([batch, width], -1)
+        self._finished: list[list[SpelledHypothesis]] = [[] for _ in range(batch)]
+        self._best_finished = np.full(batch, -np.inf)
+        self._past: list[tuple[np.ndarray, ...]] = []  # of each step: parents, symbols, log-probabilities, peaks
+        if self._fusion:
+            self._states = self._fusion.start(batch * width).reshape(batch, width, -1)
+        if options.ctc_weight:
+            self._heard = np.ascontiguousarray(heard, np.float64)
+            self._heard_lengths = heard_lengths
+            self._alignments = np.full([batch, width, num_heard, 2], ctc_prefix.LOG_ZERO)
+            for row, length in enumerate(self._heard_lengths):
+                ctc_prefix.start(self._heard[row], length, self._end, self._alignments[row, 0])
+        return np.int32(width)
+
+    def advance(self, logits: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.bool_]:
+        """One step.
+
+        Args:
+          logits: `[batch · width, classes]`.
+          weights: attention, `[batch · width, listened frames]`.
+
+        Returns:
+          The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all is done.
+        """
+        options = self._options
+        batch, width = self._spelled.shape
+        logits = logits.reshape(batch, width, -1) / options.temperature
+        log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+        weights = weights.reshape(batch, width, -1)
+        attended = weights if self._attended is None else self._attended + weights
+        symbols, spelled, fused, heard = self._extensions(log_probs)
+        log_prob = (1 - options.ctc_weight) * spelled + (options.ctc_weight * heard if options.ctc_weight else 0.0)
+        covered = options.coverage_weight * (attended > options.coverage_threshold).sum(2)
+        scores = log_prob / (self._steps + 1) ** options.length_norm + fused + covered[:, :, np.newaxis]
+        # what can no longer win is given up, and what may not end yet does not
+        hopeless = log_prob + fused < self._best_finished[:, np.newaxis, np.newaxis] - options.margin
+        scores = np.where(hopeless | ~np.isfinite(scores), -np.inf, scores)
+        kept, best = self._choose(scores)
+        parents, slots = np.divmod(kept, symbols.shape[2])
+        rows = np.arange(batch)[:, np.newaxis]
+        taken = (rows, parents, slots)
+        chosen = symbols[taken]
+        chances = log_probs[rows, parents, chosen]
+        self._past.append((parents, chosen, chances, weights.argmax(2)[rows, parents]))
+        self._spelled, self._fused, self._attended = spelled[taken], fused[taken], attended[rows, parents]
+        self._finish(best, chosen, log_prob[taken] + fused[taken])
+        is_live = np.isfinite(self._spelled)
+        self._follow(parents, chosen, is_live)
+        self._steps += 1
+        return (
+            (rows * width + parents).astype(np.int32).ravel(),
+            np.where(is_live, chosen, self._end).astype(np.int32).ravel(),
+            np.bool_(not is_live.any()),
+        )
+
+    def _extensions(self, log_probs):
+        """What may come next: symbols, log P(y | x), fusion and CTC scores, `[batch, width, candidates]`."""
+        options, end = self._options, self._end
+        allowed = log_probs.copy()
+        lowest = log_probs.max(2) + np.log(max(options.end_threshold, 1e-30))
+        allowed[:, :, end] = np.where(log_probs[:, :, end] >= lowest, log_probs[:, :, end], -np.inf)
+        allowed[self._steps >= self._limits, :, :end] = -np.inf  # nothing but the end is left
+        at_limit = self._steps >= self._limits
+        allowed[at_limit, :, end] = log_probs[at_limit, :, end]
+        added = 0.0
+        if self._fusion:
+            states = self._states.reshape(-1, self._states.shape[2])
+            added = self._fusion.scores(states).reshape(log_probs.shape)
+        num = min(options.candidates, log_probs.shape[2])
+        symbols = np.argsort(-(allowed + added), 2, kind='stable')[:, :, :num]
+        spelled = self._spelled[:, :, np.newaxis] + np.take_along_axis(allowed, symbols, 2)
+        fused = self._fused[:, :, np.newaxis] + (np.take_along_axis(added, symbols, 2) if self._fusion else 0.0)
+        heard = None
+        if options.ctc_weight:
+            heard = np.full(symbols.shape, ctc_prefix.LOG_ZERO)
+            last = np.where(np.isfinite(self._spelled), self._last, -2)
+            lengths = self._heard_lengths
+            ctc_prefix.score_batch(self._heard, lengths, end, self._alignments, last, symbols, heard)
+        return symbols, spelled, fused + np.zeros_like(spelled), heard
+
+    def _choose(self, scores):
+        """The best extensions of each utterance and their scores, `[batch, width]`.
+
+        As many slots stay dead, with a score of -inf, as texts are finished.
+        """
+        batch, width = self._spelled.shape
+        flat = scores.reshape(batch, -1)
+        order = np.argsort(-flat, 1, kind='stable')[:, :width]
+        num_free = width - np.array([len(finished) for finished in self._finished])
+        best = np.take_along_axis(flat, order, 1)
+        return order, np.where(np.arange(width) < num_free[:, np.newaxis], best, -np.inf)
+
+    def _finish(self, scores, symbols, totals) -> None:
+        """Moves the hypotheses that ended to the finished ones; their slots, and those of score -inf, are dead."""
+        ended = np.isfinite(scores) & (symbols == self._end)
+        for row, slot in zip(*np.nonzero(ended), strict=True):
+            is_cut = self._steps >= self._limits[row]
+            self._finished[row].append(self._trace(row, slot, scores[row, slot], bool(is_cut)))
+            self._best_finished[row] = max(self._best_finished[row], totals[row, slot])
+        self._spelled[ended | ~np.isfinite(scores)] = -np.inf
+
+    def _trace(self, row, slot, score, is_cut) -> SpelledHypothesis:
+        """Reads a hypothesis off the past, from its end."""
+        log_prob, spans, ids = float(self._spelled[row, slot]), [], []
+        for step, (parents, symbols, chances, peaks) in enumerate(reversed(self._past)):
+            if step:  # the first is the end
+                ids.append(int(symbols[row, slot]))
+                spans.append(span(int(peaks[row, slot]), float(chances[row, slot])))
+            slot = parents[row, slot]
+        return SpelledHypothesis(tuple(ids[::-1]), log_prob, tuple(spans[::-1]), float(score), is_cut)
+
+    def _follow(self, parents, symbols, is_live) -> None:
+        """Takes the language model's and the CTC head's states along."""
+        rows = np.arange(len(parents))[:, np.newaxis]
+        if self._fusion:
+            states = self._states[rows, parents]
+            shape = states.shape
+            self._states = self._fusion.follow(states.reshape(-1, shape[2]), symbols.ravel()).reshape(shape)
+        if self._options.ctc_weight:
+            new = np.full_like(self._alignments, ctc_prefix.LOG_ZERO)
+            kept = np.where(is_live, parents, -1)
+            lengths = self._heard_lengths
+            ctc_prefix.follow_batch(self._heard, lengths, self._end, self._alignments, self._last, kept, symbols, new)
+            self._alignments = new
+        self._last = symbols
+
+    def results(self) -> list[list[SpelledHypothesis]]:
+        """The finished hypotheses of each utterance, the best first, at most `num_best`."""
+        ranked = (sorted(finished, key=lambda hypothesis: -hypothesis.score) for finished in self._finished)
+        return [hypotheses[: self._options.num_best] for hypotheses in ranked]

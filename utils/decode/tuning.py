@@ -1,0 +1,82 @@
+"""The search for the weights of a language model: a coarse grid, then ever finer steps around the best."""
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from utils.decode.fusion import Weights
+from utils.metrics import Scores
+
+LM_WEIGHTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+WORD_BONUSES = {'word': (-1.0, 0.0, 1.0, 2.0, 4.0), 'char': (-0.5, 0.0, 0.5, 1.0, 2.0)}
+FIRST_STEPS = {'word': Weights(0.25, 0.5), 'char': Weights(0.125, 0.25)}
+NUM_HALVINGS = 2
+MAX_LM_WEIGHT = 10.0
+
+
+class Point(NamedTuple):
+    """What a pair of weights scored.
+
+    Attributes:
+      weights: lm_weight and word_bonus.
+      scores: over the dev set.
+      num_empty: its texts that came out empty.
+    """
+
+    weights: Weights
+    scores: Scores
+    num_empty: int
+
+
+def rank(point: Point) -> tuple[float, float, float, float]:
+    """Orders points, the best first: by the errors that lead, the character errors, and then the smaller weights."""
+    scores, weights = point.scores, point.weights
+    return scores.leading.errors, scores.characters.errors, weights.lm_weight, abs(weights.word_bonus)
+
+
+def search(evaluate: Callable[[Weights], Point], unit: str) -> Iterator[Point]:
+    """Evaluates a coarse grid, then walks downhill from its best in steps that are halved where none leads on.
+
+    Args:
+      evaluate: decodes the dev set with a pair of weights.
+      unit: of the language model, 'word' or 'char'.
+
+    Yields:
+      Each point once it is known.
+    """
+    known: dict[Weights, Point] = {}
+
+    def visit(candidates: Sequence[Weights]) -> Iterator[Point]:
+        for weights in candidates:
+            if weights not in known and 0 < weights.lm_weight <= MAX_LM_WEIGHT:
+                known[weights] = evaluate(weights)
+                yield known[weights]
+
+    yield from visit([Weights(*pair) for pair in itertools.product(LM_WEIGHTS, WORD_BONUSES[unit])])
+    step, num_halvings = FIRST_STEPS[unit], 0
+    while num_halvings <= NUM_HALVINGS:
+        best = min(known.values(), key=rank)
+        yield from visit(_neighbours(best.weights, step))
+        if min(known.values(), key=rank) is best:
+            step, num_halvings = Weights(step.lm_weight / 2, step.word_bonus / 2), num_halvings + 1
+
+
+def _neighbours(centre: Weights, step: Weights) -> list[Weights]:
+    moves = itertools.product((-1, 0, 1), repeat=2)
+    return [
+        Weights(centre.lm_weight + down * step.lm_weight, centre.word_bonus + across * step.word_bonus)
+        for down, across in moves
+    ]
+
+
+def format_points(points: Sequence[Point]) -> str:
+    """A line for each pair of weights, in their order, the best marked."""
+    best = min(points, key=rank)
+    has_words = best.scores.has_word_boundaries
+    lines = [f'{"lm_weight":>9}  {"word_bonus":>10}' + ('    WER %' if has_words else '') + '    CER %  empty']
+    for point in sorted(points, key=lambda each: each.weights):
+        rates = [point.scores.words.rate] * has_words + [point.scores.characters.rate]
+        line = f'{point.weights.lm_weight:9.4g}  {point.weights.word_bonus:10.4g}'
+        line += ''.join(f'{100 * rate:9.2f}' for rate in rates) + f'{point.num_empty:7}'
+        lines.append(line + ('  best' if point is best else ''))
+    return '\n'.join(lines)

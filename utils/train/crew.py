@@ -1,0 +1,235 @@
+"""Who else trains: what the chief and the other workers of a run tell each other, beside the variables.
+
+The chief publishes the run (what is in its directory beside the weights, so that nobody else needs the directory) and
+its orders; each worker notes where it stands. All of it is text on one blackboard: that of parameter server 0, or the
+chief's where there is none.
+"""
+
+import base64
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from utils.cluster import Cluster
+from utils.errors import DataError
+from utils.hosts import QUIET_SECS, answers
+from utils.train.board import Board
+from utils.train.watch import RESTART, Watch
+
+log = logging.getLogger(__name__)
+
+POLL_SECS = 0.2
+TRAINING, DONE, LEFT = 'training', 'done', 'left'
+
+
+@dataclasses.dataclass
+class Orders:
+    """What the chief says.
+
+    Attributes:
+      generation: changes with each start of the chief: the variables are then those of a checkpoint.
+      starts: (epoch, batch of its share) where each worker began in this generation.
+      epoch: that the chief has begun.
+      plateau_scale: of the learning rate.
+      finished: the run is complete, epochs left or not; the others can leave.
+    """
+
+    generation: str
+    starts: list
+    epoch: int = -1
+    plateau_scale: float = 1.0
+    finished: bool = False
+
+
+@dataclasses.dataclass
+class Position:
+    """Where a worker stands: its generation, epoch, batch of its share, and what it does."""
+
+    generation: str
+    epoch: int
+    batch: int
+    state: str = TRAINING
+
+
+class Alone:
+    """The crew of a process that trains by itself: nobody to tell and nobody to wait for."""
+
+    def publish(self, paths: list[Path], fingerprint: str) -> None:
+        """What is trained is known."""
+
+    def begin(self, shares: list, own: tuple[int, int]) -> None:
+        """Training begins, from `shares` as a checkpoint has them, or all from the chief's own epoch and batch."""
+
+    def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
+        """An epoch begins."""
+
+    def shares(self, own: tuple[int, int]) -> list:
+        """(epoch, batch) of each worker; own is the chief's."""
+        return []
+
+    def wait_for_others(self, should_stop: Callable[[], bool]) -> None:
+        """Waits until every share of the last epoch is done."""
+
+    def finish(self) -> None:
+        """The run is complete."""
+
+
+class Crew(Alone):
+    """The other workers, as this one sees them."""
+
+    def __init__(self, cluster: Cluster, boards: list[Board], watch: Watch, timeout_secs: float):
+        """Meets the others.
+
+        Args:
+          cluster: everyone.
+          boards: of all parameter servers, or of the chief; the first is the crew's.
+          watch: over those whom this process needs.
+          timeout_secs: bounds every wait for somebody who does not answer.
+        """
+        self.cluster, self.watch = cluster, watch
+        self._boards, self._board, self._timeout_secs = boards, boards[0], timeout_secs
+        self._others = range(1, len(cluster.ws_hosts))
+
+    @staticmethod
+    def names(cluster: Cluster) -> list[str]:
+        """The texts on the board."""
+        return ['layout', 'run', 'orders', 'over', *(f'worker{i}' for i in range(len(cluster.ws_hosts)))]
+
+    # the chief's side
+
+    def publish(self, paths: list[Path], fingerprint: str) -> None:
+        """Tells the others what is trained.
+
+        Args:
+          paths: the files of the run directory that a worker needs.
+          fingerprint: of the training index.
+        """
+        files = {path.name: base64.b64encode(path.read_bytes()).decode() for path in paths}
+        self._board.write(run=json.dumps({'files': files, 'fingerprint': fingerprint}))
+
+    def begin(self, shares: list, own: tuple[int, int]) -> None:
+        """Tells the others that the variables are ready, and where each of them begins."""
+        self._orders = Orders(str(time.time_ns()), shares or [list(own)] * len(self.cluster.ws_hosts))
+        self._command()
+
+    def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
+        """Tells the others how the chief goes on."""
+        self._orders = dataclasses.replace(self._orders, epoch=epoch, plateau_scale=plateau_scale)
+        self._command()
+
+    def _command(self) -> None:
+        self._board.write(orders=json.dumps(dataclasses.asdict(self._orders)))
+
+    def shares(self, own: tuple[int, int]) -> list:
+        """(epoch, batch) of each worker's share; with all-reduce all are where the chief is."""
+        if not self.cluster.ps_hosts:
+            return [list(own)] * len(self.cluster.ws_hosts)
+        others = (self._position_of(worker) for worker in self._others)
+        return [list(own), *([position.epoch, position.batch] for position in others)]
+
+    def _position_of(self, worker: int) -> Position:
+        (text,) = self._board.read(f'worker{worker}')
+        position = Position(**json.loads(text)) if text else None
+        if position and position.generation == self._orders.generation:
+            return position
+        return Position(self._orders.generation, *self._orders.starts[worker])
+
+    def wait_for_others(self, should_stop: Callable[[], bool]) -> None:
+        """Waits for the other workers' shares of the epochs; one that stays away is given up after the timeout."""
+        if self.cluster.ps_hosts:
+            self._wait_for_state((DONE, LEFT), should_stop)
+
+    def finish(self) -> None:
+        """Sends the others home, and waits until they have gone."""
+        self.watch.stop()
+        self._orders = dataclasses.replace(self._orders, finished=True)
+        self._command()
+        self._wait_for_state((LEFT,), bool)
+        for board in self._boards if self.cluster.ps_hosts else ():
+            board.write(over='yes')
+
+    def _wait_for_state(self, states: tuple[str, ...], should_stop: Callable[[], bool]) -> None:
+        seen, mentioned = dict.fromkeys(self._others, time.monotonic()), time.monotonic()
+        waiting = list(self._others)
+        while waiting and not should_stop():
+            for worker in list(waiting):
+                position, name = self._position_of(worker), self.cluster.describe('worker', worker)
+                if position.state in states:
+                    waiting.remove(worker)
+                elif answers(self.cluster.ws_hosts[worker]):
+                    seen[worker] = time.monotonic()
+                elif time.monotonic() - seen[worker] > self._timeout_secs:
+                    log.warning(
+                        '%s stays away: its share from epoch %d, batch %d on is left out', name, *_place(position)
+                    )
+                    waiting.remove(worker)
+                elif time.monotonic() - mentioned > QUIET_SECS:
+                    mentioned = time.monotonic()
+                    log.info('waiting for %s: epoch %d, batch %d of its share', name, *_place(position))
+            time.sleep(POLL_SECS if waiting else 0)
+
+    # the side of the others
+
+    def receive(self, run_dir: str, fingerprint: str) -> None:
+        """Writes the files that the chief has published, once it has, into a directory.
+
+        Raises:
+          DataError: the chief trains on other utterances.
+        """
+        self._run = self._await(lambda: self._board.read('run')[0], 'to open the run')
+        run = json.loads(self._run)
+        if run['fingerprint'] != fingerprint:
+            raise DataError(
+                f'-t: this worker has {fingerprint}, the chief {run["fingerprint"]}; give both the same indexes'
+            )
+        for name, text in run['files'].items():
+            (Path(run_dir) / name).write_bytes(base64.b64decode(text))
+
+    def await_orders(self, is_new: Callable[[Orders], bool], what: str, should_stop=bool) -> Orders | None:
+        """The chief's orders, once they are what is waited for; None when should_stop says so."""
+        return self._await(lambda: (orders := self.orders()) and is_new(orders) and orders, what, should_stop)
+
+    def orders(self) -> Orders | None:
+        """The chief's orders, where it has given some."""
+        (text,) = self._board.read('orders')
+        return Orders(**json.loads(text)) if text else None
+
+    def own_position(self, orders: Orders) -> Position:
+        """Where this worker goes on: where it was in this generation, or where the generation began.
+
+        Raises:
+          DataError: the chief has started again as something else.
+        """
+        self._orders = orders
+        if self._board.read('run')[0] != self._run:
+            raise DataError('the chief has started again with other settings; start this worker again as well')
+        return self._position_of(self.cluster.index)
+
+    def report(self, position: Position) -> None:
+        """Notes where this worker stands."""
+        self._board.write(**{f'worker{self.cluster.index}': json.dumps(dataclasses.asdict(position))})
+
+    def _await(self, poll: Callable, what: str, should_stop: Callable[[], bool] = bool):
+        chief, start = self.cluster.describe('worker', 0), time.monotonic()
+        seen = mentioned = start
+        while not should_stop():
+            value = poll()
+            if value:
+                return value
+            now = time.monotonic()
+            if answers(self.cluster.ws_hosts[0]):
+                seen = now
+            elif now - seen > self._timeout_secs:
+                raise DataError(f'{chief}, the chief, did not answer for {self._timeout_secs:g} s; {RESTART}')
+            if now - mentioned > QUIET_SECS:
+                mentioned = now + 3 * QUIET_SECS
+                log.info('waiting for %s, the chief, %s', chief, what)
+            time.sleep(POLL_SECS)
+        return None
+
+
+def _place(position: Position) -> tuple[int, int]:
+    return position.epoch, position.batch
