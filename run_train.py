@@ -157,8 +157,12 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
     )
     size = BatchSize(options.batch_size, options.frames_per_batch).times(num_replicas)
 
+    # only unigram smoothing wants them, and counting a million transcripts takes its time
+    is_unigram = options.label_smoothing == 'unigram'
+    frequencies = symbol_frequencies(train_index, recognizer.vocabulary) if is_unigram else ()
+
     return Task(
-        loss_fn=training_loss(config, symbol_frequencies(train_index, recognizer.vocabulary)),
+        loss_fn=training_loss(config, frequencies),
         make_pipeline=lambda: Pipeline(loader.batch, config.model.features),
         plan=lambda epoch: plan_epoch(train_index.frames, size, options.seed, epoch, options.sortagrad),
         frames=train_index.frames,

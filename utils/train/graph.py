@@ -18,7 +18,8 @@ class Task(NamedTuple):
 
     Attributes:
       loss_fn: from (batch, steps done, seed) to a `StepLoss`.
-      make_pipeline: builds in the default graph a pipeline with `batch`, `start(session, batches, epoch)`, `explain`.
+      make_pipeline: builds in the default graph a pipeline with `batch`, `wait_secs`, `explain`, and
+        `start(session, batches, epoch)`.
       plan: from an epoch, counted from 0, to its steps: row numbers, which the replicas share out among themselves.
       frames: int `[utterances]`, to find the largest batch.
       name_row: from a row number to a name for messages.
