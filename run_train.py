@@ -114,7 +114,7 @@ def lead(flags: Flags, runtime, crew) -> int:
     images = config.train.attention_images if config.model.model == 'las' else 0
     validate = Validation(recognizer, dev_index, config.train.batch_size, images, run_dir)
     task = training_task(config, train_index, recognizer, runtime.num_replicas, validate)
-    return Trainer(task, config.train, runtime, run_dir, crew).run()
+    return Trainer(task, config.train, runtime, run_dir, crew, values.profile_steps).run()
 
 
 def follow(flags: Flags, runtime, crew) -> int:
@@ -157,8 +157,12 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
     )
     size = BatchSize(options.batch_size, options.frames_per_batch).times(num_replicas)
 
+    # only unigram smoothing wants them, and counting a million transcripts takes its time
+    is_unigram = options.label_smoothing == 'unigram'
+    frequencies = symbol_frequencies(train_index, recognizer.vocabulary) if is_unigram else ()
+
     return Task(
-        loss_fn=training_loss(config, symbol_frequencies(train_index, recognizer.vocabulary)),
+        loss_fn=training_loss(config, frequencies),
         make_pipeline=lambda: Pipeline(loader.batch, config.model.features),
         plan=lambda epoch: plan_epoch(train_index.frames, size, options.seed, epoch, options.sortagrad),
         frames=train_index.frames,

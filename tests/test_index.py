@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 
+from utils.data import index_columns
 from utils.data.feature_file import is_current, read_shape, remove_stale, write_features
 from utils.data.features import FeatureSpec
 from utils.data.index import index_key, read_index, write_index
@@ -148,3 +149,17 @@ def test_only_files_of_dead_processes_are_stale(tmp_path):
         (tmp_path / name).touch()
     remove_stale(str(tmp_path))
     assert sorted(os.listdir(tmp_path)) == sorted([names[0], names[2]])
+
+
+def test_lines_are_read_in_chunks_and_named_singly(tmp_path, monkeypatch):
+    monkeypatch.setattr(index_columns, '_CHUNK', 2)
+    good = [make(tmp_path, name) for name in 'abcde']
+    index = read_index([write(tmp_path, *good[:3], '  \n', *good[3:])])
+    assert [index.where(row).split('/')[-1] for row in (1, 3)] == ['i.json line 2 (b)', 'i.json line 5 (d)']
+    with pytest.raises(DataError, match='line 5: .*Extra data'):
+        read_index([write(tmp_path, *good[:4], json.dumps(good[4]) + json.dumps(good[4]) + '\n')])
+
+
+def test_a_byte_order_mark_is_no_text(tmp_path):
+    path = write(tmp_path, '\ufeff' + json.dumps(make(tmp_path)) + '\n')
+    assert read_index([path]).texts == ['hi']

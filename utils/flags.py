@@ -105,7 +105,20 @@ def _add_run_flags(parser):
         metavar='{yes,no}',
         help='yes: go on from the newest checkpoint if there is one; no: start new, an old run is kept as RUN_DIR.1',
     )
+
+
+def _add_record_flags(parser):
+    add = parser.add_argument_group('what a run keeps').add_argument
     add('-us', '--use_summary', type=yes_no, default=True, metavar='{yes,no}', help='write TensorBoard summaries')
+    add(
+        '--profile',
+        dest='profile_steps',
+        type=natural,
+        default=0,
+        metavar='STEPS',
+        help='trace so many steps into RUN_DIR/profile: timelines for chrome://tracing, a table of operations; '
+        "in a cluster the chief's; 0: none",
+    )
     add('--summary_steps', type=count, default=100, help='steps between summaries')
     add(
         '--validate_steps',
@@ -172,6 +185,7 @@ def train_parser() -> Parser:
         _add_training_flags,
         _add_augmentation_flags,
         _add_run_flags,
+        _add_record_flags,
         _add_device_flags,
     ):
         add_group(parser)

@@ -1,15 +1,9 @@
-"""Times the convolutions of Deep Speech 2's front end, form by form, on this machine's processor.
-
-python scripts/benchmark/convolution.py [-h] [--seconds S]
-"""
+"""Times the convolutions of Deep Speech 2's front end, forward and backward, form by form."""
 
 import argparse
-import os
-import statistics
 import sys
-import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', '..'))
+import measuring
 
 # name: input [batch, frames, frequencies, channels], kernel, strides, is the input's gradient needed?
 CASES = {
@@ -18,64 +12,37 @@ CASES = {
     '1st, 8 x 300 x 40': ((8, 300, 40, 1), (11, 41, 1, 32), (2, 2), False),
     '2nd, 8 x 150 x 20': ((8, 150, 20, 32), (11, 21, 32, 32), (1, 2), True),
 }
-FORMS = ('plain', 'frequency_first', 'auto')
+OTHERS = {'plain': '`tf.nn.conv2d`', 'frequency_first': '`tf.nn.conv2d`, frequency first'}
+FORMS = (*OTHERS, 'auto')
 
 
-def build(x_shape, kernel_shape, strides, needs_input_gradient, form):
-    """A session with (forward, forward and backward) to fetch."""
-    import tensorflow.compat.v1 as tf
-
+def build(tf, x_shape, kernel_shape, strides, needs_input_gradient, form):
+    """A run of the convolution and its gradients."""
     from models.convolution import conv2d
 
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default():
         # variables, since constants would be folded; sums, since what only a group needs is pruned
         x = tf.get_variable('x', initializer=tf.random.normal(x_shape, seed=1))
         kernel = tf.get_variable('kernel', initializer=tf.random.normal(kernel_shape, seed=2))
         y = conv2d(tf.convert_to_tensor(x), tf.convert_to_tensor(kernel), *strides, form=form, device_type='CPU')
         dy = tf.get_variable('dy', initializer=tf.random.normal([int(n) for n in y.shape], seed=3))
         gradients = tf.gradients(y, [kernel, x] if needs_input_gradient else [kernel], tf.convert_to_tensor(dy))
-        forward = tf.reduce_sum(y)
-        both = [forward, *map(tf.reduce_sum, gradients)]
+        fetches = [tf.reduce_sum(tensor) for tensor in (y, *gradients)]
         session = tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=2, inter_op_parallelism_threads=2))
         session.run(tf.global_variables_initializer())
-        size = graph.as_graph_def().ByteSize()
-    return session, [forward, both], size
-
-
-def measure(case, seconds):
-    """Median milliseconds (forward, both) and graph bytes of each form; they take turns: no machine is ever quiet."""
-    built = {form: build(*case, form) for form in FORMS}
-    times = {form: [[], []] for form in FORMS}
-    for session, fetches, _ in built.values():
-        session.run(fetches)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or not times[FORMS[0]][0]:
-        for form, (session, fetches, _) in built.items():
-            for i, fetch in enumerate(fetches):
-                start = time.perf_counter()
-                session.run(fetch)
-                times[form][i].append(1e3 * (time.perf_counter() - start))
-    for session, _, _ in built.values():
-        session.close()
-    return {form: [statistics.median(t) for t in times[form]] + [built[form][2]] for form in FORMS}
+    return lambda: session.run(fetches) and None
 
 
 def main(argv: list[str] | None = None) -> int:
     """Prints a table."""
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--seconds', type=float, default=5, help='time to spend on each case (default 5)')
-    arguments = parser.parse_args(argv)
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
-    import tensorflow.compat.v1 as tf
-
-    tf.disable_control_flow_v2()
-    print(f'{"convolution":22}{"form":18}{"forward ms":>11}{"both ms":>10}{"speed-up":>10}{"graph KB":>10}')
+    arguments = measuring.start(parser, argv)
+    tf = measuring.import_tensorflow()
     for name, case in CASES.items():
-        results = measure(case, arguments.seconds)
-        for form, (forward, both, size) in results.items():
-            ratio = results['plain'][1] / both
-            print(f'{name:22}{form:18}{forward:11.1f}{both:10.1f}{ratio:9.1f}x{size / 1024:10.0f}', flush=True)
+        found = measuring.medians({form: build(tf, *case, form) for form in FORMS}, arguments.seconds)
+        for form, other in OTHERS.items():
+            measuring.print_row(measuring.compare(f'convolution, {name}', found['auto'], other, found[form]))
     return 0
 
 

@@ -4,6 +4,7 @@ All kinds frame alike: ``1 + ceil((samples - window) / step)`` frames, the last 
 Samples are scaled to the range of 16-bit integers first, so that values do not depend on the file's format.
 """
 
+import functools
 import math
 from dataclasses import dataclass
 
@@ -105,7 +106,8 @@ def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     num_frames = spec.num_frames(len(samples))
     if not num_frames:
         raise DataError(f'{len(samples) / SAMPLE_RATE:.3f} s is too short for a window of {spec.winlen_secs:g} s')
-    signal = np.asarray(samples, np.float64) * _INT16_SCALE
+    # single bins of a log spectrum reach further down than float32 does; sums over mel bands do not
+    signal = np.asarray(samples, np.float64 if spec.mode == 'log' else np.float32) * _INT16_SCALE
     if spec.mode != 'log':
         signal = psf.sigproc.preemphasis(signal, _PREEMPHASIS)
     compute = {'mfcc': _mfcc, 'fbank': _fbank, 'log': _log_spectrum}[spec.mode]
@@ -115,21 +117,50 @@ def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
         blocks.append(compute(signal[first * spec.step : last * spec.step + spec.window], spec))
     features = np.concatenate(blocks)
     if spec.featlen == 39:
-        deltas = psf.delta(features, 2)
-        features = np.concatenate([features, deltas, psf.delta(deltas, 2)], axis=1)
+        deltas = _deltas(features)
+        features = np.concatenate([features, deltas, _deltas(deltas)], axis=1)
     return features.astype(np.float32)
 
 
+def _power(signal: np.ndarray, spec: FeatureSpec, nfft: int, window: np.ndarray | None = None) -> np.ndarray:
+    """Power spectrum of each frame, `[frames, nfft / 2 + 1]`, in the precision of the signal."""
+    num_frames = spec.num_frames(len(signal))
+    padded = np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.step]
+    spectrum = scipy.fft.rfft(frames if window is None else frames * window, nfft)
+    return (spectrum.real**2 + spectrum.imag**2) / nfft
+
+
+@functools.cache
+def _filterbank(num_filters: int, nfft: int) -> np.ndarray:
+    """The mel filters of python_speech_features, float32 `[nfft / 2 + 1, filters]`."""
+    return psf.get_filterbanks(num_filters, nfft, SAMPLE_RATE).T.astype(np.float32)
+
+
 def _mfcc(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    return psf.mfcc(
-        signal, SAMPLE_RATE, spec.winlen_secs, spec.winstep_secs, numcep=13, nfilt=26, nfft=_nfft(spec), preemph=0
-    )
+    """python_speech_features.mfcc; its framing and its float64 transform take most of its time."""
+    power = _power(signal, spec, _nfft(spec))
+    cepstra = scipy.fft.dct(_floored_log(power @ _filterbank(26, _nfft(spec))), type=2, axis=1, norm='ortho')[:, :13]
+    cepstra = psf.lifter(cepstra)
+    cepstra[:, 0] = _floored_log(power.sum(axis=1, dtype=np.float64))
+    return cepstra
 
 
 def _fbank(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    return psf.logfbank(
-        signal, SAMPLE_RATE, spec.winlen_secs, spec.winstep_secs, nfilt=spec.featlen, nfft=_nfft(spec), preemph=0
-    )
+    """python_speech_features.logfbank, likewise."""
+    return _floored_log(_power(signal, spec, _nfft(spec)) @ _filterbank(spec.featlen, _nfft(spec)))
+
+
+def _floored_log(power: np.ndarray) -> np.ndarray:
+    """Logarithm in float64; python_speech_features puts its epsilon for what is 0, and so does all that is below it."""
+    return np.log(np.maximum(power, np.finfo(np.float64).eps, dtype=np.float64))
+
+
+def _deltas(features: np.ndarray) -> np.ndarray:
+    """python_speech_features.delta over two frames either side, all frames at once."""
+    padded = np.pad(features, ((2, 2), (0, 0)), mode='edge')
+    frames = len(features)
+    return sum(n * (padded[2 + n : 2 + n + frames] - padded[2 - n : 2 - n + frames]) for n in (1, 2)) / 10
 
 
 def _nfft(spec: FeatureSpec) -> int:
@@ -137,10 +168,7 @@ def _nfft(spec: FeatureSpec) -> int:
 
 
 def _log_spectrum(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """Log of the power spectrum, floored like python_speech_features does it."""
-    num_frames = spec.num_frames(len(signal))
-    padded = np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.step]
-    spectrum = scipy.fft.rfft(frames * scipy.signal.get_window('hann', spec.window), _LOG_NFFT)[:, : spec.featlen]
-    power = (spectrum.real**2 + spectrum.imag**2) / _LOG_NFFT
-    return np.log(np.maximum(power, np.finfo(np.float64).eps))
+    """Log of the power spectrum under a Hann window."""
+    return _floored_log(
+        _power(signal, spec, _LOG_NFFT, scipy.signal.get_window('hann', spec.window))[:, : spec.featlen]
+    )

@@ -2,11 +2,9 @@
 
 import itertools
 import json
-import math
 import os
 import shutil
 import zlib
-from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,10 +12,11 @@ import numpy as np
 
 from utils.data.feature_file import read_shape
 from utils.data.features import FeatureSpec
+from utils.data.index_columns import Columns
 from utils.errors import DataError
 from utils.files import replacing, write_text
 
-BYTE_ORDER_MARK = '\ufeff'
+_CHUNK = 8192  # transcripts taken at once
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,10 @@ class Index:
     @property
     def fingerprint(self) -> str:
         """The same for indexes whose utterances are alike, wherever their files lie."""
-        text = '\n'.join([*map(str, self.frames.tolist()), *self.texts])
-        return f'{len(self)} utterances, {zlib.crc32(text.encode()):08x}'
+        checksum = zlib.crc32(self.frames.tobytes())
+        for first in range(0, len(self), _CHUNK):  # all transcripts as one text would take memory twice
+            checksum = zlib.crc32('\n'.join(self.texts[first : first + _CHUNK]).encode(), checksum)
+        return f'{len(self)} utterances, {checksum:08x}'
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -84,90 +85,22 @@ def read_index(paths: Sequence[str]) -> Index:
       DataError: for a line that is broken or lacks a field, an npz that is missing or is none, features of two
         kinds, or no utterances at all.
     """
-    columns = _Columns()
+    columns = Columns()
     for path in paths:
-        _read_lines(path, columns)
+        columns.read(path)
         if not columns.keys or columns.files[-1] != len(columns.index_paths) - 1:
             raise DataError(f'{path}: no utterances in it; run the preprocessing again')
-    index = columns.index()
+    index = Index(
+        columns.keys,
+        np.array(columns.frames, np.int32),
+        np.array(columns.durations, np.float32),
+        columns.texts,
+        None,
+        columns.index_paths,
+        np.stack([np.array(columns.files, np.int32), np.array(columns.lines, np.int32)], axis=1),
+    )
     _check_files_exist(index)
     return _fill_from_files(index, columns.specs)
-
-
-class _Columns:
-    """Columns under construction; `array` holds a number in 4 bytes where a list takes 32."""
-
-    def __init__(self):
-        self.keys: list[str] = []
-        self.texts: list[str] = []
-        self.durations, self.frames = array('f'), array('i')
-        self.files, self.lines = array('i'), array('i')
-        self.index_paths: list[str] = []
-        self.specs: dict[str | None, int] = {}  # each kind of features named, and the first row that names it
-
-    def index(self) -> Index:
-        return Index(
-            self.keys,
-            np.array(self.frames, np.int32),
-            np.array(self.durations, np.float32),
-            self.texts,
-            None,
-            self.index_paths,
-            np.stack([np.array(self.files, np.int32), np.array(self.lines, np.int32)], axis=1),
-        )
-
-
-def _read_lines(path: str, columns: _Columns) -> None:
-    prefix = os.path.join(os.path.dirname(path), '')
-    columns.index_paths.append(path)
-    file = len(columns.index_paths) - 1
-    with open(path, 'rb') as stream:
-        for number, line in enumerate(stream, 1):
-            if line.isspace():
-                continue
-            try:
-                entry = json.loads(line.decode().removeprefix(BYTE_ORDER_MARK))
-                key, duration, text = entry['key'], entry['duration'], entry['texts']
-                frames, spec = entry.get('frames', 0), entry.get('features')
-                columns.durations.append(duration)
-                columns.frames.append(frames)
-                valid = key and 0 < duration < math.inf and frames >= (0 if 'frames' not in entry else 1)
-                valid = valid and type(key) is type(text) is str and type(spec) in (str, type(None))
-            except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-                valid = False
-            if not valid:
-                raise DataError(f'{path} line {number}: {_complaint(line)}; repair it or preprocess again')
-            if spec not in columns.specs:
-                columns.specs[spec] = len(columns.keys)
-            columns.keys.append(key if os.path.isabs(key) else prefix + key)
-            columns.texts.append(text)
-            columns.files.append(file)
-            columns.lines.append(number)
-
-
-def _complaint(line: bytes) -> str:
-    """What is wrong with a line, in words."""
-    try:
-        entry = json.loads(line.decode('utf-8-sig'))
-    except UnicodeDecodeError:
-        return 'not UTF-8 text'
-    except ValueError as error:
-        return f'not a JSON object ({error})'
-    if not isinstance(entry, dict):
-        return f'expected a JSON object a line, got {type(entry).__name__}'
-    missing = [field for field in ('key', 'duration', 'texts') if field not in entry]
-    if missing:
-        return f'no {" and no ".join(repr(field) for field in missing)} in it'
-    duration, frames = entry['duration'], entry.get('frames', 1)
-    rules = {
-        'key': ('a path', isinstance(entry['key'], str) and entry['key']),
-        'duration': ('seconds above 0', isinstance(duration, int | float) and 0 < duration < math.inf),
-        'texts': ('a string', isinstance(entry['texts'], str)),
-        'frames': ('a count from 1', isinstance(frames, int) and 0 < frames < 2**31),
-        'features': ('a string', isinstance(entry.get('features'), str | None)),
-    }
-    field, kind = next((field, kind) for field, (kind, is_right) in rules.items() if not is_right)
-    return f'{field!r} is {json.dumps(entry[field], ensure_ascii=False)[:40]}, not {kind}'
 
 
 def _check_files_exist(index: Index) -> None:

@@ -27,6 +27,7 @@ class Pipeline:
 
     Attributes:
       batch: the tensors of the next batch.
+      wait_secs: how long a run that fetches them waited for the batch.
     """
 
     def __init__(self, load: Callable[[np.ndarray, int], tuple], num_features: int):
@@ -45,7 +46,12 @@ class Pipeline:
         options.autotune.enabled = False
         dataset = dataset.with_options(options)
         self._iterator = tf.data.make_initializable_iterator(dataset)
-        self.batch = Batch(*self._iterator.get_next())
+        # nothing of a step can begin before its batch is there, so what passes between these two is waiting
+        asked = tf.timestamp()
+        with tf.control_dependencies([asked]):
+            self.batch = Batch(*self._iterator.get_next())
+        with tf.control_dependencies([self.batch.rows]):
+            self.wait_secs = tf.timestamp() - asked
         for tensor, shape in zip(
             self.batch, ([None, None, num_features], [None], [None, None], [None], [None]), strict=True
         ):

@@ -37,6 +37,7 @@ class TrainState:
       loss_sum, loss_count: over the utterances of the epoch so far.
       seconds: of training so far, validation not counted.
       epoch_seconds: of the epoch so far.
+      epoch_wait_seconds: of these, what the steps waited for their batches.
       utterances: seen in the epoch so far.
       progress: what the next validation notes about training: train_loss, learning_rate, …
       plan: what the batch plan was made from.
@@ -52,6 +53,7 @@ class TrainState:
     loss_count: int = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
+    epoch_wait_seconds: float = 0.0
     utterances: int = 0
     progress: dict = dataclasses.field(default_factory=dict)
     plan: list = dataclasses.field(default_factory=list)

@@ -18,7 +18,8 @@ class Task(NamedTuple):
 
     Attributes:
       loss_fn: from (batch, steps done, seed) to a `StepLoss`.
-      make_pipeline: builds in the default graph a pipeline with `batch`, `start(session, batches, epoch)`, `explain`.
+      make_pipeline: builds in the default graph a pipeline with `batch`, `wait_secs`, `explain`, and
+        `start(session, batches, epoch)`.
       plan: from an epoch, counted from 0, to its steps: row numbers, which the replicas share out among themselves.
       frames: int `[utterances]`, to find the largest batch.
       name_row: from a row number to a name for messages.
@@ -45,6 +46,7 @@ class StepResult(NamedTuple):
       grad_norm: before clipping.
       is_finite: whether the update was made.
       num_leaving: above 0 where one of the processes that step together wants to stop.
+      wait_secs: of the step's time, what this process waited for its batch.
     """
 
     number: int
@@ -53,6 +55,7 @@ class StepResult(NamedTuple):
     grad_norm: float
     is_finite: bool
     num_leaving: float
+    wait_secs: float
 
 
 def _seeds(seed: int, runtime) -> Seeds:
@@ -89,6 +92,7 @@ class TrainGraph:
                 config.grad_clip,
                 _seeds(config.seed, runtime),
             )
+            self._wait_secs = tf.reduce_max(tf.stack([pipeline.wait_secs for pipeline in self._pipelines]))
             self.saver = tf.train.Saver(max_to_keep=0)
             self._initializer = tf.global_variables_initializer()
             self._global_step = tf.train.get_global_step()
@@ -135,16 +139,25 @@ class TrainGraph:
             self.start([worst_batch(batches, self._task.frames)], epoch)
             self._run(self._step.warm_up, {})
 
-    def run_step(self, learning_rate: float, is_leaving: bool = False) -> StepResult:
-        """Trains on the next batch; is_leaving tells those that step together with this process."""
-        step = self._step
-        fetches = [step.number, step.losses, step.rows, step.grad_norm, step.is_finite, step.num_leaving, step.update]
-        feed = {self._learning_rate: learning_rate, self._leaving: float(is_leaving)}
-        return StepResult(*self._run(fetches, feed)[:-1])
+    def run_step(
+        self, learning_rate: float, is_leaving: bool = False, trace: tf.RunMetadata | None = None
+    ) -> StepResult:
+        """Trains on the next batch.
 
-    def _run(self, fetches, feed):
+        Args:
+          learning_rate: of this step.
+          is_leaving: tells those that step together with this process.
+          trace: where it is given, filled with what ran when.
+        """
+        step = self._step
+        fetches = [step.number, step.losses, step.rows, step.grad_norm, step.is_finite, step.num_leaving]
+        feed = {self._learning_rate: learning_rate, self._leaving: float(is_leaving)}
+        return StepResult(*self._run([*fetches, self._wait_secs, step.update], feed, trace)[:-1])
+
+    def _run(self, fetches, feed, trace=None):
+        options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE) if trace is not None else None
         try:
-            return self.session.run(fetches, feed)
+            return self.session.run(fetches, feed, options, trace)
         except tf.errors.ResourceExhaustedError as error:
             reason = error.message.splitlines()[0]
             raise DataError(f'out of memory ({reason}); give a smaller -b or --frames_per_batch') from None

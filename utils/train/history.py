@@ -49,6 +49,7 @@ def describe(record: dict) -> str:
         'repeating': '{} repeating',
         'learning_rate': 'rate {:.1e}',
         'utterances_per_sec': '{:.1f} utt/s',
+        'input_wait_share': 'input wait {:.1%}',
         'seconds': '{:.0f} s',
     }
     return ', '.join(text.format(record[key]) for key, text in formats.items() if key in record)

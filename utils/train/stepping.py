@@ -8,6 +8,7 @@ import numpy as np
 from utils.errors import DataError
 from utils.train.graph import StepResult, Task, TrainGraph
 from utils.train.optimizer import learning_rate_at
+from utils.train.profile import Profiler
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,9 @@ class Stepper:
       seconds, learning_rate: of the last step.
     """
 
-    def __init__(self, graph: TrainGraph, task: Task, config):
-        """Steps through a graph; config is a `TrainConfig`."""
-        self._graph, self._task, self._config = graph, task, config
+    def __init__(self, graph: TrainGraph, task: Task, config, profiler: Profiler | None = None):
+        """Steps through a graph; config is a `TrainConfig`, the profiler says which steps are traced."""
+        self._graph, self._task, self._config, self._profiler = graph, task, config, profiler
         self._bad_steps = 0
         self.seconds = self.learning_rate = 0.0
 
@@ -39,9 +40,12 @@ class Stepper:
           DataError: too many steps in a row were not finite.
         """
         self.learning_rate = learning_rate_at(self._config, step, epoch, epoch_share, plateau_scale)
+        trace = self._profiler.begin_step() if self._profiler else None
         start = time.monotonic()
-        result = self._graph.run_step(self.learning_rate, is_leaving)
+        result = self._graph.run_step(self.learning_rate, is_leaving, trace)
         self.seconds = time.monotonic() - start
+        if trace is not None:
+            self._profiler.end_step(int(result.number) + 1)
         if result.is_finite:
             self._bad_steps = 0
         else:

@@ -11,6 +11,7 @@ from utils.train.checkpoint import Checkpoints, TrainState
 from utils.train.crew import Alone
 from utils.train.graph import Task, TrainGraph
 from utils.train.history import History, Summaries, describe
+from utils.train.profile import Profiler
 from utils.train.signals import StopRequest
 from utils.train.stepping import Stepper
 
@@ -27,7 +28,7 @@ def _crossed(before: int, now: int, period: int) -> bool:
 class Trainer:
     """Trains a task under a strategy into a run directory: alone, or as the chief of a crew."""
 
-    def __init__(self, task: Task, config, runtime, run_dir: str, crew: Alone | None = None):
+    def __init__(self, task: Task, config, runtime, run_dir: str, crew: Alone | None = None, profile_steps: int = 0):
         """Builds the graph.
 
         Args:
@@ -36,12 +37,13 @@ class Trainer:
           runtime: strategy and session settings.
           run_dir: where checkpoints, history and summaries go.
           crew: the other workers.
+          profile_steps: steps to trace.
         """
         self._task, self._config, self._run_dir = task, config, run_dir
         self._runtime, self._crew = runtime, crew or Alone()
         self._checkpoints = Checkpoints(run_dir, config.keep_checkpoints, config.average_checkpoints)
         self._graph = TrainGraph(task, config, runtime)
-        self._stepper = Stepper(self._graph, task, config)
+        self._stepper = Stepper(self._graph, task, config, Profiler(run_dir, profile_steps))
 
     def run(self) -> int:
         """Trains until the epochs are done, dev stops improving, or a signal asks to stop.
@@ -88,6 +90,7 @@ class Trainer:
             loss_count=0,
             utterances=0,
             epoch_seconds=0.0,
+            epoch_wait_seconds=0.0,
             shares=[],
             plan=self._plan_identity(),
         )
@@ -153,6 +156,7 @@ class Trainer:
         losses = result.losses
         state.step, state.batch = int(result.number) + 1, state.batch + 1
         state.seconds, state.epoch_seconds = state.seconds + stepper.seconds, state.epoch_seconds + stepper.seconds
+        state.epoch_wait_seconds += float(result.wait_secs)
         state.utterances += len(losses)
         if result.is_finite:
             state.loss_sum, state.loss_count = state.loss_sum + float(losses.sum()), state.loss_count + len(losses)
@@ -161,9 +165,11 @@ class Trainer:
             'learning_rate': stepper.learning_rate,
             'seconds': round(state.seconds, 1),
             'utterances_per_sec': round(state.utterances / max(state.epoch_seconds, 1e-9), 2),
+            'input_wait_share': round(state.epoch_wait_seconds / max(state.epoch_seconds, 1e-9), 4),
         }
         bar.update(len(losses))
-        bar.set_postfix(loss=f'{state.progress["train_loss"]:.2f}', lr=f'{stepper.learning_rate:.1e}', refresh=False)
+        shown = {'loss': f'{state.progress["train_loss"]:.2f}', 'lr': f'{stepper.learning_rate:.1e}'}
+        bar.set_postfix(shown, input_wait=f'{state.progress["input_wait_share"]:.1%}', refresh=False)
         if _crossed(before, state.step, self._config.summary_steps):
             self._summaries.add(
                 state.step,
@@ -171,6 +177,7 @@ class Trainer:
                 train__learning_rate=stepper.learning_rate,
                 train__gradient_norm=float(result.grad_norm),
                 train__utterances_per_sec=len(losses) / stepper.seconds,
+                train__input_wait_share=float(result.wait_secs) / stepper.seconds,
             )
         return result.num_leaving > 0
 

@@ -1,0 +1,108 @@
+"""What the benchmarks of this directory share: taking turns, medians, and one kind of table.
+
+No machine is ever quiet: what is compared runs in turns, so that what else goes on hits all alike.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+MIN_TURNS = 3
+
+
+class Row(NamedTuple):
+    """One line of the table: a figure of ours and, where there is one, that of something else."""
+
+    what: str
+    ours: str
+    other: str = ''
+    theirs: str = ''
+    ratio: str = ''
+
+
+def compare(what: str, ours: float, other: str, theirs: float) -> Row:
+    """A row from seconds."""
+    return Row(what, duration(ours), other, duration(theirs), f'{theirs / ours:.2f}')
+
+
+def duration(seconds: float) -> str:
+    """Seconds in a unit that suits them."""
+    return f'{seconds:.2f} s' if seconds >= 1 else f'{1e3 * seconds:.1f} ms'
+
+
+def medians(runs: dict[str, Callable[[], float | None]], seconds: float) -> dict[str, float]:
+    """Median seconds of each run, all in turns for about `seconds`; a run that returns a number has timed itself."""
+    times = {name: [] for name in runs}
+    for run in runs.values():
+        run()  # allocates, compiles, fills caches
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(next(iter(times.values()))) < MIN_TURNS:
+        for name, run in runs.items():
+            start = time.perf_counter()
+            timed = run()
+            times[name].append(time.perf_counter() - start if timed is None else timed)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def machine() -> str:
+    """Name and cores of the processor."""
+    from utils.cli import num_cores
+
+    names = [platform.processor() or platform.machine()]
+    if os.path.exists('/proc/cpuinfo'):
+        with open('/proc/cpuinfo') as stream:
+            names = [line.split(':', 1)[1].strip() for line in stream if line.startswith('model name')] or names
+    return f'{names[0]}, {num_cores()} cores'
+
+
+def make_environment(directory: Path, packages: tuple[str, ...]) -> str:
+    """Installs packages from PyPI into an environment of their own, where they are not; returns its Python."""
+    python, stamp = directory / 'bin' / 'python', directory / 'packages.txt'
+    wanted = '\n'.join(packages)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f'installing {" ".join(packages)} into {directory}', file=sys.stderr)
+        venv.create(directory, with_pip=True, clear=True)
+        subprocess.run([python, '-m', 'pip', 'install', '-q', *packages], check=True, stdout=sys.stderr)
+        stamp.write_text(wanted)
+    return str(python)
+
+
+def import_tensorflow():
+    """TensorFlow as the commands of this project set it up."""
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+    os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+    from utils.train.quiet import import_tensorflow as quietly
+
+    quietly()
+    import tensorflow.compat.v1 as tf
+
+    tf.disable_control_flow_v2()
+    tf.disable_eager_execution()
+    return tf
+
+
+HEADER = '| what | ours | compared with | takes | ratio |\n|---|---|---|---|---|'
+
+
+def print_row(row: Row) -> None:
+    """Prints a line of the table that `HEADER` begins."""
+    print(f'| {" | ".join(row)} |', flush=True)
+
+
+def start(parser, argv):
+    """Parses the command line and prints the head of the table, unless `--rows` leaves it to the caller."""
+    parser.add_argument('--rows', action='store_true', help='print the rows alone, without heading')
+    arguments = parser.parse_args(argv)
+    if not arguments.rows:
+        print(f'{machine()}\n\n{HEADER}')
+    return arguments

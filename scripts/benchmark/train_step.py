@@ -1,0 +1,187 @@
+"""Times training steps against the plain TensorFlow 1 form of the same model, and against PyTorch.
+
+Ours is the step of run_train.py: lengths and masks, batch norm, dropout, clipping, Adam, summaries. The plain form and
+PyTorch's have neither batch norm nor dropout. PyTorch is installed from PyPI into an environment of its own.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import measuring
+
+PACKAGES = ('torch', 'numpy')
+SUMMARY_STEPS = 100
+MAX_STEPS = 10_000
+HERE = Path(__file__).resolve().parent
+
+
+class Case(NamedTuple):
+    """A model and the shape of its batches; `model_fields` are those of `utils.config.ModelConfig`."""
+
+    model_fields: dict
+    batch: int
+    frames: int
+    symbols: int
+
+
+DS2 = {'model': 'ds2', 'conv_layers': 2, 'activation': 'tanh'}
+LAS = {
+    'model': 'las',
+    'rnn_cell': 'lstm',
+    'conv_layers': 0,
+    'batch_norm': False,
+    'activation': 'tanh',
+    'speller_layers': 2,
+}
+CASES = {
+    'A': Case({**DS2, 'rnn_layers': 5, 'hidden_units': 512}, 16, 600, 80),
+    'B': Case({**DS2, 'rnn_layers': 2, 'hidden_units': 256}, 16, 200, 20),
+    'C': Case({**LAS, 'rnn_layers': 4, 'hidden_units': 256}, 16, 600, 80),
+}
+PLAIN_MODELS = {'ds2': 'plain_ds2'}  # modules of this directory; what is missing here is not compared
+PEER_MODELS = ('ds2',)
+
+
+def batch_of(case, features):
+    """A batch as the pipeline gives it, of utterances between 85 % of the longest and all of it."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    lengths = np.sort(np.append(rng.integers(int(case.frames * 0.85), case.frames, case.batch - 1), case.frames))
+    values = rng.normal(size=[case.batch, case.frames, features]).astype(np.float32)
+    labels = rng.integers(1, 27, [case.batch, case.symbols]).astype(np.int32)
+    label_lengths = np.sort(rng.integers(int(case.symbols * 0.85), case.symbols + 1, case.batch)).astype(np.int32)
+    return values, lengths.astype(np.int32), labels, label_lengths, np.arange(case.batch, dtype=np.int32)
+
+
+def our_step(case, arrays, log_dir):
+    """One training step as the trainer takes it, its pipeline and summaries included."""
+    from run_train import training_loss
+    from utils.config import ModelConfig, RunConfig, TrainConfig
+    from utils.data.pipeline import Pipeline
+    from utils.train.graph import Task, TrainGraph
+    from utils.train.history import Summaries
+    from utils.train.strategies import local_runtime
+
+    model_config = ModelConfig(**case.model_fields)
+    config = RunConfig(model_config, TrainConfig(), '')
+    task = Task(
+        loss_fn=training_loss(config),
+        make_pipeline=lambda: Pipeline(lambda rows, epoch: arrays, model_config.features),
+        plan=lambda epoch: [],
+        frames=arrays[1],
+        name_row=str,
+        validate=lambda path: {},
+    )
+    graph = TrainGraph(task, config.train, local_runtime())
+    graph.open(None)
+    graph.start([arrays[-1]] * MAX_STEPS, 0)
+    summaries, count = Summaries(log_dir, True, 0), itertools.count(1)
+
+    def run():
+        result, step = graph.run_step(1e-4), next(count)
+        if step % SUMMARY_STEPS == 0:
+            summaries.add(step, train__loss=float(result.losses.mean()), train__gradient_norm=float(result.grad_norm))
+
+    return run
+
+
+def plain_step(tf, case, arrays):
+    """One training step of the plain form; TensorFlow's own default of one thread a core within an operation."""
+    import importlib
+
+    from utils.cli import num_cores
+
+    plain = importlib.import_module(PLAIN_MODELS[case.model_fields['model']])
+    with tf.Graph().as_default() as graph:
+        inputs = [tf.placeholder(array.dtype, [None] * array.ndim) for array in arrays[:4]]
+        inputs[0].set_shape([case.batch, None, arrays[0].shape[2]])
+        losses = plain.losses(*inputs, case.model_fields)
+        variables = tf.trainable_variables()
+        gradients, norm = tf.clip_by_global_norm(tf.gradients(tf.reduce_mean(losses), variables), 1.0)
+        update = tf.train.AdamOptimizer(1e-4).apply_gradients(zip(gradients, variables, strict=True))
+        initializer = tf.global_variables_initializer()
+    threads = {'intra_op_parallelism_threads': num_cores(), 'inter_op_parallelism_threads': num_cores()}
+    session = tf.Session(graph=graph, config=tf.ConfigProto(**threads))
+    session.run(initializer)
+    feed = dict(zip(inputs, arrays, strict=False))
+    return lambda: session.run([losses, norm, update], feed) and None
+
+
+class Peer:
+    """PyTorch in a process of its own, which takes a step each time it is told to."""
+
+    def __init__(self, python, case):
+        """Starts it; `case` has the shapes."""
+        from utils.cli import num_cores
+
+        job = {**case.model_fields, **case._asdict(), 'features': 81, 'threads': num_cores()}
+        del job['model_fields']
+        command = [python, str(HERE / 'torch_ds2.py'), json.dumps(job)]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def step(self) -> float:
+        """Seconds of a step, by its own clock."""
+        self._process.stdin.write('\n')
+        self._process.stdin.flush()
+        return float(self._process.stdout.readline())
+
+    def close(self):
+        """Ends it."""
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def measure(tf, letter, python, seconds, log_dir):
+    """Prints the rows of one case."""
+    case = CASES[letter]
+    model, fields = case.model_fields['model'], case.model_fields
+    arrays = batch_of(case, 81)
+    runs, peer = {'ours': our_step(case, arrays, log_dir)}, None
+    if model in PLAIN_MODELS:
+        runs['plain TensorFlow 1 form'] = plain_step(tf, case, arrays)
+    if python and model in PEER_MODELS:
+        peer = Peer(python, case)
+        runs['PyTorch'] = peer.step
+    found = measuring.medians(runs, seconds)
+    if peer:
+        peer.close()
+    shape = f'{case.batch} × {case.frames} frames, {fields["rnn_layers"]} × {fields["hidden_units"]}'
+    what = f'training step {letter}: {model}, {shape}'
+    for other in list(found)[1:]:
+        measuring.print_row(measuring.compare(what, found['ours'], other, found[other]))
+    if len(found) == 1:
+        measuring.print_row(measuring.Row(what, measuring.duration(found['ours'])))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
+    parser.add_argument('--cases', nargs='+', choices=CASES, default=list(CASES), help='which to time (default: all)')
+    parser.add_argument('--seconds', type=float, default=40, help='time to spend on each case (default 40)')
+    cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'train-step-peers'
+    parser.add_argument('--env', default=str(cache), metavar='DIR', help="PyTorch's environment; '' leaves PyTorch out")
+    arguments = measuring.start(parser, argv)
+    tf = measuring.import_tensorflow()
+    import tempfile
+
+    import models
+
+    python = measuring.make_environment(Path(arguments.env), PACKAGES) if arguments.env else ''
+    for letter in arguments.cases:
+        if CASES[letter].model_fields['model'] not in models.NAMES:
+            print(f'case {letter}: there is no {CASES[letter].model_fields["model"]} here yet', file=sys.stderr)
+            continue
+        with tempfile.TemporaryDirectory() as log_dir:
+            measure(tf, letter, python, arguments.seconds, log_dir)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""The fast CTC against forward-backward in log space, written plainly; small cases by all paths are in test_losses."""
+
+import numpy as np
+import pytest
+import tensorflow.compat.v1 as tf
+
+from models import ctc_loss
+from models.losses import ctc_losses
+
+CLASSES = 6
+BLANK = CLASSES - 1
+RNG = np.random.default_rng(0)
+
+
+def plain(logits, label):
+    """Loss and gradient of one utterance, logits `[frames, classes]`, in float64 and log space."""
+    log_p = logits.astype('d') - np.logaddexp.reduce(logits.astype('d'), 1, keepdims=True)
+    symbols = [BLANK] + [x for symbol in label for x in (symbol, BLANK)]
+    may_skip = np.array([i > 1 and s != BLANK and s != symbols[i - 2] for i, s in enumerate(symbols)])
+
+    def forward(log_p, may_skip, symbols):
+        state, states = np.full(len(symbols), -np.inf), []
+        for t in range(len(log_p)):
+            one, two = (np.concatenate([np.full(n, -np.inf), state])[: len(state)] for n in (1, 2))
+            state = np.logaddexp(np.logaddexp(state, one), np.where(may_skip, two, -np.inf))
+            if t == 0:
+                state[:2] = 0
+            states.append(state)
+            state = state + log_p[t, symbols]
+        return np.array(states)
+
+    before = forward(log_p, may_skip, symbols)
+    skip_back = np.append(may_skip, [False, False])[2:]
+    after = forward(log_p[::-1], skip_back[::-1], symbols[::-1])[::-1, ::-1]
+    joint = before + after + log_p[:, symbols]
+    log_likelihood = np.logaddexp.reduce(joint, 1)
+    expected = np.zeros_like(log_p)
+    for state, symbol in enumerate(symbols):
+        expected[:, symbol] += np.exp(joint[:, state] - log_likelihood)
+    return -log_likelihood[0], np.exp(log_p) - expected
+
+
+def fast(logits, lengths, labels, label_lengths, fetch_sure=False, **options):
+    """Losses, their gradients, and with `fetch_sure` whether float64 had the range."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        x = tf.constant(logits)
+        rest = [tf.constant(a, tf.int32) for a in (lengths, labels, label_lengths)]
+        loss = ctc_losses(x, *rest, device_type='CPU')
+        fetches = [loss, tf.gradients(tf.reduce_sum(loss), x)[0]]
+        return session.run([*fetches, ctc_loss.losses_and_gradients(x, *rest)[2]] if fetch_sure else fetches)
+
+
+def check(logits, lengths, labels, label_lengths, **options):
+    losses, gradients, *sure = fast(logits, lengths, labels, label_lengths, **options)
+    for b, (frames, symbols) in enumerate(zip(lengths, label_lengths, strict=True)):
+        loss, gradient = plain(logits[:frames, b], list(labels[b][:symbols]))
+        np.testing.assert_allclose(losses[b], loss, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(gradients[:frames, b], gradient, rtol=1e-4, atol=1e-5)
+        assert not gradients[frames:, b].any()
+    return sure
+
+
+def test_a_ragged_batch_with_repeats_and_an_empty_transcript():
+    labels = [[0, 0, 1, 1, 1], [4, 99, -1, 7, 7], [2, 3, 3, 99, 99], [9, 9, 9, 9, 9], [1, 2, 3, 4, 0]]
+    check(RNG.normal(size=[21, 5, CLASSES]).astype('f'), [21, 3, 9, 8, 5], labels, [5, 1, 3, 0, 5])
+
+
+@pytest.mark.parametrize('frames', [1, 7, 8, 9])
+def test_any_number_of_frames(frames):
+    check(RNG.normal(size=[frames, 1, CLASSES]).astype('f'), [frames], [[2]], [1])
+
+
+def test_no_column_of_labels_at_all():
+    check(RNG.normal(size=[4, 2, CLASSES]).astype('f'), [4, 2], np.zeros([2, 0], 'i'), [0, 0])
+
+
+@pytest.mark.parametrize('blank_logit', [-3.0, 0.0, 9.0])
+def test_long_utterances_stay_within_the_range_of_float64(blank_logit):
+    """9 is how training begins: all blank, so that every path to the end is less likely than e^-3000."""
+    logits = RNG.normal(size=[2000, 2, CLASSES]).astype('f')
+    logits[..., BLANK] += blank_logit
+    labels = RNG.integers(0, BLANK, [2, 400])
+    (sure,) = check(logits, [2000, 1500], labels, [400, 250], fetch_sure=True)
+    assert sure.all()
+
+
+@pytest.mark.parametrize('sign', [-1, 1])
+def test_large_logits(sign):
+    logits = (10 * RNG.normal(size=[60, 3, CLASSES]) + sign * 1000).astype('f')
+    check(logits, [60, 60, 44], RNG.integers(0, BLANK, [3, 12]), [12, 7, 10])
+
+
+def test_a_path_beyond_the_range_is_left_to_the_kernel():
+    logits = np.zeros([21, 2, CLASSES], 'f')
+    logits[:10, 0, BLANK] = 80  # whoever says these blanks has not the frames for 20 symbols
+    labels = np.tile([1, 2], [2, 10])
+    losses, gradients, sure = fast(logits, [21, 21], labels, [20, 20], fetch_sure=True)
+    assert sure.tolist() == [False, True]
+    for b in (0, 1):
+        loss, gradient = plain(logits[:, b], list(labels[b]))
+        np.testing.assert_allclose(losses[b], loss, rtol=1e-4)
+        np.testing.assert_allclose(gradients[:, b], gradient, atol=2e-3)  # the kernel's float32
+
+
+def test_what_does_not_fit_its_frames_has_the_loss_of_the_kernel():
+    labels = [[0, 0, 1], [1, 2, 3], [1, 2, 0], [0, 0, 0]]
+    losses, gradients = fast(RNG.normal(size=[4, 4, CLASSES]).astype('f'), [3, 2, 3, 4], labels, [3, 3, 2, 0])
+    assert losses[0] == np.inf and losses[1] == 0
+    assert np.isfinite(losses[2:]).all()
+    assert np.isfinite(gradients).all() and not gradients[:, 1].any()
+
+
+def test_on_a_gpu_the_kernel_is_taken():
+    with tf.Graph().as_default() as graph:
+        ctc_losses(tf.zeros([4, 1, 3]), tf.constant([4]), tf.constant([[1]]), tf.constant([1]), device_type='GPU')
+        assert not any(op.type == 'TensorArrayV3' for op in graph.get_operations())
+        assert any(op.type == 'CTCLoss' for op in graph.get_operations())
