@@ -8,17 +8,9 @@
 #
 # Started again, it goes on from the newest checkpoint.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
-AN4=${AN4:-$HOME/corpus/an4}
-FEATURES=${FEATURES:-$HOME/features/an4-fbank-40}
-RUN_DIR=${RUN_DIR:-$HOME/runs/an4-ds2}
-
-find_python
-need_corpus AN4 train-clean-100 dev-clean
-for subset in train-clean-100 dev-clean; do
-  make_index libri_preprocess.py "$AN4" "$subset" "$FEATURES/$subset.json" -m fbank -f 40
-done
+prepare_an4 an4-ds2
 
 # 800 utterances want many small steps (-b 8), and much variety once the model aligns at all (from epoch 6): short masks,
 # because a spelled letter is all of 300 ms, and stretched time and frequency, because 64 speakers are few.
@@ -26,4 +18,4 @@ exec "$PYTHON" "$ROOT/run_train.py" -md ds2 -f 40 -cl 2 -rl 3 -n 256 -rc gru -a 
   -b 8 -o adam --beta2 0.98 -lr 8e-4 --lr_schedule cosine --warmup_steps 300 -p 46 --average_checkpoints 8 \
   --time_masks 2 --max_time_mask 10 --freq_masks 2 --max_freq_mask 6 --tempo_range 0.1 --warp_range 0.1 \
   --augment_from_epoch 6 --seed 1 \
-  -t "$FEATURES/train-clean-100.json" -d "$FEATURES/dev-clean.json" -s "$RUN_DIR" "$@"
+  -t "${train_indexes[@]}" -d "${dev_indexes[@]}" -s "$RUN_DIR" "$@"

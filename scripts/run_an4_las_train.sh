@@ -8,17 +8,9 @@
 #
 # Started again, it goes on from the newest checkpoint.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
-AN4=${AN4:-$HOME/corpus/an4}
-FEATURES=${FEATURES:-$HOME/features/an4-fbank-40}
-RUN_DIR=${RUN_DIR:-$HOME/runs/an4-las}
-
-find_python
-need_corpus AN4 train-clean-100 dev-clean
-for subset in train-clean-100 dev-clean; do
-  make_index libri_preprocess.py "$AN4" "$subset" "$FEATURES/$subset.json" -m fbank -f 40
-done
+prepare_an4 an4-las
 
 # Three layers, all of the pyramid: the first pairs the features, which halves the dearest layer. 800 utterances align
 # only with the CTC head's help; batches, rate and masks are those of run_an4_ds2_train.sh.
@@ -26,4 +18,4 @@ exec "$PYTHON" "$ROOT/run_train.py" -md las -f 40 -rl 3 -n 256 -rc gru -a tanh -
   --attention location --ctc_weight 0.3 --label_smoothing unigram --sample_prob 0.1 -b 8 -o adam --beta2 0.98 \
   -lr 8e-4 --lr_schedule cosine --warmup_steps 300 -p 32 --average_checkpoints 6 --time_masks 2 --max_time_mask 10 \
   --freq_masks 2 --max_freq_mask 6 --tempo_range 0.1 --warp_range 0.1 --augment_from_epoch 6 --seed 1 \
-  -t "$FEATURES/train-clean-100.json" -d "$FEATURES/dev-clean.json" -s "$RUN_DIR" "$@"
+  -t "${train_indexes[@]}" -d "${dev_indexes[@]}" -s "$RUN_DIR" "$@"

@@ -8,23 +8,10 @@
 #
 # Started again, it goes on from the newest checkpoint.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
-LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
-FEATURES=${FEATURES:-$HOME/features/libri-log-161}
-RUN_DIR=${RUN_DIR:-$HOME/runs/libri-ds2${RUN_DIR_SUFFIX:-}}
-read -ra train_sets <<<"${TRAIN_SETS:-train-clean-100}"
-read -ra dev_sets <<<"${DEV_SETS:-dev-clean}"
-
-find_python
-need_corpus LIBRISPEECH "${train_sets[@]}" "${dev_sets[@]}"
 # The paper's input: log power spectra of 20 ms windows every 10 ms, up to 8 kHz.
-for subset in "${train_sets[@]}" "${dev_sets[@]}"; do
-  make_index libri_preprocess.py "$LIBRISPEECH" "$subset" "$FEATURES/$subset.json" -m log -f 161
-done
-train_indexes=() dev_indexes=()
-for subset in "${train_sets[@]}"; do train_indexes+=("$FEATURES/$subset.json"); done
-for subset in "${dev_sets[@]}"; do dev_indexes+=("$FEATURES/$subset.json"); done
+prepare_libri libri-ds2 libri-log-161 -m log -f 161
 
 # After the paper: three convolutions, bidirectional GRU with clipped ReLU and sequence-wise batch norm, Nesterov
 # momentum of 0.99, the rate divided by 1.2 an epoch, 20 epochs, SortaGrad (the default).

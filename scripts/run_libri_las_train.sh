@@ -8,23 +8,10 @@
 #
 # Started again, it goes on from the newest checkpoint.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
-LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
-FEATURES=${FEATURES:-$HOME/features/libri-fbank-40}
-RUN_DIR=${RUN_DIR:-$HOME/runs/libri-las${RUN_DIR_SUFFIX:-}}
-read -ra train_sets <<<"${TRAIN_SETS:-train-clean-100}"
-read -ra dev_sets <<<"${DEV_SETS:-dev-clean}"
-
-find_python
-need_corpus LIBRISPEECH "${train_sets[@]}" "${dev_sets[@]}"
 # 40 log mel bands every 10 ms, as in the paper.
-for subset in "${train_sets[@]}" "${dev_sets[@]}"; do
-  make_index libri_preprocess.py "$LIBRISPEECH" "$subset" "$FEATURES/$subset.json" -m fbank -f 40
-done
-train_indexes=() dev_indexes=()
-for subset in "${train_sets[@]}"; do train_indexes+=("$FEATURES/$subset.json"); done
-for subset in "${dev_sets[@]}"; do dev_indexes+=("$FEATURES/$subset.json"); done
+prepare_libri libri-las libri-fbank-40 -m fbank -f 40
 
 # After the papers: a listener of one plain and three pyramidal bidirectional LSTM layers of 256, weights uniform in
 # ±0.1, a sampling rate of 0.1, location-aware attention and unigram smoothing.

@@ -9,26 +9,14 @@
 #
 # Started again, it goes on from the newest checkpoint.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
-UNIT=${UNIT:-char}
-THCHS30=${THCHS30:-$HOME/corpus/data_thchs30}
-FEATURES=${FEATURES:-$HOME/features/thchs-fbank-40-$UNIT}
-RUN_DIR=${RUN_DIR:-$HOME/runs/thchs-ds2-$UNIT${RUN_DIR_SUFFIX:-}}
-train_index=$FEATURES/${TRAIN_SET:=train}.json dev_index=$FEATURES/${DEV_SET:=dev}.json
-vocabulary=$FEATURES/$TRAIN_SET.vocab.txt
-
-find_python
-need_corpus THCHS30 data "$TRAIN_SET" "$DEV_SET"
 # 40 log mel bands, not the paper's spectrogram: 25 hours are few, and the first convolution costs a quarter as much.
-features=(-m fbank -f 40 --unit "$UNIT")
-make_index thchs_preprocess.py "$THCHS30" "$TRAIN_SET" "$train_index" "${features[@]}"
-# With the vocabulary of the training set: no model can write a character that it was never taught.
-make_index thchs_preprocess.py "$THCHS30" "$DEV_SET" "$dev_index" "${features[@]}" --vocabfile "$vocabulary"
+prepare_thchs thchs-ds2
 
 # Two convolutions halve time once, to 20 ms: a Chinese syllable lasts 200. Most of some 2,900 characters are heard a
 # few times only, so dropout and masks do more than depth.
 exec "$PYTHON" "$ROOT/run_train.py" -md ds2 -f 40 -cl 2 -rl 4 -n 384 -rc gru -a tanh -bn yes -k 0.8 \
   -b 16 -o adam --beta2 0.98 -lr 6e-4 --lr_schedule cosine --warmup_steps 1000 -p 30 \
   --time_masks 2 --freq_masks 2 --augment_from_epoch 5 --seed 1 -v "$vocabulary" \
-  -t "$train_index" -d "$dev_index" -s "$RUN_DIR" "$@"
+  -t "${train_indexes[@]}" -d "${dev_indexes[@]}" -s "$RUN_DIR" "$@"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Listen, Attend and Spell on THCHS-30, in characters. Arguments are passed on to run_train.py, where the last of a flag counts.
+# Listen, Attend and Spell on THCHS-30, in characters. Arguments are passed on to run_train.py, where the last of a
+# flag counts.
 #
 #   THCHS30      the corpus, the directory with data/ train/ dev/ test/   ($HOME/corpus/data_thchs30)
 #   UNIT         what is recognised: char, pinyin or phone                (char)
@@ -9,22 +10,9 @@
 #
 # Started again, it goes on from the newest checkpoint.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
-UNIT=${UNIT:-char}
-THCHS30=${THCHS30:-$HOME/corpus/data_thchs30}
-FEATURES=${FEATURES:-$HOME/features/thchs-fbank-40-$UNIT}
-RUN_DIR=${RUN_DIR:-$HOME/runs/thchs-las-$UNIT${RUN_DIR_SUFFIX:-}}
-train_index=$FEATURES/${TRAIN_SET:=train}.json dev_index=$FEATURES/${DEV_SET:=dev}.json
-vocabulary=$FEATURES/$TRAIN_SET.vocab.txt
-
-find_python
-need_corpus THCHS30 data "$TRAIN_SET" "$DEV_SET"
-# 40 log mel bands, as in the paper.
-features=(-m fbank -f 40 --unit "$UNIT")
-make_index thchs_preprocess.py "$THCHS30" "$TRAIN_SET" "$train_index" "${features[@]}"
-# With the vocabulary of the training set: no model can write a character that it was never taught.
-make_index thchs_preprocess.py "$THCHS30" "$DEV_SET" "$dev_index" "${features[@]}" --vocabfile "$vocabulary"
+prepare_thchs thchs-las
 
 # The pyramid's last frames are 80 ms, less than half a syllable. The CTC head aligns, and says what attention, which
 # has heard most of some 2,900 characters a few times only, is unsure of.
@@ -32,4 +20,4 @@ exec "$PYTHON" "$ROOT/run_train.py" -md las -f 40 -rl 4 -n 256 -rc lstm -a tanh 
   --attention location --speller_layers 1 --ctc_weight 0.3 --label_smoothing unigram --sample_prob 0.1 \
   -b 16 -o adam --beta2 0.98 -lr 8e-4 --lr_schedule cosine --warmup_steps 1000 -p 40 --seed 1 \
   --time_masks 2 --freq_masks 2 --augment_from_epoch 5 -v "$vocabulary" \
-  -t "$train_index" -d "$dev_index" -s "$RUN_DIR" "$@"
+  -t "${train_indexes[@]}" -d "${dev_indexes[@]}" -s "$RUN_DIR" "$@"

@@ -116,7 +116,10 @@ def test_without_parameter_servers_the_workers_all_reduce(tmp_path, empty_corpus
 
 
 def test_a_local_cluster_ends_with_the_status_of_its_chief_and_says_whose_a_line_is(tmp_path):
-    task = write_program(tmp_path / 'task', 'echo "$@"; case "$*" in *"worker --task_index 0"*) exit 7;; esac')
+    # the chief ends when the others have spoken, or they might be stopped before
+    others = f'while [ "$(ls {tmp_path} | grep -c said)" -lt 4 ]; do sleep 0.1; done'
+    chief = f'case "$*" in *"worker --task_index 0"*) {others}; exit 7;; *) touch {tmp_path}/said.$$;; esac'
+    task = write_program(tmp_path / 'task', f'echo "$@"; {chief}')
     variables = {'PYTHON': sys.executable, 'NUM_WORKERS': '3', 'NUM_PS': '2'}
     result = run_script('run_cluster_local.sh', tmp_path, task, '-p', '3', **variables)
     assert result.returncode == 7, result.stderr
