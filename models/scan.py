@@ -49,50 +49,55 @@ def scan(
     Returns:
       The states after every step, each `[steps, batch, ...]`.
     """
-    num_weights = len(weights)
 
     @tf.custom_gradient
     def run(table, *values):
-        weight = dict(zip(weights, values[:num_weights], strict=True))
-        common = dict(zip(shared, values[num_weights:], strict=True))
-
-        def forward(t, state):
-            products = {}
-
-            def apply(name, x):
-                products[name] = product(x, weight[name])
-                return products[name]
-
-            symbol = choose(t, symbols[t], state) if choose else symbols[t]
-            state = step(apply, common, tf.gather(table, symbol), state)
-            return state, [symbol, *(products[name] for name in weight), *state]
-
-        num_steps = tf.shape(symbols)[0]
-        _, (chosen, *saved) = _loop(
-            tf.range(num_steps), forward, state, [tf.int32] + [tf.float32] * (num_weights + len(state))
-        )
-        products, states = dict(zip(weight, saved, strict=False)), saved[num_weights:]
+        weight = dict(zip(weights, values[: len(weights)], strict=True))
+        common = dict(zip(shared, values[len(weights) :], strict=True))
+        forward = _forward(step, symbols, table, weight, common, choose)
+        types = [tf.int32] + [tf.float32] * (len(weight) + len(state))
+        _, (chosen, *saved) = _loop(tf.range(tf.shape(symbols)[0]), forward, state, types)
+        products, states = dict(zip(weight, saved, strict=False)), saved[len(weight) :]
         for stacked, first in zip(states, state, strict=True):
             stacked.set_shape([None, *first.shape])
 
         def gradient(*d_states, variables=()):  # those that `choose` looks at: a choice has no gradient
             before = [tf.concat([first[tf.newaxis], after[:-1]], 0) for first, after in zip(state, states, strict=True)]
             backward = _backward(step, chosen, table, weight, common, products, before, d_states)
-            start = [tf.zeros_like(x) for x in (*state, *common.values())]
-            types = [tf.float32] * (1 + 2 * num_weights)
-            summed, (d_rows, *pairs) = _loop(tf.range(num_steps - 1, -1, -1), backward, start, types)
-            d_rows = tf.reshape(d_rows, [-1, int(table.shape[1])])
-            d_table = tf.math.unsorted_segment_sum(d_rows, tf.reshape(chosen, [-1]), tf.shape(table)[0])
-            d_weights = [
-                _weight_gradient(w, x, dy)
-                for w, x, dy in zip(weight.values(), pairs[:num_weights], pairs[num_weights:], strict=True)
-            ]
-            d_values = [d_table, *d_weights, *summed[len(state) :]]
+            d_values = _gradients(backward, chosen, table, weight, [*state, *common.values()], len(state))
             return (d_values, [None for _ in variables]) if variables else d_values
 
         return states, gradient
 
     return run(table, *weights.values(), *shared.values())
+
+
+def _forward(step, symbols, table, weight, common, choose):
+    """The body of the loop, for `_loop`: it emits the symbol that was used, each product, and the state."""
+
+    def body(t, state):
+        products = {}
+
+        def apply(name, x):
+            products[name] = product(x, weight[name])
+            return products[name]
+
+        symbol = choose(t, symbols[t], state) if choose else symbols[t]
+        state = step(apply, common, tf.gather(table, symbol), state)
+        return state, [symbol, *(products[name] for name in weight), *state]
+
+    return body
+
+
+def _gradients(backward, chosen, table, weight, carried, num_states):
+    """Runs the loop back; the gradients of the table, of each weight, and of what is shared."""
+    start = [tf.zeros_like(x) for x in carried]
+    order = tf.range(tf.shape(chosen)[0] - 1, -1, -1)
+    summed, (d_rows, *pairs) = _loop(order, backward, start, [tf.float32] * (1 + 2 * len(weight)))
+    d_rows = tf.reshape(d_rows, [-1, int(table.shape[1])])
+    d_table = tf.math.unsorted_segment_sum(d_rows, tf.reshape(chosen, [-1]), tf.shape(table)[0])
+    sides = zip(weight.values(), pairs[: len(weight)], pairs[len(weight) :], strict=True)
+    return [d_table, *(_weight_gradient(*side) for side in sides), *summed[num_states:]]
 
 
 def _loop(order, body, carried, dtypes):

@@ -4,3 +4,5 @@ import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
+
+pytest_plugins = ['tests.shell']  # its fixtures

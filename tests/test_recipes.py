@@ -1,7 +1,6 @@
 """The shell scripts: what they say when something is missing, and what they pass on."""
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -10,41 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS_DIR = Path(__file__).resolve().parents[1] / 'scripts'
-CORPUS_VARIABLES = {'libri': 'LIBRISPEECH', 'thchs': 'THCHS30', 'an4': 'AN4'}
-SUBSETS = ('train-clean-100', 'dev-clean', 'data', 'train', 'dev')
-RECIPES = sorted(path.name for path in SCRIPTS_DIR.glob('run_*_train.sh'))
-DIST_RECIPES = [name.replace('.sh', '_dist.sh') for name in RECIPES if 'an4' not in name]
-
-
-def corpus_variable(recipe: str) -> str:
-    return CORPUS_VARIABLES[recipe.split('_')[1]]
-
-
-def run_script(name: str, cwd: Path, *args: str, **variables: str) -> subprocess.CompletedProcess:
-    environment = {'PATH': os.environ['PATH'], 'HOME': str(cwd), **variables}
-    command = ['bash', str(SCRIPTS_DIR / name), *args]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
-
-
-def write_program(path: Path, body: str) -> str:
-    path.write_text(f'#!/bin/sh\n{body}\n')
-    path.chmod(0o755)
-    return str(path)
-
-
-@pytest.fixture
-def recording_python(tmp_path: Path) -> str:
-    """Stands for Python: writes its arguments to `calls`; run_train.py ends with status 7, all else with 0."""
-    body = f'echo "$@" >> {tmp_path}/calls; case "$1" in */run_train.py) exit 7;; esac'
-    return write_program(tmp_path / 'python', body)
-
-
-@pytest.fixture
-def empty_corpus(tmp_path: Path) -> Path:
-    for subset in SUBSETS:
-        (tmp_path / 'corpus' / subset).mkdir(parents=True)
-    return tmp_path / 'corpus'
+from tests.shell import RECIPES, SCRIPTS_DIR, SUBSETS, corpus_variable, run_script, write_program
 
 
 @pytest.mark.parametrize('path', sorted(SCRIPTS_DIR.glob('*.sh')), ids=lambda path: path.name)
@@ -80,61 +45,6 @@ def test_arguments_reach_run_train_last_and_its_status_comes_back(recipe, tmp_pa
     assert len(preprocessing) == 2 and all('_preprocess.py' in call for call in preprocessing)
     assert training.split()[0].endswith('/run_train.py')
     assert training.endswith('-s my run -p 3 --seed 9')
-
-
-@pytest.mark.parametrize('recipe', DIST_RECIPES)
-@pytest.mark.parametrize(('job', 'index'), [('ps', '0'), ('worker', '1')])
-def test_a_task_of_a_cluster_trains_like_the_recipe_for_one_machine(
-    recipe, job, index, tmp_path, empty_corpus, recording_python
-):
-    variables = {'PYTHON': recording_python, corpus_variable(recipe): 'corpus', 'FEATURES': 'features'}
-    result = run_script(recipe, tmp_path, job, index, '-p', '3', **variables)
-    assert result.returncode == 7, result.stderr
-    cluster = '--ps_hosts 127.0.0.1:2222 --ws_hosts 127.0.0.1:2223,127.0.0.1:2224'
-    ours = (tmp_path / 'calls').read_text().splitlines()[-1]
-    assert ours.endswith(f'{cluster} --job_name {job} --task_index {index} -p 3')
-    assert '-dist' in ours.split(' -s ')[1].split()[0]
-    run_script(recipe.replace('_dist', ''), tmp_path, **variables)
-    alone = (tmp_path / 'calls').read_text().splitlines()[-1]
-    assert alone.split(' -s ')[0] == ours.split(' -s ')[0]
-
-
-@pytest.mark.parametrize('recipe', DIST_RECIPES)
-@pytest.mark.parametrize('arguments', [[], ['boss', '0'], ['ps'], ['worker', 'one']])
-def test_a_task_that_is_none_is_one_line(recipe, arguments, tmp_path):
-    result = run_script(recipe, tmp_path, *arguments)
-    assert result.returncode == 1
-    (line,) = result.stderr.splitlines()
-    assert 'usage: ' in line and '{ps,worker} INDEX' in line
-
-
-def test_without_parameter_servers_the_workers_all_reduce(tmp_path, empty_corpus, recording_python):
-    variables = {'PYTHON': recording_python, 'LIBRISPEECH': 'corpus', 'PS_HOSTS': '', 'WS_HOSTS': 'a:1,b:1'}
-    run_script('run_libri_ds2_train_dist.sh', tmp_path, 'worker', '1', **variables)
-    call = (tmp_path / 'calls').read_text().splitlines()[-1]
-    assert '--ps_hosts  --ws_hosts a:1,b:1 ' in call
-
-
-def test_a_local_cluster_ends_with_the_status_of_its_chief_and_says_whose_a_line_is(tmp_path):
-    # the chief ends when the others have spoken, or they might be stopped before
-    others = f'while [ "$(ls {tmp_path} | grep -c said)" -lt 4 ]; do sleep 0.1; done'
-    chief = f'case "$*" in *"worker --task_index 0"*) {others}; exit 7;; *) touch {tmp_path}/said.$$;; esac'
-    task = write_program(tmp_path / 'task', f'echo "$@"; {chief}')
-    variables = {'PYTHON': sys.executable, 'NUM_WORKERS': '3', 'NUM_PS': '2'}
-    result = run_script('run_cluster_local.sh', tmp_path, task, '-p', '3', **variables)
-    assert result.returncode == 7, result.stderr
-    lines = dict(re.fullmatch(r'\[(.*?)\] (.*)', line).groups() for line in result.stdout.splitlines())
-    assert sorted(lines) == ['ps 0', 'ps 1', 'worker 0', 'worker 1', 'worker 2']
-    for name, arguments in lines.items():
-        job, index = name.split()
-        assert arguments.startswith('-p 3 --ws_hosts ')
-        assert arguments.endswith(f'--job_name {job} --task_index {index}')
-
-
-def test_a_local_cluster_of_nothing_is_one_line(tmp_path):
-    for arguments, variables in (([], {}), (['true'], {'NUM_WORKERS': '0'})):
-        result = run_script('run_cluster_local.sh', tmp_path, *arguments, **variables)
-        assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.skipif(not shutil.which('flock'), reason='no flock on this machine: tasks cannot wait for each other')
