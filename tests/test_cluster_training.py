@@ -82,6 +82,14 @@ def test_hosts_that_differ_are_shown_side_by_side(tmp_path):
         assert 'give all the same hosts' in worker.error
 
 
+def test_a_task_that_is_another_than_the_hosts_say_is_named(tmp_path):
+    with ToyCluster(tmp_path, 2, 1, timeout_secs=8) as cluster:
+        cluster.start('ps', 1).wait_for('is ready')
+        worker = cluster.start('worker', 0, ps_hosts=cluster.ps_hosts[1:])
+        assert worker.status() == 1
+        assert 'same hosts' in worker.error
+
+
 def test_a_port_in_use_ends_the_newcomer(tmp_path):
     with ToyCluster(tmp_path, 1, 1, timeout_secs=60) as cluster:
         cluster.start('ps', 0).wait_for('is ready')

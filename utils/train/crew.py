@@ -213,8 +213,8 @@ class Crew(Alone):
         self._board.write(**{f'worker{self.cluster.index}': json.dumps(dataclasses.asdict(position))})
 
     def _await(self, poll: Callable, what: str, should_stop: Callable[[], bool] = bool):
-        chief, start = self.cluster.describe('worker', 0), time.monotonic()
-        seen = mentioned = start
+        chief = self.cluster.describe('worker', 0)
+        seen = mentioned = time.monotonic()
         while not should_stop():
             value = poll()
             if value:

@@ -48,11 +48,15 @@ def _put_up(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> B
 def _join_board(cluster: Cluster, server: tf.train.Server, job: str, index: int, timeout_secs: float) -> Board:
     """The board of another task, whose hosts must be ours."""
     name, end = cluster.describe(job, index), time.monotonic() + timeout_secs
-    board = _board(cluster, server, job, index, timeout_secs)
-    while not (theirs := board.read('layout')[0]):
-        if time.monotonic() > end:
-            raise DataError(f'{name} answers, but is not ready within {timeout_secs:g} s; look at its log')
-        time.sleep(POLL_SECS)
+    try:
+        board = _board(cluster, server, job, index, timeout_secs)
+        while not (theirs := board.read('layout')[0]):
+            if time.monotonic() > end:
+                raise DataError(f'{name} answers, but is not ready within {timeout_secs:g} s; look at its log')
+            time.sleep(POLL_SECS)
+    except tf.errors.OpError as error:
+        reason = error.message.splitlines()[0][:200]
+        raise DataError(f'{name} went away, or is another task ({reason}); start all with the same hosts') from None
     if theirs != cluster.layout:
         raise DataError(f'{name} was started with {theirs}, this task with {cluster.layout}; give all the same hosts')
     return board

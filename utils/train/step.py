@@ -81,29 +81,15 @@ def build_step(
 
     @tf.autograph.experimental.do_not_convert
     def replica_step():
-        replica = tf.distribute.get_replica_context()
         number = replica_number() % len(batches)
         batch = batches[number]
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
         loss = loss_fn(batch, step, tf.stack([seeds.run, step * seeds.replicas + seeds.first + number]))
-        variables = tf.trainable_variables()
-        sum_of_losses = tf.reduce_sum(loss.losses)
-        gradients = tf.gradients(sum_of_losses, variables)
-        _require_gradients(gradients, variables)
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # those of a gather are slices
-        averages = [value / replica.num_replicas_in_sync for _, value in loss.statistics]
-        counts = [tf.cast(tf.size(loss.losses), tf.float32), sum_of_losses, tf.identity(leaving)]
-        counts, averages, gradients = over_replicas(replica, (counts, averages, gradients))
-        num_utterances, sum_of_losses, num_leaving = counts
-        norm = tf.global_norm(gradients) / num_utterances
-        is_finite = tf.is_finite(norm) & tf.is_finite(sum_of_losses)
-        scale = (tf.minimum(1.0, grad_clip / norm) if grad_clip > 0 else 1.0) / num_utterances
-        safe = [tf.where(is_finite, gradient * scale, tf.zeros_like(gradient)) for gradient in gradients]
-        rate = tf.where(is_finite, learning_rate, 0.0)
-        moving = [variable for variable, _ in loss.statistics]
-        averages = [tf.where(is_finite, value, variable) for variable, value in zip(moving, averages, strict=True)]
+        variables, moving = tf.trainable_variables(), [variable for variable, _ in loss.statistics]
+        way = _direction(loss, variables, leaving, grad_clip)
+        rate = tf.where(way.is_finite, learning_rate, 0.0)
         with tf.control_dependencies([step]):  # whoever wants to know the step has read it before it moves on
-            safe[0] = tf.identity(safe[0])
+            gradients = [tf.identity(gradient) for gradient in way.gradients]
 
         def update_all(strategy, rate, gradients, averages):
             optimizer = optimizer_fn(strategy.experimental_local_results(rate)[0])
@@ -111,13 +97,43 @@ def build_step(
             assigned = [assign(strategy, variable, value) for variable, value in zip(moving, averages, strict=True)]
             return tf.group(applied, *assigned)
 
-        updated = replica.merge_call(update_all, (rate, safe, averages))
-        return step, loss.losses, batch.rows, norm, is_finite, num_leaving, updated
+        updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, way.averages))
+        return step, loss.losses, batch.rows, way.norm, way.is_finite, way.num_leaving, updated
 
     results = [strategy.experimental_local_results(r) for r in strategy.extended.call_for_each_replica(replica_step)]
     steps, losses, rows, norms, finite, num_leaving, updates = results
     losses, rows = tf.concat(losses, 0), tf.concat(rows, 0)
     return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], tf.group(*updates), norms[0])
+
+
+class _Direction(NamedTuple):
+    """Where a step goes, the same in every replica; zeros, and the old averages, where it is not finite."""
+
+    gradients: list
+    averages: list
+    norm: tf.Tensor
+    is_finite: tf.Tensor
+    num_leaving: tf.Tensor
+
+
+def _direction(loss: StepLoss, variables: list, leaving: tf.Tensor, grad_clip: float) -> _Direction:
+    """The clipped gradient of the mean loss over the utterances of all replicas; called in each of them."""
+    replica = tf.distribute.get_replica_context()
+    sum_of_losses = tf.reduce_sum(loss.losses)
+    gradients = tf.gradients(sum_of_losses, variables)
+    _require_gradients(gradients, variables)
+    gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # those of a gather are slices
+    averages = [value / replica.num_replicas_in_sync for _, value in loss.statistics]
+    counts = [tf.cast(tf.size(loss.losses), tf.float32), sum_of_losses, tf.identity(leaving)]
+    counts, averages, gradients = over_replicas(replica, (counts, averages, gradients))
+    num_utterances, sum_of_losses, num_leaving = counts
+    norm = tf.global_norm(gradients) / num_utterances
+    is_finite = tf.is_finite(norm) & tf.is_finite(sum_of_losses)
+    scale = (tf.minimum(1.0, grad_clip / norm) if grad_clip > 0 else 1.0) / num_utterances
+    gradients = [tf.where(is_finite, gradient * scale, tf.zeros_like(gradient)) for gradient in gradients]
+    olds = [variable for variable, _ in loss.statistics]
+    averages = [tf.where(is_finite, new, old) for new, old in zip(averages, olds, strict=True)]
+    return _Direction(gradients, averages, norm, is_finite, num_leaving)
 
 
 def _apply_sums(strategy, optimizer, gradients, variables, global_step):

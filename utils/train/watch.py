@@ -27,7 +27,6 @@ class Watch:
         """
         self._peers, self._timeout_secs = peers, timeout_secs
         self._stopped = threading.Event()
-        self.exit_status = 1
         threading.Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
