@@ -174,8 +174,9 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without, best=Non
     if num_empty:
         log.warning('%d of the %d pairs of weights left every text empty', num_empty, len(points))
     drawing = Path(args.savepath) / OUT_NAME / f'{Path(args.lm).name.split(".")[0]}.png'
-    draw_surface([(*point.weights, point.scores.leading.rate) for point in points], 'WER' if has_words else 'CER',
-                 f'{Path(args.lm).name}, {scores.utterances} utterances', drawing)  # fmt: skip
+    rates = [(*point.weights, point.scores.leading.rate) for point in sorted(points, key=rank)]
+    rate_name = 'WER' if has_words else 'CER'
+    draw_surface(rates, rate_name, f'{Path(args.lm).name}, {scores.utterances} utterances', drawing)
     found = Tuned(
         lm=str(Path(args.lm).absolute()),
         lm_id=lm_id(args.lm),
@@ -193,7 +194,7 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without, best=Non
     )
     log.info('weights in %s, figure in %s', write_tuned(args.savepath, found), drawing)
     before, after = (100 * each.leading.rate for each in (without, scores))
-    print(f'\ngreedy {"WER" if has_words else "CER"} {before:.2f} %; with {args.lm}: {after:.2f} % '
+    print(f'\ngreedy {rate_name} {before:.2f} %; with {args.lm}: {after:.2f} % '
           f'(lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g})')  # fmt: skip
 
 

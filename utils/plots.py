@@ -91,25 +91,22 @@ def draw_surface(
     """Draws the error rates that pairs of language-model weights gave.
 
     Args:
-      points: ``(lm_weight, word_bonus, rate)``, the rate a fraction; on no grid, but not all on one line.
+      points: ``(lm_weight, word_bonus, rate)``, the rate a fraction, the best first; on no grid, but not on one line.
       rate_name: of the rate.
       title: of the figure.
       path: the PNG to write; replaced at once.
     """
     lm_weights, word_bonuses, rates = np.array(points, np.float64).T
     rates = 100.0 * rates
-    best = rates.argmin()
     # far from the best the rates rise towards 100 %, beside which nothing near it could be told apart
-    top = max(min(rates.max(), 2 * rates[best]), rates[best] + 0.1)
+    top = max(min(rates.max(), 2 * rates[0]), rates[0] + 0.1)
     with _own_style():
         figure = _figure(7.0, 5.0)
         axis = figure.subplots()
-        levels = np.linspace(rates[best], top, 13)
+        levels = np.linspace(rates[0], top, 13)
         filled = axis.tricontourf(lm_weights, word_bonuses, rates, levels, cmap='viridis_r', extend='max')
         axis.plot(lm_weights, word_bonuses, '.', color='black', markersize=3, label='tried')
-        axis.plot(
-            lm_weights[best], word_bonuses[best], '*', color='red', markersize=14, label=f'best: {rates[best]:.2f} %'
-        )
+        axis.plot(lm_weights[0], word_bonuses[0], '*', color='red', markersize=14, label=f'best: {rates[0]:.2f} %')
         axis.set(title=title, xlabel='lm_weight', ylabel='word_bonus')
         axis.legend()
         figure.colorbar(filled, ax=axis, label=f'{rate_name} (%)', format='%.1f')

@@ -36,7 +36,9 @@ OURS = 'this project'
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(prog='ctc_decoding.py', description=__doc__.split('\n\n')[0])
     parser.add_argument(
-        '--posteriors', metavar='NPZ', help='`log_probs` [batch, frames, symbols] and `lengths`, English'
+        '--posteriors',
+        metavar='NPZ',
+        help='real ones, English, that run_test.py --save_posteriors wrote (default: synthetic ones, peaked)',
     )
     parser.add_argument('--lm', help='ARPA word model for the runs with one (default: one trained on synthetic text)')
     parser.add_argument('--utterances', type=int, default=10, help='how many to decode')
@@ -61,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as directory:
         sentences = synthetic_sentences(np.random.default_rng(0))
         lm_path = args.lm or train_model(sentences, f'{directory}/lm.arpa')
-        posteriors = read_posteriors(args.posteriors) if args.posteriors else synthetic_posteriors(sentences, tokens)
+        posteriors = (
+            read_posteriors(args.posteriors, tokens) if args.posteriors else synthetic_posteriors(sentences, tokens)
+        )
         posteriors = posteriors[: args.utterances]
         fusion = make_fusion(load_model(lm_path), tokens, Weights(LM_WEIGHT, WORD_BONUS), unknown_words=False)
         job = {
@@ -156,13 +160,14 @@ def synthetic_posteriors(sentences: list[list[str]], tokens: Sequence[str]) -> l
     return utterances
 
 
-def read_posteriors(path: str) -> list:
-    import numpy as np
+def read_posteriors(path: str, tokens: Sequence[str]) -> list:
+    """The longest utterances first, so that whichever number is decoded has work in it."""
+    from utils.decode.posteriors import Posteriors
 
-    with np.load(path) as data:
-        if 'log_probs' not in data or 'lengths' not in data:
-            raise DataError(f'{path}: no arrays log_probs and lengths; give what run_test.py --save_posteriors wrote')
-        return [each[:length] for each, length in zip(data['log_probs'], data['lengths'], strict=True)]
+    posteriors = Posteriors(path)
+    if posteriors.info.tokens != tuple(tokens):
+        raise DataError(f'{path}: of a run with another vocabulary than the English alphabet, which this script needs')
+    return sorted(posteriors, key=len, reverse=True)
 
 
 def fastest(function: Callable, utterances: Sequence, repeats: int) -> tuple[list, list[float]]:

@@ -4,6 +4,11 @@ import numpy as np
 
 from utils.decode.compiled import compiled
 
+# What is below this share of a frame's total is left out, which with peaked posteriors is most of a text. It can't
+# come to more than this share of 1 in the end, which is nothing beside a result that is much larger.
+NEGLIGIBLE = 1e-150
+LEAST_SURE_LOG_PROB = -300.0
+
 
 @compiled
 def ctc_log_prob(probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> float:
@@ -17,17 +22,24 @@ def ctc_log_prob(probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> float
     Returns:
       The log probability; -inf where the frames are too few.
     """
-    length = len(symbols)
+    log_prob = _forward(probs, symbols, blank_id, NEGLIGIBLE)
+    return log_prob if log_prob > LEAST_SURE_LOG_PROB else _forward(probs, symbols, blank_id, 0.0)
+
+
+@compiled
+def _forward(probs: np.ndarray, symbols: np.ndarray, blank_id: int, negligible: float) -> float:
+    """The forward recursion over the positions ``low <= position < high`` that are not negligible."""
+    length, num_frames = len(symbols), len(probs)
     # of the alignments so far that end in the symbol at a position, and in the blank before it
-    ends, blanks = np.zeros(length), np.zeros(length + 1)
+    ends, blanks = np.zeros(length + 1), np.zeros(length + 1)
     blanks[0] = 1.0
-    log_scale = 0.0
-    num_frames = len(probs)
+    log_scale, low, high = 0.0, 0, 0
     for frame in range(num_frames):
         row = probs[frame]
-        first = max(0, length - (num_frames - frame))  # what lies before can't reach the end any more
+        low = max(low, length - (num_frames - frame))  # what lies before can't reach the end any more
+        high = min(length, high + 1)
         total = 0.0
-        for position in range(min(length, frame + 1) - 1, first - 1, -1):
+        for position in range(high - 1, low - 1, -1):
             symbol = symbols[position]
             blanks[position + 1] = (blanks[position + 1] + ends[position]) * row[blank_id]
             weight = ends[position] + blanks[position]
@@ -35,14 +47,22 @@ def ctc_log_prob(probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> float
                 weight += ends[position - 1]
             ends[position] = weight * row[symbol]
             total += ends[position] + blanks[position + 1]
-        blanks[first] = (blanks[first] + (ends[first - 1] if first > 0 else 0.0)) * row[blank_id]
-        total += blanks[first]
+        blanks[low] = (blanks[low] + (ends[low - 1] if low > 0 else 0.0)) * row[blank_id]
+        total += blanks[low]
         if total <= 0.0:
             return -np.inf
+        least = total * negligible
+        while low < high and ends[low] + blanks[low] < least:
+            ends[low] = blanks[low] = 0.0
+            low += 1
+        while high > low and ends[high - 1] + blanks[high] < least:
+            ends[high - 1] = blanks[high] = 0.0
+            high -= 1
         scale = 1.0 / total
         log_scale += np.log(total)
-        ends *= scale
-        blanks *= scale
+        for position in range(max(low - 1, 0), high + 1):
+            ends[position] *= scale
+            blanks[position] *= scale
     total = blanks[length] + (ends[length - 1] if length else 0.0)
     return log_scale + np.log(total) if total > 0 else -np.inf
 

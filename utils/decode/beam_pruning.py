@@ -28,6 +28,22 @@ def set_bounds(fusion: Fusion, symbols: np.ndarray, probs: np.ndarray, bounds: n
 
 
 @compiled
+def open_slots(beam: Beam, size: int, probs: np.ndarray, bounds: np.ndarray, cut: float) -> np.ndarray:
+    """The places of the prefixes that some symbol may lift above ``cut``; the best first, so that it rises early."""
+    highest = 0.0
+    for position in range(len(probs)):
+        highest = max(highest, probs[position] * bounds[position])
+    slots, totals = np.empty(size, np.int64), np.empty(size)
+    count = 0
+    for slot in range(size):
+        total = beam.now[slot, TOTAL]
+        if total * highest > cut:
+            slots[count], totals[count] = slot, -total
+            count += 1
+    return slots[:count][np.argsort(totals[:count])] if count > 1 else slots[:count]
+
+
+@compiled
 def keep_best(beam: Beam, count: int, width: int) -> tuple[int, float]:
     """Leaves the ``width`` best candidates; returns their number and the weight of the worst."""
     scratch, weights, factors, candidates = (

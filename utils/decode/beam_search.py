@@ -8,8 +8,8 @@ alignments that end in a blank and of those that end in its last symbol; both ar
 
 as plain products, divided by the best weight at every frame. The recursions are linear in them, so no
 logarithm or exponential is taken but once for each new prefix. Work goes by what can still get into the
-beam: the symbols of a frame are tried in the order of their probability, and a prefix stops at the
-first that would end below the worst of a full beam, or further below the best than the threshold.
+beam: the best prefixes come first, the symbols of a frame are tried in the order of their probability, and a prefix
+stops at the first that would end below the worst of a full beam, or further below the best than the threshold.
 """
 
 import numpy as np
@@ -38,7 +38,7 @@ from utils.decode.beam_memory import (
     memo_key,
     spell,
 )
-from utils.decode.beam_pruning import cut_off, keep_best, set_bounds
+from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
 from utils.decode.compiled import compiled
 from utils.decode.fusion_steps import AT_ROOT, Fusion, finish, fused
 from utils.decode.selection import pick_symbols
@@ -74,7 +74,14 @@ def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float,
 
 @compiled
 def _extend(
-    beam: Beam, size: int, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray, cut: float, fusion: Fusion
+    beam: Beam,
+    size: int,
+    symbols: np.ndarray,
+    probs: np.ndarray,
+    bounds: np.ndarray,
+    cut: float,
+    relative_floor: float,
+    fusion: Fusion,
 ) -> int:
     """Collects the prefixes one symbol longer than those in the beam whose weights exceed ``cut``.
 
@@ -85,6 +92,7 @@ def _extend(
       probs: their probabilities.
       bounds: the most that the language model can multiply a weight with on each.
       cut: what does not exceed it is not worth looking at.
+      relative_floor: nor is what does not exceed this share of the best.
       fusion: the language model.
 
     Returns:
@@ -98,7 +106,7 @@ def _extend(
         beam.memo_factors,
     )
     count = 0
-    for slot in range(size):
+    for slot in open_slots(beam, size, probs, bounds, cut):
         node, total = nodes[slot], now[slot, TOTAL]
         for position in range(len(symbols)):
             if total * probs[position] * bounds[position] <= cut:
@@ -127,6 +135,7 @@ def _extend(
                     candidates[count, C_STATE] = beam.memo_states[entry, 0]
                     candidates[count, C_LEXICON] = beam.memo_states[entry, 1]
                 count += 1
+                cut = max(cut, weight * relative_floor)
     return count
 
 
@@ -196,7 +205,16 @@ def search(
         set_bounds(fusion, symbols[:num_symbols], symbol_probs[:num_symbols], bounds[:num_symbols])
         best, worst = _stay(beam, size, row, blank_id)
         cut = max(best * relative_floor, worst if size == beam_width else 0.0)
-        count = _extend(beam, size, symbols[:num_symbols], symbol_probs[:num_symbols], bounds, cut, fusion)
+        count = _extend(
+            beam,
+            size,
+            symbols[:num_symbols],
+            symbol_probs[:num_symbols],
+            bounds[:num_symbols],
+            cut,
+            relative_floor,
+            fusion,
+        )
         for position in range(count):
             best = max(best, beam.candidate_weights[position])
         cut, num_ties = cut_off(beam, size, count, best * relative_floor)
