@@ -16,21 +16,22 @@ OTHERS = {'plain': '`tf.nn.conv2d`', 'frequency_first': '`tf.nn.conv2d`, frequen
 FORMS = (*OTHERS, 'auto')
 
 
-def build(tf, x_shape, kernel_shape, strides, needs_input_gradient, form):
-    """A run of the convolution and its gradients."""
+def build(tf, x_shape, kernel_shape, strides, needs_input_gradient):
+    """For each form a run of the convolution and its gradients."""
     from models.convolution import conv2d
 
+    tensors = {}
     with tf.Graph().as_default():
-        # variables, since constants would be folded; sums, since what only a group needs is pruned
-        x = tf.get_variable('x', initializer=tf.random.normal(x_shape, seed=1))
-        kernel = tf.get_variable('kernel', initializer=tf.random.normal(kernel_shape, seed=2))
-        y = conv2d(tf.convert_to_tensor(x), tf.convert_to_tensor(kernel), *strides, form=form, device_type='CPU')
-        dy = tf.get_variable('dy', initializer=tf.random.normal([int(n) for n in y.shape], seed=3))
-        gradients = tf.gradients(y, [kernel, x] if needs_input_gradient else [kernel], tf.convert_to_tensor(dy))
-        fetches = [tf.reduce_sum(tensor) for tensor in (y, *gradients)]
-        session = tf.Session(config=tf.ConfigProto(intra_op_parallelism_threads=2, inter_op_parallelism_threads=2))
-        session.run(tf.global_variables_initializer())
-    return lambda: session.run(fetches) and None
+        # variables, since constants would be folded
+        x = tf.convert_to_tensor(tf.get_variable('x', initializer=tf.random.normal(x_shape, seed=1)))
+        kernel = tf.convert_to_tensor(tf.get_variable('kernel', initializer=tf.random.normal(kernel_shape, seed=2)))
+        for form in FORMS:
+            y = conv2d(x, kernel, *strides, form=form, device_type='CPU')
+            dy = tf.get_variable(f'dy_{form}', initializer=tf.random.normal([int(n) for n in y.shape], seed=3))
+            wanted = [kernel, x] if needs_input_gradient else [kernel]
+            tensors[form] = [y, *tf.gradients(y, wanted, tf.convert_to_tensor(dy))]
+        threads = {'intra_op_parallelism_threads': 2, 'inter_op_parallelism_threads': 2}
+        return measuring.graph_runs(tf, tensors, tf.ConfigProto(**threads))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = measuring.start(parser, argv)
     tf = measuring.import_tensorflow()
     for name, case in CASES.items():
-        found = measuring.medians({form: build(tf, *case, form) for form in FORMS}, arguments.seconds)
+        found = measuring.medians(build(tf, *case), arguments.seconds)
         for form, other in OTHERS.items():
             measuring.print_row(measuring.compare(f'convolution, {name}', found['auto'], other, found[form]))
     return 0
