@@ -8,7 +8,7 @@ import pytest
 
 from utils.decode import ctc_prefix
 from utils.decode.attention import SpellingBeam
-from utils.decode.spelling import SpellingOptions, greedy, repeats_itself
+from utils.decode.spelling import SpellingOptions, greedy, make_spans, repeats_itself
 from utils.errors import UsageError
 
 END = 3
@@ -225,12 +225,20 @@ def test_fusion_adds_its_scores_and_follows_its_states():
 
 
 def test_greedy_hypotheses_end_at_their_lengths_and_peak_where_attention_does():
-    weights = np.array([[[0.1, 0.9], [0.8, 0.2]], [[0.7, 0.3], [0.5, 0.5]]])
+    weights = np.array([[[0.1, 0.9], [0.9, 0.1]], [[0.7, 0.3], [0.5, 0.5]]])
     log_probs = np.log([[0.5, 0.25], [0.5, 0.5]])
     first, second = greedy(np.array([[1, 2], [0, END]]), log_probs, np.array([2, 1]), np.array([0.0, -1.0]), weights)
-    assert first.ids == (1, 2) and [span.start_frame for span in first.frames] == [1, 0] and first.is_cut
+    assert first.ids == (1, 2) and first.is_cut
+    # the peaks are frames 1 and 0, one as sure as the other: both move to the middle, which is rounded to even
+    assert [span.start_frame for span in first.frames] == [0, 0]
     assert second.ids == (0,) and not second.is_cut
     assert math.isclose(second.log_prob, math.log(0.5) - 1)
+
+
+def test_a_vague_peak_that_runs_back_in_time_moves_between_its_neighbours():
+    spans = make_spans(np.array([2, 30, 7, 9]), np.array([0.9, 0.01, 0.8, 0.9]), np.zeros(4))
+    assert [span.start_frame for span in spans] == [2, 7, 7, 9]
+    assert make_spans(np.array([], int), np.array([]), np.array([])) == ()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ where |y| counts `<eos>`; p 1 is the first paper's normalisation, p 0 with cover
 import numpy as np
 
 from utils.decode import ctc_prefix
-from utils.decode.spelling import SpelledHypothesis, SpellingOptions, span
+from utils.decode.spelling import SpelledHypothesis, SpellingOptions, make_spans
 from utils.errors import UsageError
 
 
@@ -52,7 +52,8 @@ class SpellingBeam:
         self._last = np.full([batch, width], -1)
         self._finished: list[list[SpelledHypothesis]] = [[] for _ in range(batch)]
         self._best_finished = np.full(batch, -np.inf)
-        self._past: list[tuple[np.ndarray, ...]] = []  # of each step: parents, symbols, log-probabilities, peaks
+        # of each step: parents, symbols, log-probabilities, frames with most attention, and how much
+        self._past: list[tuple[np.ndarray, ...]] = []
         if self._fusion:
             self._states = self._fusion.start(batch * width).reshape(batch, width, -1)
         if options.ctc_weight:
@@ -92,7 +93,8 @@ class SpellingBeam:
         taken = (rows, parents, slots)
         chosen = symbols[taken]
         chances = log_probs[rows, parents, chosen]
-        self._past.append((parents, chosen, chances, weights.argmax(2)[rows, parents]))
+        peaks = weights.argmax(2)[rows, parents], weights.max(2)[rows, parents]
+        self._past.append((parents, chosen, chances, *peaks))
         self._spelled, self._fused, self._attended = spelled[taken], fused[taken], attended[rows, parents]
         self._finish(best, chosen, log_prob[taken] + fused[taken])
         is_live = np.isfinite(self._spelled)
@@ -152,13 +154,14 @@ class SpellingBeam:
 
     def _trace(self, row, slot, score, is_cut) -> SpelledHypothesis:
         """Reads a hypothesis off the past, from its end."""
-        log_prob, spans, ids = float(self._spelled[row, slot]), [], []
-        for step, (parents, symbols, chances, peaks) in enumerate(reversed(self._past)):
-            if step:  # the first is the end
-                ids.append(int(symbols[row, slot]))
-                spans.append(span(int(peaks[row, slot]), float(chances[row, slot])))
+        log_prob, steps = float(self._spelled[row, slot]), []
+        for parents, *noted in reversed(self._past):
+            steps.append([each[row, slot] for each in noted])
             slot = parents[row, slot]
-        return SpelledHypothesis(tuple(ids[::-1]), log_prob, tuple(spans[::-1]), float(score), is_cut)
+        written = steps[:0:-1]  # the last is the end
+        ids, chances, peaks, weights = (np.array(each) for each in zip(*written, strict=True)) if written else [()] * 4
+        spans = make_spans(peaks, weights, chances)
+        return SpelledHypothesis(tuple(map(int, ids)), log_prob, spans, float(score), is_cut)
 
     def _follow(self, parents, symbols, is_live) -> None:
         """Takes the language model's and the CTC head's states along."""
