@@ -10,7 +10,7 @@ from utils.errors import UsageError
 log = logging.getLogger(__name__)
 
 DEFAULT_BEAM_WIDTH = 32
-DEFAULT_CTC_WEIGHT = 0.3  # where the model has a CTC head
+DEFAULT_CTC_WEIGHT = 0.5  # where the model has a CTC head
 LISTED = 5  # utterances named one by one in a message
 SPELLING_FLAGS = ('ctc_decode_weight', 'coverage_weight', 'temperature', 'length_norm', 'end_threshold')
 
