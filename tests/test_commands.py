@@ -14,6 +14,7 @@ import soundfile
 import run_predict
 import run_test
 from tests.test_transcribe import EchoRecognizer
+from utils.config import ModelConfig, RunConfig, TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
 from utils.data.vocabulary import Vocabulary
@@ -23,6 +24,8 @@ from utils.metrics import score
 
 class PretendingRecognizer(EchoRecognizer):
     """Scores an index as if it had heard 'hi yo' in every utterance."""
+
+    config = ModelConfig()
 
     def evaluate(self, index, batch_size):
         hypotheses = self.recognize([np.zeros((frames, 40)) for frames in index.frames], batch_size)
@@ -34,14 +37,14 @@ class PretendingRecognizer(EchoRecognizer):
 
 @pytest.fixture
 def run_dir(monkeypatch, tmp_path):
-    """A run whose recogniser hears 'hi yo' in everything; asks for nothing but the directory."""
+    """A run whose recogniser hears 'hi yo' in everything; asks for nothing but the directory and its configuration."""
 
     def load_recognizer(run_dir, checkpoint):
         if not (tmp_path / 'run').samefile(run_dir):
             raise DataError(f'{run_dir}: no run here')
         return PretendingRecognizer(Vocabulary.english(), 'hi yo')
 
-    (tmp_path / 'run').mkdir()
+    RunConfig(ModelConfig(), TrainConfig(), 'fbank-40-0.02-0.01').save(str(tmp_path / 'run'))
     monkeypatch.setitem(sys.modules, 'run_train', types.SimpleNamespace(load_recognizer=load_recognizer))
     return str(tmp_path / 'run')
 
