@@ -9,7 +9,7 @@ from utils.decode.fusion_steps import AT_ROOT, Fusion, follow, fused
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
-MEMO_BITS = 14  # 16384 entries of 32 bytes stay in the second-level cache
+MEMO_BITS = 12  # 4096 entries of 32 bytes: several times what a frame asks for, and little to clear
 NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON = range(5)
 BLANK, ENDS, TOTAL = range(3)
 

@@ -40,7 +40,7 @@ from utils.decode.beam_memory import (
 )
 from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
 from utils.decode.compiled import compiled
-from utils.decode.fusion_steps import AT_ROOT, Fusion, finish, fused
+from utils.decode.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, finish, fused
 from utils.decode.selection import pick_symbols
 
 
@@ -105,7 +105,7 @@ def _extend(
         beam.memo_keys,
         beam.memo_factors,
     )
-    count = 0
+    count, ends_words = 0, fusion.mode == WORD
     for slot in open_slots(beam, size, probs, bounds, cut):
         node, total = nodes[slot], now[slot, TOTAL]
         for position in range(len(symbols)):
@@ -121,6 +121,9 @@ def _extend(
             if child < 0:
                 entry = memo_entry(node, symbol)
                 if memo_keys[entry] != memo_key(node, symbol):
+                    is_end = ends_words and symbol == fusion.space_id
+                    if is_end and weight * closing_bound(fusion, tree[node, LEXICON]) <= cut:
+                        continue
                     ask(beam, node, symbol, fusion)
             elif tree[child, SLOT] >= 0:
                 continue  # `_stay` has done it

@@ -77,6 +77,16 @@ def estimate(fusion: Fusion, lexicon_node: int) -> float:
 
 
 @inlined
+def closing_bound(fusion: Fusion, lexicon_node: int) -> float:
+    """The most that the end of an open word can multiply a weight with: 0 where it is none, else as if it were sure."""
+    if lexicon_node == AT_ROOT:
+        return 1.0
+    if not fusion.allows_unknown and not ends_word(fusion, lexicon_node):
+        return 0.0
+    return np.exp(-fusion.lm_weight * estimate(fusion, lexicon_node))
+
+
+@inlined
 def follow(fusion: Fusion, state: int, lexicon_node: int, symbol: int) -> tuple[float, int, int, int]:
     """Appends a symbol to a prefix.
 
