@@ -33,7 +33,7 @@ score() {
 }
 
 say "without language model"
-score greedy
+score none
 for model in $MODELS; do
   lm=$RUN_DIR/lm/$model.arpa
   say "$model"

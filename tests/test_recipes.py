@@ -115,7 +115,7 @@ case "$1" in */run_test.py) printf 'index WER\ndev %s\n' $(wc -l < {tmp_path}/ca
     assert result.returncode == 0, result.stderr
     assert [line.split() for line in result.stdout.splitlines()] == [
         ['model', 'index', 'WER'],
-        ['greedy', 'dev', '1'],
+        ['none', 'dev', '1'],
         ['word-2', 'dev', '4'],
         ['char-7', 'dev', '7'],
     ]
