@@ -38,8 +38,8 @@ class BeamOptions:
       symbol_mass: the most probable symbols of a frame are tried until their probabilities sum up to this.
       symbol_limit: how many symbols are tried at a frame at most.
       threshold: a prefix whose score is further below the best one's leaves the beam (natural log). With 8 nothing was
-        lost on AN4's posteriors, with 10 nothing on noisy synthetic ones with a closed lexicon either; 12 takes 1.5
-        times as long.
+        lost on AN4's posteriors; of 30 noisy synthetic utterances with a closed lexicon 9 lost three, 10 to 14 two,
+        and a unit more takes a third more time.
     """
 
     beam_width: int = 100

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.decode.compiled import compiled, inlined
-from utils.decode.fusion_steps import AT_ROOT, Fusion, follow, fused
+from utils.decode.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, follow, fused
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
@@ -111,6 +111,21 @@ def ask(beam: Beam, node: int, symbol: int, fusion: Fusion) -> None:
     beam.memo_keys[entry] = memo_key(node, symbol)
     beam.memo_factors[entry] = np.exp(fused(fusion, log_prob, begun))
     beam.memo_states[entry, 0], beam.memo_states[entry, 1] = state, lexicon_node
+
+
+@inlined
+def recall(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Fusion) -> int:
+    """Where the memo has what the language model says of a node with one more symbol, which is asked if need be.
+
+    -1 for a space whose word cannot lift ``weight`` above ``cut``, for which the model need not be asked.
+    """
+    entry = memo_entry(node, symbol)
+    if beam.memo_keys[entry] != memo_key(node, symbol):
+        is_end = fusion.mode == WORD and symbol == fusion.space_id
+        if is_end and weight * closing_bound(fusion, beam.tree[node, LEXICON]) <= cut:
+            return np.int64(-1)
+        ask(beam, node, symbol, fusion)
+    return entry
 
 
 @compiled

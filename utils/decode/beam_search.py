@@ -32,15 +32,13 @@ from utils.decode.beam_memory import (
     TOTAL,
     Beam,
     add_node,
-    ask,
     make_beam,
-    memo_entry,
-    memo_key,
+    recall,
     spell,
 )
 from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
 from utils.decode.compiled import compiled
-from utils.decode.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, finish, fused
+from utils.decode.fusion_steps import AT_ROOT, Fusion, finish, fused
 from utils.decode.selection import pick_symbols
 
 
@@ -99,13 +97,8 @@ def _extend(
       The number of candidates.
     """
     tree, nodes, now, factors, candidates = beam.tree, beam.nodes, beam.now, beam.factors, beam.candidates
-    weights, candidate_factors, memo_keys, memo = (
-        beam.candidate_weights,
-        beam.candidate_factors,
-        beam.memo_keys,
-        beam.memo_factors,
-    )
-    count, ends_words = 0, fusion.mode == WORD
+    weights, candidate_factors, memo = beam.candidate_weights, beam.candidate_factors, beam.memo_factors
+    count = 0
     for slot in open_slots(beam, size, probs, bounds, cut):
         node, total = nodes[slot], now[slot, TOTAL]
         for position in range(len(symbols)):
@@ -119,12 +112,9 @@ def _extend(
                 child = tree[child, NEXT_SIBLING]
             entry = np.int64(-1)
             if child < 0:
-                entry = memo_entry(node, symbol)
-                if memo_keys[entry] != memo_key(node, symbol):
-                    is_end = ends_words and symbol == fusion.space_id
-                    if is_end and weight * closing_bound(fusion, tree[node, LEXICON]) <= cut:
-                        continue
-                    ask(beam, node, symbol, fusion)
+                entry = recall(beam, node, symbol, weight, cut, fusion)
+                if entry < 0:
+                    continue
             elif tree[child, SLOT] >= 0:
                 continue  # `_stay` has done it
             factor = factors[child] if child >= 0 else memo[entry]
