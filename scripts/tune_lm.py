@@ -134,7 +134,6 @@ def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion
     from utils.metrics import score
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
-    args.length_norm = 0.0 if args.length_norm is None else args.length_norm
     has_ctc_head = bool(recognizer.config.ctc_weight)
 
     def evaluate_all(decoding):
@@ -150,7 +149,11 @@ def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion
     hypotheses, transcripts = evaluate_all(None)
     without, _ = scored([hypothesis.ids for hypothesis in hypotheses])
     hypotheses, _ = evaluate_all(replace(decoding, lm=None, num_best=decoding.beam_width))
-    nbest = [[Candidate(each.ids, each.score) for each in (best, *best.alternatives)] for best in hypotheses]
+    power = recognizer.decoder.options.length_norm
+    nbest = [
+        [Candidate(each.ids, each.score, (len(each.ids) + 1) ** -power) for each in (best, *best.alternatives)]
+        for best in hypotheses
+    ]
     best_of = reranking(nbest, fusion)
     unit = 'char' if fusion.mode == CHAR else 'word'
     points = list(search(lambda weights: Point(weights, *scored(best_of(weights))), unit))

@@ -202,14 +202,14 @@ def test_joint_scoring_without_a_ctc_head_is_a_users_mistake():
 
 def test_fusion_adds_its_scores_and_follows_its_states():
     class Bigram:
-        """Adds 3 to symbol 2 after symbol 1, nothing else; its state is the last symbol."""
+        """Adds 9 to symbol 2 after symbol 1, nothing else; its state is the last symbol."""
 
         def start(self, num_hypotheses):
             return np.full([num_hypotheses, 1], -1)
 
         def scores(self, states):
             added = np.zeros([len(states), CLASSES], np.float32)
-            added[states[:, 0] == 1, 2] = 3.0
+            added[states[:, 0] == 1, 2] = 9.0
             return added
 
         def follow(self, states, symbols):
@@ -218,8 +218,8 @@ def test_fusion_adds_its_scores_and_follows_its_states():
     toy, limit = Toy(4), 3
     found = search([toy], SpellingOptions(**WIDE), limit, fusion=Bigram())[0]
     for hypothesis in found:
-        bonus = 3.0 * sum(pair == (1, 2) for pair in itertools.pairwise(hypothesis.ids))
-        expected = toy.log_prob(hypothesis.ids) / (len(hypothesis.ids) + 1) + bonus
+        bonus = 9.0 * sum(pair == (1, 2) for pair in itertools.pairwise(hypothesis.ids))
+        expected = (toy.log_prob(hypothesis.ids) + bonus) / (len(hypothesis.ids) + 1)
         assert math.isclose(hypothesis.score, expected, abs_tol=1e-6)
     assert (1, 2) in set(itertools.pairwise(found[0].ids))
 

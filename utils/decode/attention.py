@@ -1,8 +1,9 @@
 """Beam search for a speller (Listen, Attend and Spell; arXiv 1612.02695, section 2.4): the bookkeeping, in numpy.
 
-    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x)) / |y|^p + fusion(y) + b · Σ_j [Σ_i α_ij > τ]
+    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + fusion(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
 
-where |y| counts `<eos>`; p 1 is the first paper's normalisation, p 0 with coverage the second's. The model's graph asks
+where |y| counts `<eos>`; p 1 is the first paper's normalisation, p 0 with coverage the second's. The first paper adds
+the language model unnormalised; divided like the rest, one weight suits short and long texts. The model's graph asks
 `begin` for the width and `advance` at each step which hypotheses go on.
 """
 
@@ -23,7 +24,7 @@ class SpellingBeam:
     """
 
     def __init__(self, end_id: int, options: SpellingOptions, fusion=None):
-        self._end, self._options, self._fusion = end_id, options, fusion
+        self._end, self.options, self._fusion = end_id, options, fusion
 
     def begin(self, limits: np.ndarray, heard: np.ndarray, heard_lengths: np.ndarray) -> np.int32:
         """Starts a batch.
@@ -39,7 +40,7 @@ class SpellingBeam:
         Raises:
           UsageError: a CTC weight for a model without a CTC head.
         """
-        options, (batch, num_heard, _) = self._options, heard.shape
+        options, (batch, num_heard, _) = self.options, heard.shape
         if options.ctc_weight and not num_heard:
             raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0; leave it out')
         width = options.beam_width
@@ -74,7 +75,7 @@ class SpellingBeam:
         Returns:
           The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all is done.
         """
-        options = self._options
+        options = self.options
         batch, width = self._spelled.shape
         logits = logits.reshape(batch, width, -1) / options.temperature
         log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
@@ -83,7 +84,7 @@ class SpellingBeam:
         symbols, spelled, fused, heard = self._extensions(log_probs)
         log_prob = (1 - options.ctc_weight) * spelled + (options.ctc_weight * heard if options.ctc_weight else 0.0)
         covered = options.coverage_weight * (attended > options.coverage_threshold).sum(2)
-        scores = log_prob / (self._steps + 1) ** options.length_norm + fused + covered[:, :, np.newaxis]
+        scores = (log_prob + fused) / (self._steps + 1) ** options.length_norm + covered[:, :, np.newaxis]
         # what can no longer win is given up, and what may not end yet does not
         hopeless = log_prob + fused < self._best_finished[:, np.newaxis, np.newaxis] - options.margin
         scores = np.where(hopeless | ~np.isfinite(scores), -np.inf, scores)
@@ -108,7 +109,7 @@ class SpellingBeam:
 
     def _extensions(self, log_probs):
         """What may come next: symbols, log P(y | x), fusion and CTC scores, `[batch, width, candidates]`."""
-        options, end = self._options, self._end
+        options, end = self.options, self._end
         allowed = log_probs.copy()
         lowest = log_probs.max(2) + np.log(max(options.end_threshold, 1e-30))
         allowed[:, :, end] = np.where(log_probs[:, :, end] >= lowest, log_probs[:, :, end], -np.inf)
@@ -170,7 +171,7 @@ class SpellingBeam:
             states = self._states[rows, parents]
             shape = states.shape
             self._states = self._fusion.follow(states.reshape(-1, shape[2]), symbols.ravel()).reshape(shape)
-        if self._options.ctc_weight:
+        if self.options.ctc_weight:
             new = np.full_like(self._alignments, ctc_prefix.LOG_ZERO)
             kept = np.where(is_live, parents, -1)
             lengths = self._heard_lengths
@@ -181,4 +182,4 @@ class SpellingBeam:
     def results(self) -> list[list[SpelledHypothesis]]:
         """The finished hypotheses of each utterance, the best first, at most `num_best`."""
         ranked = (sorted(finished, key=lambda hypothesis: -hypothesis.score) for finished in self._finished)
-        return [hypotheses[: self._options.num_best] for hypotheses in ranked]
+        return [hypotheses[: self.options.num_best] for hypotheses in ranked]

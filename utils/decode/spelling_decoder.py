@@ -36,8 +36,7 @@ def add_spelling_flags(parser: argparse.ArgumentParser) -> None:
     add(
         '--length_norm',
         type=number(float, 0, 2),
-        help='power of the number of symbols that a log-probability is divided by '
-        '(default: 1; 0 with coverage or a language model)',
+        help='power of the number of symbols that a log-probability is divided by (default: 1; 0 with coverage)',
     )
     add(
         '--end_threshold',
@@ -103,8 +102,8 @@ def make_spelling_decoder(
     if not is_cached():
         log.info('compiling the beam search, this once: about half a minute')
     ctc_weight = given.pop('ctc_decode_weight', DEFAULT_CTC_WEIGHT if has_ctc_head else 0.0)
-    if given.get('coverage_weight') or decoding.lm:
-        given.setdefault('length_norm', 0.0)  # what is added is in proportion to the whole text
+    if given.get('coverage_weight'):
+        given.setdefault('length_norm', 0.0)  # coverage is in proportion to the whole text
     options = SpellingOptions(decoding.beam_width, decoding.num_best, ctc_weight=ctc_weight, **given)
     fusion = load_fusion(decoding, tokens)
 

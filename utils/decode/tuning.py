@@ -32,10 +32,17 @@ class Point(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """One of the best texts of an utterance without language model: its symbols and score."""
+    """One of the best texts of an utterance without language model.
+
+    Attributes:
+      ids: its symbols.
+      score: what it was ranked by.
+      share: how much of the language model's part is added to that.
+    """
 
     ids: tuple[int, ...]
     score: float
+    share: float = 1.0
 
 
 def reranking(nbest: Sequence[Sequence[Candidate]], fusion: Fusion) -> Callable[[Weights], list[tuple[int, ...]]]:
@@ -46,7 +53,7 @@ def reranking(nbest: Sequence[Sequence[Candidate]], fusion: Fusion) -> Callable[
         texts = []
         for candidates, parts in zip(nbest, said, strict=True):
             scores = [
-                each.score + weights.lm_weight * log_prob + weights.word_bonus * num_words
+                each.score + each.share * (weights.lm_weight * log_prob + weights.word_bonus * num_words)
                 if log_prob > -np.inf
                 else log_prob
                 for each, (log_prob, num_words) in zip(candidates, parts, strict=True)
