@@ -6,13 +6,11 @@ import math
 import numpy as np
 import pytest
 
-from utils.decode import ctc_prefix
+from tests.test_ctc_prefix import CLASSES, END, all_texts, ctc_head, ctc_probability
 from utils.decode.attention import SpellingBeam
 from utils.decode.spelling import SpellingOptions, greedy, make_spans, repeats_itself
 from utils.errors import UsageError
 
-END = 3
-CLASSES = 4
 WIDE = {'beam_width': 200, 'num_best': 200, 'margin': math.inf, 'end_threshold': 0.0, 'candidates': CLASSES}
 NO_HEAD = np.zeros([1, 0, CLASSES]), np.array([0])
 
@@ -58,10 +56,6 @@ def search(toys, options, limit, heads=None, fusion=None):
         steps += 1
         assert steps <= limit + 1
     return beam.results()
-
-
-def all_texts(limit):
-    return itertools.chain.from_iterable(itertools.product(range(END), repeat=n) for n in range(limit + 1))
 
 
 @pytest.mark.parametrize(
@@ -134,48 +128,6 @@ def test_no_text_is_longer_than_its_limit_and_one_that_is_cut_says_so():
 
     ((best, *_),) = search([Endless(0)], SpellingOptions(beam_width=2), 5)
     assert best.ids == (0,) * 5 and best.is_cut
-
-
-def ctc_head(frames, seed):
-    log_probs = np.random.default_rng(seed).normal(size=[frames, CLASSES])
-    return log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
-
-
-def ctc_probability(log_probs, text):
-    """Over all paths; the blank is the last class."""
-    total = 0.0
-    for path in itertools.product(range(CLASSES), repeat=len(log_probs)):
-        merged = tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != END)
-        if merged == text:
-            total += math.exp(sum(log_probs[t, symbol] for t, symbol in enumerate(path)))
-    return total
-
-
-def prefix_scores(log_probs, text, frames):
-    """What `ctc_prefix` says after a text, of every class."""
-    alignments = np.full([len(log_probs), 2], ctc_prefix.LOG_ZERO)
-    ctc_prefix.start(log_probs, frames, END, alignments)
-    last = -1
-    for symbol in text:
-        new = np.full_like(alignments, ctc_prefix.LOG_ZERO)
-        ctc_prefix.follow(log_probs, frames, END, alignments, last, symbol, new)
-        alignments, last = new, symbol
-    scores = np.zeros(CLASSES)
-    ctc_prefix.score(log_probs, frames, END, alignments, last, np.arange(CLASSES), scores)
-    return scores
-
-
-@pytest.mark.parametrize('text', [(), (1,), (1, 1), (0, 2), (2, 0, 2)])
-def test_ctc_prefix_scores_are_sums_over_all_texts_that_begin_so(text):
-    frames = 5
-    log_probs = np.concatenate([ctc_head(frames, 3), np.full([2, CLASSES], np.nan)])  # padding is not looked at
-    probabilities = {t: ctc_probability(log_probs[:frames], t) for t in all_texts(frames)}
-    scores = np.exp(prefix_scores(log_probs, text, frames))
-    assert math.isclose(scores[END], probabilities[text], rel_tol=1e-9, abs_tol=1e-15)
-    for symbol in range(END):
-        begun = (*text, symbol)
-        expected = sum(p for t, p in probabilities.items() if t[: len(begun)] == begun)
-        assert math.isclose(scores[symbol], expected, rel_tol=1e-9, abs_tol=1e-15)
 
 
 def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
