@@ -5,8 +5,11 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 log = logging.getLogger(__name__)
+
+REPOSITORY = Path(__file__).parent.parent
 
 
 class DataError(Exception):
@@ -24,8 +27,8 @@ def run_main(main: Callable[[], int]) -> int:
     """Runs a command's ``main``; turns expected failures into one line on stderr and a status.
 
     Returns:
-      What ``main`` returned, 2 for a `UsageError`, 1 for a `DataError` or an error of the
-      file system, 130 when interrupted.
+      What ``main`` returned, 2 for a `UsageError`, 1 for a `DataError`, an error of the
+      file system or a library that is not installed, 130 when interrupted.
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's start-up talk
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')  # off by default on some CPUs; GEMMs then take 3 times as long
@@ -36,6 +39,17 @@ def run_main(main: Callable[[], int]) -> int:
     except DataError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
+    except ModuleNotFoundError as error:
+        if (
+            REPOSITORY / (error.name or '').split('.')[0]
+        ).exists():  # one of our own: a mistake of ours, not the user's
+            raise
+        print(
+            f'error: {sys.executable} has no module {error.name}; '
+            f'install it with: {sys.executable} -m pip install -r requirements.txt',
+            file=sys.stderr,
+        )
+        return 1
     except BrokenPipeError:  # the reader of our output has gone; it has what it wanted
         sys.stderr.close()
         return 1
