@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-NAMES = ('ds1', 'ds2', 'las')
-
 
 class Model(NamedTuple):
     """What the toolkit asks of a model.
@@ -42,7 +40,7 @@ class Criterion(NamedTuple):
 
 
 def get(name: str) -> Model:
-    """A model of `NAMES`."""
+    """The model called ds1, ds2 or las."""
     from models import ctc, deepspeech1, deepspeech2, free_running, las
 
     if name == 'las':
