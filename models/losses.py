@@ -83,5 +83,5 @@ def cross_entropies(logits: tf.Tensor, targets: tf.Tensor, lengths: tf.Tensor) -
       targets: distributions, `[batch, steps, classes]`.
       lengths: int32 `[batch]`, steps that count.
     """
-    costs = tf.nn.softmax_cross_entropy_with_logits(labels=tf.stop_gradient(targets), logits=logits)
+    costs = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(targets), logits=logits)
     return tf.reduce_sum(costs * tf.sequence_mask(lengths, tf.shape(logits)[1], costs.dtype), 1)
