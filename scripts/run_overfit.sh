@@ -2,7 +2,7 @@
 # Can a model learn these utterances at all? Trains a small one on a few real ones until it knows them by heart, and
 # scores it on the same ones: Deep Speech 2 on 50 of LibriSpeech's (libri; 20 minutes on two busy cores) and on those of
 # THCHS-30's test/ in each unit (char, pinyin, phone; 6 minutes each), and Listen, Attend and Spell on the 50 of
-# LibriSpeech (las; longer). Error rates should end below 5 %.
+# LibriSpeech (las; likewise 20). Error rates should end below 5 %.
 #
 #   LIBRISPEECH  the corpus, the directory with train-clean-100/   ($HOME/corpus/LibriSpeech)
 #   THCHS30      the corpus, the directory with data/ and test/    ($HOME/corpus/data_thchs30)
