@@ -8,7 +8,7 @@ from tests.test_end_to_end import command, features  # noqa: F401 (a fixture)
 from tests.tones import SENTENCES
 
 SMALL = (
-    '-md las -f 40 -rl 3 -n 96 -rc gru -b 6 -k 1 -lr 5e-3 --ctc_weight 0.5 --sample_prob 0 --lr_schedule cosine'.split()
+    '-md las -f 40 -rl 3 -n 96 -rc gru -b 6 -k 1 -lr 2e-3 --ctc_weight 0.5 --sample_prob 0 --lr_schedule cosine'.split()
 )
 
 EPOCHS = 10
@@ -20,7 +20,7 @@ def las_run_dir(features):  # noqa: F811
     path = features.parent.parent / 'las'
     flags = [*SMALL, '-p', str(EPOCHS), '--attention_images', '1', '--average_checkpoints', '0']
     # an epoch is its validation, pictures and checkpoint more than these few steps: many times the same utterances
-    done = command('run_train.py', *flags, '-t', *[features] * 50, '-d', features, '-s', path)
+    done = command('run_train.py', *flags, '-t', *[features] * 80, '-d', features, '-s', path)
     assert done.returncode == 0, done.stderr
     return path
 
