@@ -65,10 +65,12 @@ def gru_step(projected, recurrent, state, activation: Activation):
     """
     (h,) = state
     units = int(h.shape[1])
-    reset_update = tf.sigmoid(projected[:, : 2 * units] + recurrent[:, : 2 * units])
+    x_gates, x_c = tf.split(projected, [2 * units, units], 1)
+    h_gates, h_c = tf.split(recurrent, [2 * units, units], 1)
+    reset_update = tf.sigmoid(x_gates + h_gates)
     r, z = tf.split(reset_update, 2, 1)
-    c = activation.function(projected[:, 2 * units :] + r * recurrent[:, 2 * units :])
-    return [c + z * (h - c)], [reset_update, c]
+    c = activation.function(x_c + r * h_c)
+    return [c + z * (h - c)], [reset_update, c, h_c]
 
 
 def lstm_step(projected, recurrent, state, activation: Activation):
@@ -77,9 +79,9 @@ def lstm_step(projected, recurrent, state, activation: Activation):
     The state is [h, c]; what the gradient needs, the gates and the candidate. Other arguments as in `gru_step`.
     """
     units = int(state[0].shape[1])
-    gates = projected + recurrent
-    ifo = tf.sigmoid(gates[:, : 3 * units])
-    g = activation.function(gates[:, 3 * units :])
+    gates, candidate = tf.split(projected + recurrent, [3 * units, units], 1)
+    ifo = tf.sigmoid(gates)
+    g = activation.function(candidate)
     i, f, o = tf.split(ifo, 3, 1)
     c = f * state[1] + i * g
     return [o * activation.function(c), c], [ifo, g]
@@ -123,9 +125,8 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
     def run(x, u):
         def body(i, h):
             t = frame_of(i)
-            recurrent = tf.matmul(h, u)
-            (h,), saved = gru_step(x[t], recurrent, [h], activation)
-            return t, [h], [h, *saved, recurrent[:, 2 * units :]]
+            (h,), saved = gru_step(x[t], tf.matmul(h, u), [h], activation)
+            return t, [h], [h, *saved]
 
         h, reset_update, c, recurrent_c = _loop(frames, body, [start], [units, 2 * units, units, units])
 
@@ -134,13 +135,13 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
             h_before = _previous(h, reverse)
             into_c = (1 - z) * activation.derivative(c)
             # what a unit of dh gives to each gate's share of the recurrent product, for all frames at once
-            factors = tf.stack([into_c * recurrent_c * r * (1 - r), (h_before - c) * z * (1 - z), into_c * r], 2)
+            factors = tf.concat([into_c * recurrent_c * r * (1 - r), (h_before - c) * z * (1 - z), into_c * r], 2)
             u_transposed = tf.transpose(u)  # a small GEMM with transpose_b is 3-6 times slower
 
             def backward(i, dh):
                 t = frame_of(frames - 1 - i)
                 dh += dh_out[t]
-                d_recurrent = tf.reshape(tf.expand_dims(dh, 1) * factors[t], [-1, 3 * units])
+                d_recurrent = tf.concat([dh, dh, dh], 1) * factors[t]
                 return t, [tf.matmul(d_recurrent, u_transposed) + dh * z[t]], [dh, d_recurrent]
 
             dh, d_recurrent = _loop(frames, backward, [start], [units, 3 * units])
@@ -180,17 +181,16 @@ def _lstm(x, u, mask, activation: Activation, reverse: bool):
             out = activation.function(c)
             dh_to_dc = o * activation.derivative(out)
             c_before = _previous(c, reverse)
-            dc_factors = tf.stack([g * i * (1 - i), c_before * f * (1 - f), i * activation.derivative(g)], 2)
-            dh_factor = out * o * (1 - o)
+            # what a unit of dc gives to the pre-activations of i, f and g, and a unit of dh to that of o
+            factors = [g * i * (1 - i), c_before * f * (1 - f), out * o * (1 - o), i * activation.derivative(g)]
+            factors = tf.concat(factors, 2)
             u_transposed = tf.transpose(u)
 
             def backward(s, dh, dc):
                 t = frame_of(frames - 1 - s)
                 dh += dh_out[t]
                 dc += dh * dh_to_dc[t]
-                from_c = tf.expand_dims(dc, 1) * dc_factors[t]
-                d_input_forget = tf.reshape(from_c[:, :2], [-1, 2 * units])
-                d_gates = tf.concat([d_input_forget, dh * dh_factor[t], from_c[:, 2]], 1)
+                d_gates = tf.concat([dc, dc, dh, dc], 1) * factors[t]
                 return t, [tf.matmul(d_gates, u_transposed), dc * f[t]], [d_gates]
 
             (d_gates,) = _loop(frames, backward, [start, start], [4 * units])
