@@ -104,8 +104,22 @@ def dense(x: tf.Tensor, units: int, scope: str, initializer=None) -> tf.Tensor:
     return affine(int(x.shape[-1]), units, scope, initializer)(x)
 
 
+def _scale_and_shift(x, scale, shift):
+    """x · scale + shift for each column of x `[rows, units]`, in one pass where a product and a sum take two."""
+    y, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x[:, tf.newaxis, tf.newaxis],
+        scale=scale,
+        offset=shift,
+        mean=tf.zeros_like(scale),
+        variance=tf.ones_like(scale) - EPSILON,
+        epsilon=EPSILON,
+        is_training=False,
+    )
+    return tf.reshape(y, tf.shape(x))
+
+
 def _normaliser(mask, repeats):
-    """Batch normalisation of rows as a function of (x, gamma), with its own gradient.
+    """Batch normalisation of rows as a function of (x, gamma, bias), with its own gradient.
 
     With n real rows: dx = gamma / sigma · (dy - mean(dy) - x̂ · mean(dy · x̂)), zero on padding.
     """
@@ -119,26 +133,28 @@ def _normaliser(mask, repeats):
         return tf.tile(values, [repeats])
 
     @tf.custom_gradient
-    def normalise(x, gamma):
+    def normalise(x, gamma, bias):
         centre = mean(x)
         variance = tf.maximum(mean(tf.square(x)) - tf.square(centre), 0)
         inverse = tf.rsqrt(variance + EPSILON)
-        scale, shift = spread(gamma * inverse), spread(centre)
+        scale = gamma * inverse
 
         def gradient(dy, *_):
-            dy *= mask
-            x_hat = (x - shift) * spread(inverse)
-            mean_dy, mean_dy_x = mean(dy), mean(dy * x_hat)
-            dx = scale * (dy - mask * (spread(mean_dy) + x_hat * spread(mean_dy_x)))
-            return dx, mean_dy_x * count * repeats
+            mean_dy = mean(dy)
+            mean_dy_x_hat = (mean(dy * x) - centre * mean_dy) * inverse
+            slope = -scale * inverse * mean_dy_x_hat
+            dx = dy * spread(scale) + _scale_and_shift(x, spread(slope), spread(-scale * mean_dy - slope * centre))
+            rows = count * repeats
+            return dx * mask, mean_dy_x_hat * rows, mean_dy * rows
 
-        return (x * scale - shift * scale, centre, variance), gradient
+        y = _scale_and_shift(x, spread(scale), spread(bias - centre * scale))
+        return (y, centre, variance), gradient
 
     return normalise
 
 
-def batch_norm(x: tf.Tensor, mask: tf.Tensor, phase: Phase, scope: str, repeats: int = 1) -> tf.Tensor:
-    """Sequence-wise batch normalisation without an offset (Deep Speech 2, section 3.2): the caller adds its bias.
+def batch_norm(x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, scope: str, repeats: int = 1) -> tf.Tensor:
+    """Sequence-wise batch normalisation (Deep Speech 2, section 3.2), and the layer's bias in the same pass.
 
     In training the statistics are those of the batch's real frames, and their moving averages are noted in
     `phase.statistics`; at inference the moving averages are used.
@@ -146,6 +162,7 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, phase: Phase, scope: str, repeats:
     Args:
       x: `[rows, repeats · units]`.
       mask: `[rows, 1]`.
+      bias: `[units]`.
       phase: training or inference.
       scope: name of the variables gamma, moving_mean, moving_variance.
       repeats: how often each unit stands in a row (the frequencies of a convolution's channel share one statistic).
@@ -157,14 +174,16 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, phase: Phase, scope: str, repeats:
         moving_variance = tf.get_variable(
             'moving_variance', [units], initializer=tf.ones_initializer(), trainable=False
         )
-    if not phase.is_training:
+    gamma, bias = tf.convert_to_tensor(gamma), tf.convert_to_tensor(bias)
+    if phase.is_training:
+        y, mean, variance = _normaliser(mask, repeats)(x, gamma, bias)
+        step = tf.cast(phase.step, x.dtype)
+        share = tf.maximum(1 - MOVING_AVERAGE_DECAY, 9 / (10 + step))
+        for average, value in ((moving_mean, mean), (moving_variance, variance)):
+            phase.statistics.append((average, average + (value - average) * share))
+    else:
         scale = gamma * tf.rsqrt(moving_variance + EPSILON)
-        return x * tf.tile(scale, [repeats]) - tf.tile(moving_mean * scale, [repeats])
-    y, mean, variance = _normaliser(mask, repeats)(x, tf.convert_to_tensor(gamma))
-    step = tf.cast(phase.step, x.dtype)
-    share = tf.maximum(1 - MOVING_AVERAGE_DECAY, 9 / (10 + step))
-    for average, value in ((moving_mean, mean), (moving_variance, variance)):
-        phase.statistics.append((average, average + (value - average) * share))
+        y = _scale_and_shift(x, tf.tile(scale, [repeats]), tf.tile(bias - moving_mean * scale, [repeats]))
     y.set_shape(x.shape)
     return y
 
@@ -195,8 +214,10 @@ def convolution(x, lengths, channels, kernel_size, strides, phase: Phase, use_ba
         mask = tf.reshape(tf.sequence_mask(lengths, tf.shape(y)[1], y.dtype), [-1, 1])
         rows = tf.reshape(y, [-1, frequencies * channels])
         if use_batch_norm:
-            rows = batch_norm(rows, mask, phase, 'batch_norm', repeats=frequencies)
-        rows = _clipped_relu(rows + tf.tile(bias, [frequencies])) * mask
+            rows = batch_norm(rows, mask, bias, phase, 'batch_norm', repeats=frequencies)
+        else:
+            rows += tf.tile(bias, [frequencies])
+        rows = _clipped_relu(rows) * mask
     y = tf.reshape(rows, tf.shape(y))
     y.set_shape([None, None, frequencies, channels])
     return y, lengths

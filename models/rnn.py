@@ -34,8 +34,9 @@ def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse,
         bias = tf.get_variable('bias', initializer=initial_bias(cell, units))
         projected = tf.matmul(tf.reshape(x, [-1, inputs]), kernel)
         if use_batch_norm:
-            projected = batch_norm(projected, tf.reshape(mask, [-1, 1]), phase, 'batch_norm')
-    projected = add_bias(projected, tf.convert_to_tensor(bias))
+            projected = batch_norm(projected, tf.reshape(mask, [-1, 1]), bias, phase, 'batch_norm')
+        else:
+            projected = add_bias(projected, tf.convert_to_tensor(bias))
     projected = tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], gates * units])
     projected.set_shape([None, x.shape[1], gates * units])
     return CELLS[cell](projected, tf.convert_to_tensor(recurrent), mask, ACTIVATIONS[activation], reverse)

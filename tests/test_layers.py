@@ -19,7 +19,7 @@ def run(build):
 
 
 def test_batch_norm_counts_real_rows_only():
-    y = run(lambda: batch_norm(tf.constant(X), tf.constant(MASK), Phase(is_training=True), 'bn'))
+    y = run(lambda: batch_norm(tf.constant(X), tf.constant(MASK), tf.zeros([2]), Phase(is_training=True), 'bn'))
     # mean 2 and 20, variance 1 and 100 over the two real rows
     np.testing.assert_allclose(y[:2, 0], [-1, 1], rtol=EPSILON)
     np.testing.assert_allclose(y[:2, 1], [-1, 1], rtol=EPSILON)
@@ -28,7 +28,7 @@ def test_batch_norm_counts_real_rows_only():
 def test_moving_averages_move_towards_the_batch():
     def build():
         phase = Phase(is_training=True)
-        batch_norm(tf.constant(X), tf.constant(MASK), phase, 'bn')
+        batch_norm(tf.constant(X), tf.constant(MASK), tf.zeros([2]), phase, 'bn')
         return [value for _, value in phase.statistics]
 
     mean, variance = run(build)
@@ -40,7 +40,7 @@ def test_moving_averages_move_towards_the_batch():
 def test_moving_averages_move_faster_in_the_first_steps():
     def build(step):
         phase = Phase(is_training=True, step=tf.constant(step))
-        batch_norm(tf.constant(X), tf.constant(MASK), phase, 'bn')
+        batch_norm(tf.constant(X), tf.constant(MASK), tf.zeros([2]), phase, 'bn')
         return phase.statistics[0][1]
 
     np.testing.assert_allclose(run(lambda: build(0)), [0.9 * 2, 0.9 * 20], rtol=1e-5)
@@ -48,15 +48,15 @@ def test_moving_averages_move_faster_in_the_first_steps():
 
 
 def test_inference_uses_the_moving_averages():
-    y = run(lambda: batch_norm(tf.constant(X), tf.constant(MASK), Phase(), 'bn'))
-    np.testing.assert_allclose(y, X / np.sqrt(1 + EPSILON), rtol=1e-6)
+    y = run(lambda: batch_norm(tf.constant(X), tf.constant(MASK), tf.constant([1.0, 2.0]), Phase(), 'bn'))
+    np.testing.assert_allclose(y, X / np.sqrt(1 + EPSILON) + [1, 2], rtol=1e-6)
 
 
 def test_units_that_repeat_in_a_row_share_their_statistics():
     # two frequencies of one channel: values 1, 3, 5, 7 have mean 4 and variance 5
     x = np.array([[1.0, 3.0], [5.0, 7.0]], 'f')
-    y = run(lambda: batch_norm(tf.constant(x), tf.ones([2, 1]), Phase(is_training=True), 'bn', repeats=2))
-    np.testing.assert_allclose(y, (x - 4) / np.sqrt(5 + EPSILON), rtol=1e-5)
+    y = run(lambda: batch_norm(tf.constant(x), tf.ones([2, 1]), tf.constant([0.5]), Phase(is_training=True), 'bn', 2))
+    np.testing.assert_allclose(y, (x - 4) / np.sqrt(5 + EPSILON) + 0.5, rtol=1e-5)
 
 
 def test_batch_norm_gradient_equals_the_one_of_its_plain_formula():
@@ -65,15 +65,15 @@ def test_batch_norm_gradient_equals_the_one_of_its_plain_formula():
     mask_value = np.array([[1], [1], [0], [1], [1]], 'f')
 
     def build():
-        x, mask = tf.constant(x_value), tf.constant(mask_value)
-        y = batch_norm(x, mask, Phase(is_training=True), 'bn', repeats=2)
+        x, mask, bias = tf.constant(x_value), tf.constant(mask_value), tf.constant([0.1, 0.2, 0.3])
+        y = batch_norm(x, mask, bias, Phase(is_training=True), 'bn', repeats=2)
         gamma = tf.trainable_variables()[0]
         split = tf.reshape(x, [5, 2, 3])
         count = 2 * tf.reduce_sum(mask)
         mean = tf.reduce_sum(split * mask[:, :, None], [0, 1]) / count
         variance = tf.reduce_sum(tf.square(split - mean) * mask[:, :, None], [0, 1]) / count
-        plain = tf.reshape(gamma * (split - mean) * tf.rsqrt(variance + EPSILON), [5, 6])
-        return [tf.gradients(tf.reduce_sum(z * weights * mask), [x, gamma]) for z in (y, plain)]
+        plain = tf.reshape(gamma * (split - mean) * tf.rsqrt(variance + EPSILON) + bias, [5, 6])
+        return [tf.gradients(tf.reduce_sum(z * weights * mask), [x, gamma, bias]) for z in (y, plain)]
 
     fast, plain = run(build)
     for got, wanted in zip(fast, plain, strict=True):
