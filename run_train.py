@@ -144,8 +144,10 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
     from utils.data.loading import Loader, symbol_frequencies
     from utils.data.pipeline import Pipeline
     from utils.train.graph import Task
+    from utils.train.strategies import warn_if_emulated
 
     options = config.train
+    warn_if_emulated(options.dtype)
     loader = Loader(
         train_index,
         recognizer.vocabulary,
@@ -174,6 +176,8 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
 
 def training_loss(config: RunConfig, frequencies: Sequence[float] = ()):
     """The loss function of a run's model, as the trainer wants it; see `models.Criterion` for the frequencies."""
+    import tensorflow.compat.v1 as tf
+
     import models
     from models.layers import Phase
     from utils.train.step import StepLoss
@@ -182,7 +186,9 @@ def training_loss(config: RunConfig, frequencies: Sequence[float] = ()):
     criterion = models.Criterion(options.label_smoothing, tuple(frequencies), options.sample_prob)
 
     def loss_fn(batch, step, seed):
-        phase = Phase(is_training=True, keep_prob=options.keep_prob, seed=seed, step=step)
+        phase = Phase(
+            is_training=True, keep_prob=options.keep_prob, seed=seed, dtype=tf.as_dtype(options.dtype), step=step
+        )
         features = phase.noise(batch.features, options.input_noise)
         output = model.forward(features, batch.feature_lengths, config.model, phase)
         losses = model.losses(output, batch.labels, batch.label_lengths, config.model, phase, criterion)

@@ -8,6 +8,7 @@ TF1's `dynamic_rnn` multiplies small matrices frame by frame, forward and twice 
 import tensorflow.compat.v1 as tf
 
 from models.layers import Activation
+from models.precision import matmul
 
 NUM_GATES = {'gru': 3, 'lstm': 4, 'rnn': 1}
 CLOSED = 1e4  # a pre-activation that makes a sigmoid exactly 0 or 1 and its derivative 0
@@ -45,10 +46,10 @@ def _previous(h, reverse):
     return tf.concat([h[1:], zero] if reverse else [zero, h[:-1]], 0)
 
 
-def _weight_gradient(inputs, d_outputs):
-    """Sum over frames of inputsᵀ · d_outputs, as one GEMM."""
-    inputs = tf.reshape(inputs, [-1, inputs.shape[2]])
-    return tf.matmul(inputs, tf.reshape(d_outputs, [-1, d_outputs.shape[2]]), transpose_a=True)
+def _weight_gradient(inputs, d_outputs, dtype):
+    """Sum over frames of inputsᵀ · d_outputs, as one GEMM; of the weight's type."""
+    inputs = tf.cast(tf.reshape(inputs, [-1, inputs.shape[2]]), dtype)
+    return tf.matmul(inputs, tf.cast(tf.reshape(d_outputs, [-1, d_outputs.shape[2]]), dtype), transpose_a=True)
 
 
 def gru_step(projected, recurrent, state, activation: Activation):
@@ -107,7 +108,7 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
 
     Args:
       x: `[time, batch, 3 · units]`, projected inputs with biases: reset, update, candidate.
-      u: `[units, 3 · units]`.
+      u: `[units, 3 · units]`; its type is the one of all products here (`models.precision`).
       mask: `[time, batch, 1]`; on padding the update gate is held open and the state stays.
       activation: f.
       reverse: run from the last frame to the first.
@@ -125,7 +126,7 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
     def run(x, u):
         def body(i, h):
             t = frame_of(i)
-            (h,), saved = gru_step(x[t], tf.matmul(h, u), [h], activation)
+            (h,), saved = gru_step(x[t], matmul(h, u), [h], activation)
             return t, [h], [h, *saved]
 
         h, reset_update, c, recurrent_c = _loop(frames, body, [start], [units, 2 * units, units, units])
@@ -142,11 +143,11 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
                 t = frame_of(frames - 1 - i)
                 dh += dh_out[t]
                 d_recurrent = tf.concat([dh, dh, dh], 1) * factors[t]
-                return t, [tf.matmul(d_recurrent, u_transposed) + dh * z[t]], [dh, d_recurrent]
+                return t, [matmul(d_recurrent, u_transposed) + dh * z[t]], [dh, d_recurrent]
 
             dh, d_recurrent = _loop(frames, backward, [start], [units, 3 * units])
             dx = tf.concat([d_recurrent[:, :, : 2 * units], dh * into_c], 2)
-            return dx, _weight_gradient(h_before, d_recurrent)
+            return dx, _weight_gradient(h_before, d_recurrent, u.dtype)
 
         return h, gradient
 
@@ -171,7 +172,7 @@ def _lstm(x, u, mask, activation: Activation, reverse: bool):
     def run(x, u):
         def body(s, h, c):
             t = frame_of(s)
-            state, saved = lstm_step(x[t], tf.matmul(h, u), [h, c], activation)
+            state, saved = lstm_step(x[t], matmul(h, u), [h, c], activation)
             return t, state, [*state, *saved]
 
         h, c, ifo, g = _loop(frames, body, [start, start], [units, units, 3 * units, units])
@@ -191,10 +192,10 @@ def _lstm(x, u, mask, activation: Activation, reverse: bool):
                 dh += dh_out[t]
                 dc += dh * dh_to_dc[t]
                 d_gates = tf.concat([dc, dc, dh, dc], 1) * factors[t]
-                return t, [tf.matmul(d_gates, u_transposed), dc * f[t]], [d_gates]
+                return t, [matmul(d_gates, u_transposed), dc * f[t]], [d_gates]
 
             (d_gates,) = _loop(frames, backward, [start, start], [4 * units])
-            return d_gates, _weight_gradient(_previous(h, reverse), d_gates)
+            return d_gates, _weight_gradient(_previous(h, reverse), d_gates, u.dtype)
 
         return h, gradient
 
@@ -214,7 +215,7 @@ def _rnn(x, u, mask, activation: Activation, reverse: bool):
     def run(x, u):
         def body(i, h):
             t = frame_of(i)
-            (h,), _ = rnn_step(x[t], tf.matmul(h, u), [h], activation)
+            (h,), _ = rnn_step(x[t], matmul(h, u), [h], activation)
             h *= mask[t]
             return t, [h], [h]
 
@@ -227,10 +228,10 @@ def _rnn(x, u, mask, activation: Activation, reverse: bool):
             def backward(i, dh):
                 t = frame_of(frames - 1 - i)
                 dx = (dh + dh_out[t]) * slope[t]
-                return t, [tf.matmul(dx, u_transposed)], [dx]
+                return t, [matmul(dx, u_transposed)], [dx]
 
             (dx,) = _loop(frames, backward, [start], [units])
-            return dx, _weight_gradient(_previous(h, reverse), dx)
+            return dx, _weight_gradient(_previous(h, reverse), dx, u.dtype)
 
         return h, gradient
 

@@ -27,7 +27,7 @@ def forward(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> Ct
     x = with_context(features * mask, config.context_frames)
     x, mask = tf.transpose(x, [1, 0, 2]), tf.transpose(mask, [1, 0, 2])  # [time, batch, units] from here on
     for i in (1, 2, 3):
-        x = phase.dropout(activation(dense(x, config.hidden_units, f'dense{i}')), f'dense{i}')
+        x = phase.dropout(activation(dense(x, config.hidden_units, f'dense{i}', dtype=phase.dtype)), f'dense{i}')
     x = recurrent_layer(
         x * mask,
         mask,
@@ -39,5 +39,5 @@ def forward(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> Ct
         use_batch_norm=config.batch_norm,
         phase=phase,
     )
-    x = phase.dropout(activation(dense(x, config.hidden_units, 'dense5')), 'dense5')
+    x = phase.dropout(activation(dense(x, config.hidden_units, 'dense5', dtype=phase.dtype)), 'dense5')
     return CtcOutput(dense(x, config.classes, 'output'), lengths)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from models.convolution import conv2d, output_length
+from models.precision import matmul
 
 CLIP = 20.0  # ceiling of the clipped ReLU, g(z) = min(max(z, 0), 20) (Deep Speech, eq. 1)
 MOVING_AVERAGE_DECAY = 0.99
@@ -46,6 +47,7 @@ class Phase:
       is_training: normalise by the batch's own statistics and drop units.
       keep_prob: probability that dropout keeps a unit; 1 keeps all.
       seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
+      dtype: what the large products are multiplied in (see `models.precision`).
       step: steps done so far; moving averages move faster at first, so that they do not start from a guess.
       statistics: filled by the layers: (moving average, its new value) for the trainer to assign.
     """
@@ -53,6 +55,7 @@ class Phase:
     is_training: bool = False
     keep_prob: float = 1.0
     seed: tf.Tensor | None = None
+    dtype: tf.DType = tf.float32
     step: tf.Tensor | int = 10**6
     statistics: list = dataclasses.field(default_factory=list)
 
@@ -82,16 +85,19 @@ def add_bias(x, bias):
     return tf.nn.bias_add(x, bias), gradient
 
 
-def affine(inputs: int, units: int, scope: str, initializer=None) -> Callable[[tf.Tensor], tf.Tensor]:
-    """An affine map of the last axis, `[..., inputs]` to `[..., units]`; the kernel starts as Glorot's unless told."""
+def affine(inputs: int, units: int, scope: str, initializer=None, dtype=tf.float32) -> Callable[[tf.Tensor], tf.Tensor]:
+    """An affine map of the last axis, `[..., inputs]` to `[..., units]`, multiplied in dtype.
+
+    The kernel starts as Glorot's unless told.
+    """
     with tf.variable_scope(scope):
         initializer = initializer or tf.glorot_uniform_initializer()
-        kernel = tf.convert_to_tensor(tf.get_variable('kernel', [inputs, units], initializer=initializer))
+        kernel = tf.cast(tf.get_variable('kernel', [inputs, units], initializer=initializer), dtype)
         bias = tf.convert_to_tensor(tf.get_variable('bias', [units], initializer=tf.zeros_initializer()))
 
     def apply(x):
         y = tf.reshape(
-            add_bias(tf.matmul(tf.reshape(x, [-1, inputs]), kernel), bias), tf.concat([tf.shape(x)[:-1], [units]], 0)
+            add_bias(matmul(tf.reshape(x, [-1, inputs]), kernel), bias), tf.concat([tf.shape(x)[:-1], [units]], 0)
         )
         y.set_shape(x.shape[:-1].concatenate(units))
         return y
@@ -99,9 +105,9 @@ def affine(inputs: int, units: int, scope: str, initializer=None) -> Callable[[t
     return apply
 
 
-def dense(x: tf.Tensor, units: int, scope: str, initializer=None) -> tf.Tensor:
+def dense(x: tf.Tensor, units: int, scope: str, initializer=None, dtype=tf.float32) -> tf.Tensor:
     """`affine` for one use."""
-    return affine(int(x.shape[-1]), units, scope, initializer)(x)
+    return affine(int(x.shape[-1]), units, scope, initializer, dtype)(x)
 
 
 def _scale_and_shift(x, scale, shift):

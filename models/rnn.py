@@ -4,6 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from models.cells import CELLS, NUM_GATES, initial_bias
 from models.layers import ACTIVATIONS, Phase, add_bias, batch_norm
+from models.precision import matmul
 
 
 def _per_gate(initializer, num_gates):
@@ -32,14 +33,14 @@ def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse,
             initializer=initializer or _per_gate(tf.orthogonal_initializer(), gates),
         )
         bias = tf.get_variable('bias', initializer=initial_bias(cell, units))
-        projected = tf.matmul(tf.reshape(x, [-1, inputs]), kernel)
+        projected = matmul(tf.reshape(x, [-1, inputs]), tf.cast(kernel, phase.dtype))
         if use_batch_norm:
             projected = batch_norm(projected, tf.reshape(mask, [-1, 1]), bias, phase, 'batch_norm')
         else:
             projected = add_bias(projected, tf.convert_to_tensor(bias))
     projected = tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], gates * units])
     projected.set_shape([None, x.shape[1], gates * units])
-    return CELLS[cell](projected, tf.convert_to_tensor(recurrent), mask, ACTIVATIONS[activation], reverse)
+    return CELLS[cell](projected, tf.cast(recurrent, phase.dtype), mask, ACTIVATIONS[activation], reverse)
 
 
 def recurrent_layer(

@@ -101,3 +101,24 @@ def test_directions_are_summed_or_concatenated():
     np.testing.assert_allclose(summed, both[..., :UNITS] + both[..., UNITS:], atol=1e-6)
     forward = run_layer(x, LENGTHS, bidirectional=False)
     np.testing.assert_allclose(forward, both[..., :UNITS], atol=1e-6)
+
+
+@pytest.mark.parametrize('cell', ['gru', 'lstm', 'rnn'])
+def test_products_in_bfloat16_are_near_those_in_float32(cell):
+    def values_and_gradients(dtype):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(3)
+            x = tf.constant(np.random.default_rng(2).normal(size=[FRAMES, BATCH, INPUTS]).astype('f'))
+            phase = Phase(is_training=True, dtype=dtype)
+            y = recurrent_layer(x, tf.ones([FRAMES, BATCH, 1]), UNITS, 'layer', cell=cell, phase=phase)
+            variables = tf.trainable_variables()
+            assert y.dtype == tf.float32 and all(variable.dtype.base_dtype == tf.float32 for variable in variables)
+            products = {op.inputs[0].dtype for op in session.graph.get_operations() if op.type == 'MatMul'}
+            assert dtype in products
+            session.run(tf.global_variables_initializer())
+            return session.run([y, *tf.gradients(y**2, [x, *variables])])
+
+    exact, rounded = values_and_gradients(tf.float32), values_and_gradients(tf.bfloat16)
+    for value, near in zip(exact, rounded, strict=True):
+        error = np.linalg.norm(near - value) / np.linalg.norm(value)
+        assert 1e-5 < error < 2e-2  # a product keeps eight bits

@@ -12,7 +12,14 @@ from utils.data.loading import pad
 from utils.data.pipeline import Pipeline
 from utils.errors import UsageError
 from utils.train.graph import Task, TrainGraph
-from utils.train.strategies import check_worker_towers, cluster_runtime, describe_batch, local_runtime, session_options
+from utils.train.strategies import (
+    check_worker_towers,
+    cluster_runtime,
+    describe_batch,
+    local_runtime,
+    session_options,
+    warn_if_emulated,
+)
 
 FEATURES = 13
 SMALL = {'features': FEATURES, 'classes': 5, 'hidden_units': 6, 'rnn_layers': 1, 'batch_norm': False}
@@ -144,3 +151,12 @@ def test_the_effective_batch_is_put_in_words():
     assert describe_batch(16, 900, local_runtime()) == '900 frames an update'
     shared = towers._replace(num_replicas=1, num_shares=3)
     assert describe_batch(16, 0, shared).startswith('16 utterances an update; 3 workers share')
+
+
+@pytest.mark.parametrize('flags, warned', [('fma avx2', True), ('fma avx2 avx512_bf16', False)])
+def test_a_processor_that_emulates_bfloat16_is_told_of(tmp_path, caplog, flags, warned):
+    (tmp_path / 'cpuinfo').write_text(f'model name\t: some\nflags\t\t: {flags}\n')
+    warn_if_emulated('float32', tmp_path / 'cpuinfo')
+    assert not caplog.records
+    warn_if_emulated('bfloat16', tmp_path / 'cpuinfo')
+    assert any('emulate' in record.message for record in caplog.records) == warned

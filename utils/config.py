@@ -47,6 +47,7 @@ class TrainConfig:
     beta2: float = 0.999
     grad_clip: float = 1.0
     keep_prob: float = 0.9
+    dtype: str = 'float32'
     input_noise: float = 0.0
     sample_prob: float = 0.1
     label_smoothing: str = 'none'

@@ -19,6 +19,12 @@ def _add_training_flags(parser):
         default=0.9,
         help='dropout keep probability; 0 or less: no dropout',
     )
+    add(
+        '--dtype',
+        choices=('float32', 'bfloat16'),
+        default='float32',
+        help='what the large matrix products are multiplied in while training; weights, sums and losses are float32',
+    )
     add('--input_noise', type=number(float, 0), default=0.0, help='deviation of the noise added to normalised features')
     add('-gc', '--grad_clip', type=number(float), default=1.0, help='largest global gradient norm; -1: no limit')
     add('-p', '--epochs', type=count, default=10, help='epochs to run')

@@ -60,7 +60,7 @@ def batch_of(case, features):
     return values, lengths.astype(np.int32), labels, label_lengths, np.arange(case.batch, dtype=np.int32)
 
 
-def our_step(case, arrays, log_dir):
+def our_step(case, arrays, log_dir, dtype='float32'):
     """One training step as the trainer takes it, its pipeline and summaries included."""
     from run_train import training_loss
     from utils.config import ModelConfig, RunConfig, TrainConfig
@@ -70,7 +70,7 @@ def our_step(case, arrays, log_dir):
     from utils.train.strategies import local_runtime
 
     model_config = ModelConfig(**case.model_fields)
-    config = RunConfig(model_config, TrainConfig(), '')
+    config = RunConfig(model_config, TrainConfig(dtype=dtype), '')
     task = Task(
         loss_fn=training_loss(config),
         make_pipeline=lambda: Pipeline(lambda rows, epoch: arrays, model_config.features),
@@ -144,6 +144,7 @@ def measure(tf, letter, python, seconds, log_dir):
     model, fields = case.model_fields['model'], case.model_fields
     arrays = batch_of(case, 81)
     runs, peer = {'ours': our_step(case, arrays, log_dir)}, None
+    runs['bfloat16'] = our_step(case, arrays, log_dir, 'bfloat16')
     if model in PLAIN_MODELS:
         runs['plain TensorFlow 1 form'] = plain_step(tf, case, arrays)
     if python and model in PEER_MODELS:
@@ -154,10 +155,12 @@ def measure(tf, letter, python, seconds, log_dir):
         peer.close()
     shape = f'{case.batch} × {case.frames} frames, {fields["rnn_layers"]} × {fields["hidden_units"]}'
     what = f'training step {letter}: {model}, {shape}'
+    rounded = found.pop('bfloat16')
     for other in list(found)[1:]:
         measuring.print_row(measuring.compare(what, found['ours'], other, found[other]))
-    if len(found) == 1:
-        measuring.print_row(measuring.Row(what, measuring.duration(found['ours'])))
+    measuring.print_row(
+        measuring.compare('the same with `--dtype bfloat16`', rounded, 'ours in float32', found['ours'])
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,8 @@
 """Where a run computes, through tf.distribute."""
 
 import logging
+import os
+from pathlib import Path
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
@@ -10,6 +12,8 @@ from utils.cluster import Cluster
 from utils.errors import UsageError
 
 log = logging.getLogger(__name__)
+
+BFLOAT16_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}  # as /proc/cpuinfo lists them; the last is ARM's
 
 
 class Runtime(NamedTuple):
@@ -59,6 +63,14 @@ def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_
 def num_gpus() -> int:
     """The GPUs of this machine."""
     return len(tf.config.list_physical_devices('GPU'))
+
+
+def warn_if_emulated(dtype: str, cpuinfo: str = '/proc/cpuinfo') -> None:
+    """Says so where products in bfloat16 are slower than in float32: on a processor without instructions for them."""
+    if dtype != 'bfloat16' or num_gpus() or not os.path.exists(cpuinfo):
+        return
+    if not BFLOAT16_FLAGS & set(Path(cpuinfo).read_text().split()):
+        log.warning('--dtype bfloat16: this processor can only emulate it, slower than float32; leave it out')
 
 
 def local_runtime(
