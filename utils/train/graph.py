@@ -1,5 +1,6 @@
 """The training graph of one process: its batches, its step, its variables."""
 
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -18,8 +19,8 @@ class Task(NamedTuple):
 
     Attributes:
       loss_fn: from (batch, steps done, seed) to a `StepLoss`.
-      make_pipeline: builds in the default graph a pipeline with `batch`, `wait_secs`, `explain`, and
-        `start(session, batches, epoch)`.
+      make_pipeline: builds in the default graph a pipeline with `batch`, `start(session, batches, epoch)`,
+        `waited(since)` and `explain(error)`; see `utils.data.pipeline`.
       plan: from an epoch, counted from 0, to its steps: row numbers, which the replicas share out among themselves.
       frames: int `[utterances]`, to find the largest batch.
       name_row: from a row number to a name for messages.
@@ -92,7 +93,6 @@ class TrainGraph:
                 config.grad_clip,
                 _seeds(config.seed, runtime),
             )
-            self._wait_secs = tf.reduce_max(tf.stack([pipeline.wait_secs for pipeline in self._pipelines]))
             self.saver = tf.train.Saver(max_to_keep=0)
             self._initializer = tf.global_variables_initializer()
             self._global_step = tf.train.get_global_step()
@@ -152,7 +152,9 @@ class TrainGraph:
         step = self._step
         fetches = [step.number, step.losses, step.rows, step.grad_norm, step.is_finite, step.num_leaving]
         feed = {self._learning_rate: learning_rate, self._leaving: float(is_leaving)}
-        return StepResult(*self._run([*fetches, self._wait_secs, step.update], feed, trace)[:-1])
+        begun = time.perf_counter()
+        *values, _ = self._run([*fetches, step.update], feed, trace)
+        return StepResult(*values, max(pipeline.waited(begun) for pipeline in self._pipelines))
 
     def _run(self, fetches, feed, trace=None):
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE) if trace is not None else None

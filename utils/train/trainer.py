@@ -156,7 +156,7 @@ class Trainer:
         losses = result.losses
         state.step, state.batch = int(result.number) + 1, state.batch + 1
         state.seconds, state.epoch_seconds = state.seconds + stepper.seconds, state.epoch_seconds + stepper.seconds
-        state.epoch_wait_seconds += float(result.wait_secs)
+        state.epoch_wait_seconds += result.wait_secs
         state.utterances += len(losses)
         if result.is_finite:
             state.loss_sum, state.loss_count = state.loss_sum + float(losses.sum()), state.loss_count + len(losses)
@@ -177,7 +177,7 @@ class Trainer:
                 train__learning_rate=stepper.learning_rate,
                 train__gradient_norm=float(result.grad_norm),
                 train__utterances_per_sec=len(losses) / stepper.seconds,
-                train__input_wait_share=float(result.wait_secs) / stepper.seconds,
+                train__input_wait_share=result.wait_secs / stepper.seconds,
             )
         return result.num_leaving > 0
 
