@@ -29,14 +29,43 @@ def write(folder):
     return path
 
 
-def epoch(session, pipeline, plan, step_secs):
-    """Seconds of an epoch's steps, and of these, waiting; a step that computes for `step_secs` on all cores but one."""
+def make_step(tf, session, batch):
+    """From a number of GEMMs to a step on every core after the batch is there, like a step of training."""
+    from utils.cli import num_cores
+
+    count = tf.placeholder(tf.int32, [])
+    with tf.control_dependencies([batch.features]):
+        matrices = [tf.random_uniform([1000, 1000], -0.05, 0.05, seed=i) for i in range(num_cores())]
+    ends = [
+        tf.while_loop(lambda i, _: i < count, lambda i, x, a=a: (i + 1, tf.tanh(tf.matmul(x, a))), [0, a])[1]
+        for a in matrices
+    ]
+    run = session.make_callable([tf.reduce_sum(end) for end in ends], [count])
+    return lambda gemms: run(gemms) and None
+
+
+def epoch(session, pipeline, plan, step, gemms):
+    """Seconds of an epoch's steps, and of these, waiting."""
     pipeline.start(session, plan, 0)
     waited, begun = 0.0, time.perf_counter()
     for _ in plan:
-        waited += float(session.run([pipeline.batch.features, pipeline.wait_secs])[1])
-        time.sleep(step_secs)
+        asked = time.perf_counter()
+        step(gemms)
+        waited += pipeline.waited(asked)
     return time.perf_counter() - begun, waited
+
+
+def gemms_of(session, pipeline, plan, step, seconds):
+    """How many GEMMs take so long while nothing is loaded."""
+    few, many = 10, 110
+    pipeline.start(session, plan[:8], 0)
+    time.sleep(2)  # the first batches are ready
+    times = []
+    for gemms in (few, few, many):
+        begun = time.perf_counter()
+        step(gemms)
+        times.append(time.perf_counter() - begun)
+    return max(1, round(seconds * (many - few) / (times[-1] - times[-2])))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -62,12 +91,15 @@ def main(argv: list[str] | None = None) -> int:
             loader = Loader(index, Vocabulary.english(), statistics, 2, how)
             with tf.Graph().as_default(), tf.Session(config=local_runtime().session_config) as session:
                 pipeline = Pipeline(loader.batch, FEATURES)
-                loading, _ = epoch(session, pipeline, plan, 0)
-                whole, waited = epoch(session, pipeline, plan, arguments.step)
+                step = make_step(tf, session, pipeline.batch)
+                gemms = gemms_of(session, pipeline, plan, step, arguments.step)
+                loading, _ = epoch(session, pipeline, plan, step, 0)
+                whole, waited = epoch(session, pipeline, plan, step, gemms)
             name = f'batches of 16 × 900 × {FEATURES}{what}'
             measuring.print_row(measuring.Row(f'{name}: loading one', measuring.duration(loading / len(plan))))
-            share = f'{waited / whole:.1%} of the time'
-            measuring.print_row(measuring.Row(f'{name}: waiting beside steps of {arguments.step:g} s', share))
+            steps = f'steps of {arguments.step:g} s on all cores'
+            share = f'{waited / whole:.1%} waiting, {len(plan) * arguments.step / whole:.0%} of their speed alone'
+            measuring.print_row(measuring.Row(f'{name}: beside {steps}', share))
     return 0
 
 
