@@ -24,7 +24,7 @@ _PREEMPHASIS = 0.97
 _LOG_NFFT = 320  # 50 Hz a bin: 161 bins reach 8 kHz, the first 81 reach 4 kHz
 _MIN_NFFT = 256  # with fewer bins the lowest mel filters would hold none at all
 _MAX_WINDOW_SECS = 1.0
-_BLOCK_FRAMES = 4096  # bounds the memory of an hour-long recording; 41 s at 10 ms, so utterances are one block
+_BLOCK_FRAMES = 256  # a block's intermediate values stay in the cache, and their memory is used again
 
 
 @dataclass(frozen=True)

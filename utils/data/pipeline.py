@@ -75,8 +75,8 @@ class Pipeline:
     def waited(self, since: float) -> float:
         """Seconds that a run which took the next batch, begun at `since` by time.perf_counter, waited for it.
 
-        To be asked once after every such run. Told from when the batch was loaded, not by clocks in the graph: where one
-        thread runs all operations, the second clock's turn may come only at the end of the step.
+        To be asked once after every such run. It is told from when the batch was loaded, not by clocks in the graph:
+        where one thread runs all operations, the second clock's turn may come only at the end of the step.
         """
         loaded_at = self._loaded_at[self._num_taken]
         self._num_taken += 1
