@@ -1,34 +1,7 @@
-"""Deep Speech 2 as TensorFlow 1 programs had it: conv2d, dynamic_rnn with GRUCell, ctc_loss, gradients by autodiff.
-
-Keras 3 took `tf.nn.rnn_cell` and with it `dynamic_rnn` away: their loop is written here, operation by operation.
-"""
+"""Deep Speech 2 as TensorFlow 1 programs had it: conv2d, dynamic_rnn with GRUCell, ctc_loss, gradients by autodiff."""
 
 import tensorflow.compat.v1 as tf
-
-
-def _gru_layer(x, lengths, units, scope):
-    """dynamic_rnn(GRUCell): x `[time, batch, inputs]`; beyond a length the state stays and the output is 0."""
-    frames, batch, inputs = tf.shape(x)[0], int(x.shape[1]), int(x.shape[2])
-    with tf.variable_scope(scope):
-        gate_kernel = tf.get_variable('gate_kernel', [inputs + units, 2 * units])
-        gate_bias = tf.get_variable('gate_bias', [2 * units], initializer=tf.ones_initializer())
-        kernel = tf.get_variable('kernel', [inputs + units, units])
-        bias = tf.get_variable('bias', [units], initializer=tf.zeros_initializer())
-    source = tf.TensorArray(tf.float32, frames, element_shape=[batch, inputs]).unstack(x)
-    zero = tf.zeros([batch, units])
-
-    def step(t, h, outputs):
-        frame = source.read(t)
-        gates = tf.sigmoid(tf.nn.bias_add(tf.matmul(tf.concat([frame, h], 1), gate_kernel), gate_bias))
-        r, z = tf.split(gates, 2, 1)
-        c = tf.tanh(tf.nn.bias_add(tf.matmul(tf.concat([frame, r * h], 1), kernel), bias))
-        new = z * h + (1 - z) * c
-        is_live = t < lengths
-        return t + 1, tf.where(is_live, new, h), outputs.write(t, tf.where(is_live, new, zero))
-
-    outputs = tf.TensorArray(tf.float32, frames, element_shape=[batch, units])
-    outputs = tf.while_loop(lambda t, *_: t < frames, step, [tf.constant(0), zero, outputs], parallel_iterations=32)[2]
-    return outputs.stack()
+from plain_layers import bidirectional_rnn, ctc_losses, dense
 
 
 def losses(features, lengths, labels, label_lengths, fields):
@@ -43,15 +16,5 @@ def losses(features, lengths, labels, label_lengths, fields):
     x = tf.reshape(x, [int(x.shape[0]), -1, int(x.shape[2]) * int(x.shape[3])])
     x = tf.transpose(x, [1, 0, 2])
     for i in range(fields['rnn_layers']):
-        forward = _gru_layer(x, lengths, fields['hidden_units'], f'forward{i}')
-        backward = tf.reverse_sequence(x, lengths, seq_axis=0, batch_axis=1)
-        backward = _gru_layer(backward, lengths, fields['hidden_units'], f'backward{i}')
-        x = forward + tf.reverse_sequence(backward, lengths, seq_axis=0, batch_axis=1)
-    weights = tf.get_variable('output', [int(x.shape[2]), 29])
-    bias = tf.get_variable('output_bias', [29], initializer=tf.zeros_initializer())
-    frames = tf.shape(x)[0]
-    logits = tf.nn.bias_add(tf.matmul(tf.reshape(x, [-1, int(x.shape[2])]), weights), bias)
-    logits = tf.reshape(logits, [frames, -1, 29])
-    where = tf.where(tf.sequence_mask(label_lengths, tf.shape(labels)[1]))
-    sparse = tf.SparseTensor(where, tf.gather_nd(labels, where), tf.shape(labels, out_type=tf.int64))
-    return tf.nn.ctc_loss(sparse, logits, lengths, time_major=True)
+        x = tf.add_n(bidirectional_rnn(fields['rnn_cell'], x, lengths, fields['hidden_units'], f'layer{i}'))
+    return ctc_losses(dense(x, 29, 'output'), lengths, labels, label_lengths)

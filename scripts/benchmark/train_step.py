@@ -5,6 +5,7 @@ PyTorch's have neither batch norm nor dropout. PyTorch is installed from PyPI in
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
@@ -30,22 +31,13 @@ class Case(NamedTuple):
     symbols: int
 
 
-DS2 = {'model': 'ds2', 'conv_layers': 2, 'activation': 'tanh'}
-LAS = {
-    'model': 'las',
-    'rnn_cell': 'lstm',
-    'conv_layers': 0,
-    'batch_norm': False,
-    'activation': 'tanh',
-    'speller_layers': 2,
-}
+DS2 = {'model': 'ds2', 'rnn_cell': 'gru', 'conv_layers': 2, 'activation': 'tanh'}
+LAS = {'model': 'las', 'rnn_cell': 'lstm', 'activation': 'tanh', 'batch_norm': False, 'speller_layers': 2}
 CASES = {
     'A': Case({**DS2, 'rnn_layers': 5, 'hidden_units': 512}, 16, 600, 80),
     'B': Case({**DS2, 'rnn_layers': 2, 'hidden_units': 256}, 16, 200, 20),
     'C': Case({**LAS, 'rnn_layers': 4, 'hidden_units': 256}, 16, 600, 80),
 }
-PLAIN_MODELS = {'ds2': 'plain_ds2'}  # modules of this directory; what is missing here is not compared
-PEER_MODELS = ('ds2',)
 
 
 def batch_of(case, features):
@@ -97,12 +89,14 @@ def plain_step(tf, case, arrays):
     import importlib
 
     from utils.cli import num_cores
+    from utils.config import ModelConfig
 
-    plain = importlib.import_module(PLAIN_MODELS[case.model_fields['model']])
+    fields = dataclasses.asdict(ModelConfig(**case.model_fields))
+    plain = importlib.import_module(f'plain_{fields["model"]}')
     with tf.Graph().as_default() as graph:
         inputs = [tf.placeholder(array.dtype, [None] * array.ndim) for array in arrays[:4]]
         inputs[0].set_shape([case.batch, None, arrays[0].shape[2]])
-        losses = plain.losses(*inputs, case.model_fields)
+        losses = plain.losses(*inputs, fields)
         variables = tf.trainable_variables()
         gradients, norm = tf.clip_by_global_norm(tf.gradients(tf.reduce_mean(losses), variables), 1.0)
         update = tf.train.AdamOptimizer(1e-4).apply_gradients(zip(gradients, variables, strict=True))
@@ -120,10 +114,11 @@ class Peer:
     def __init__(self, python, case):
         """Starts it; `case` has the shapes."""
         from utils.cli import num_cores
+        from utils.config import ModelConfig
 
-        job = {**case.model_fields, **case._asdict(), 'features': 81, 'threads': num_cores()}
+        job = {**case._asdict(), **dataclasses.asdict(ModelConfig(**case.model_fields)), 'threads': num_cores()}
         del job['model_fields']
-        command = [python, str(HERE / 'torch_ds2.py'), json.dumps(job)]
+        command = [python, str(HERE / 'torch_step.py'), json.dumps(job)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def step(self) -> float:
@@ -143,12 +138,10 @@ def measure(tf, letter, python, seconds, log_dir):
     case = CASES[letter]
     model, fields = case.model_fields['model'], case.model_fields
     arrays = batch_of(case, 81)
-    runs, peer = {'ours': our_step(case, arrays, log_dir)}, None
+    runs, peer = {'ours': our_step(case, arrays, log_dir)}, python and Peer(python, case)
     runs['bfloat16'] = our_step(case, arrays, log_dir, 'bfloat16')
-    if model in PLAIN_MODELS:
-        runs['plain TensorFlow 1 form'] = plain_step(tf, case, arrays)
-    if python and model in PEER_MODELS:
-        peer = Peer(python, case)
+    runs['plain TensorFlow 1 form'] = plain_step(tf, case, arrays)
+    if peer:
         runs['PyTorch'] = peer.step
     found = measuring.medians(runs, seconds)
     if peer:

@@ -1,0 +1,33 @@
+"""PyTorch's side of train_step.py: a training step for each line on standard input, its seconds to standard output.
+
+Runs in the environment that train_step.py makes.
+"""
+
+import importlib
+import json
+import sys
+import time
+
+import torch
+from torch import nn
+
+
+def main():
+    """Reads the job from the command line."""
+    job = json.loads(sys.argv[1])
+    torch.set_num_threads(job['threads'])
+    torch.manual_seed(0)
+    model = importlib.import_module(f'torch_{job["model"]}').Model(job)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
+    x = torch.randn(job['batch'], job['frames'], job['features'])
+    labels = torch.randint(1, 27, [job['batch'], job['symbols']])
+    for _ in sys.stdin:
+        start = time.perf_counter()
+        optimizer.zero_grad()
+        model.loss(x, labels).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        print(time.perf_counter() - start, flush=True)
+
+
+main()
