@@ -84,41 +84,17 @@ def our_step(case, arrays, log_dir, dtype='float32'):
     return run
 
 
-def plain_step(tf, case, arrays):
-    """One training step of the plain form; TensorFlow's own default of one thread a core within an operation."""
-    import importlib
-
-    from utils.cli import num_cores
-    from utils.config import ModelConfig
-
-    fields = dataclasses.asdict(ModelConfig(**case.model_fields))
-    plain = importlib.import_module(f'plain_{fields["model"]}')
-    with tf.Graph().as_default() as graph:
-        inputs = [tf.placeholder(array.dtype, [None] * array.ndim) for array in arrays[:4]]
-        inputs[0].set_shape([case.batch, None, arrays[0].shape[2]])
-        losses = plain.losses(*inputs, fields)
-        variables = tf.trainable_variables()
-        gradients, norm = tf.clip_by_global_norm(tf.gradients(tf.reduce_mean(losses), variables), 1.0)
-        update = tf.train.AdamOptimizer(1e-4).apply_gradients(zip(gradients, variables, strict=True))
-        initializer = tf.global_variables_initializer()
-    threads = {'intra_op_parallelism_threads': num_cores(), 'inter_op_parallelism_threads': num_cores()}
-    session = tf.Session(graph=graph, config=tf.ConfigProto(**threads))
-    session.run(initializer)
-    feed = dict(zip(inputs, arrays, strict=False))
-    return lambda: session.run([losses, norm, update], feed) and None
-
-
 class Peer:
-    """PyTorch in a process of its own, which takes a step each time it is told to."""
+    """Something else in a process of its own, which takes a step each time it is told to."""
 
-    def __init__(self, python, case):
-        """Starts it; `case` has the shapes."""
+    def __init__(self, python, script, case):
+        """Starts a script of this directory; `case` has the shapes."""
         from utils.cli import num_cores
         from utils.config import ModelConfig
 
         job = {**case._asdict(), **dataclasses.asdict(ModelConfig(**case.model_fields)), 'threads': num_cores()}
         del job['model_fields']
-        command = [python, str(HERE / 'torch_step.py'), json.dumps(job)]
+        command = [python, str(HERE / script), json.dumps(job)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def step(self) -> float:
@@ -133,18 +109,17 @@ class Peer:
         self._process.wait()
 
 
-def measure(tf, letter, python, seconds, log_dir):
+def measure(letter, python, seconds, log_dir):
     """Prints the rows of one case."""
     case = CASES[letter]
     model, fields = case.model_fields['model'], case.model_fields
     arrays = batch_of(case, 81)
-    runs, peer = {'ours': our_step(case, arrays, log_dir)}, python and Peer(python, case)
-    runs['bfloat16'] = our_step(case, arrays, log_dir, 'bfloat16')
-    runs['plain TensorFlow 1 form'] = plain_step(tf, case, arrays)
-    if peer:
-        runs['PyTorch'] = peer.step
-    found = measuring.medians(runs, seconds)
-    if peer:
+    peers = {'plain TensorFlow 1 form': Peer(sys.executable, 'plain_step.py', case)}
+    if python:
+        peers['PyTorch'] = Peer(python, 'torch_step.py', case)
+    runs = {'ours': our_step(case, arrays, log_dir), 'bfloat16': our_step(case, arrays, log_dir, 'bfloat16')}
+    found = measuring.medians({**runs, **{name: peer.step for name, peer in peers.items()}}, seconds)
+    for peer in peers.values():
         peer.close()
     shape = f'{case.batch} × {case.frames} frames, {fields["rnn_layers"]} × {fields["hidden_units"]}'
     what = f'training step {letter}: {model}, {shape}'
@@ -164,13 +139,13 @@ def main(argv: list[str] | None = None) -> int:
     cache = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'train-step-peers'
     parser.add_argument('--env', default=str(cache), metavar='DIR', help="PyTorch's environment; '' leaves PyTorch out")
     arguments = measuring.start(parser, argv)
-    tf = measuring.import_tensorflow()
+    measuring.import_tensorflow()
     import tempfile
 
     python = measuring.make_environment(Path(arguments.env), PACKAGES) if arguments.env else ''
     for letter in arguments.cases:
         with tempfile.TemporaryDirectory() as log_dir:
-            measure(tf, letter, python, arguments.seconds, log_dir)
+            measure(letter, python, arguments.seconds, log_dir)
     return 0
 
 

@@ -1,5 +1,6 @@
 """Where a run computes, through tf.distribute."""
 
+import contextlib
 import logging
 import os
 from pathlib import Path
@@ -55,6 +56,9 @@ def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_
     config = tf.ConfigProto(allow_soft_placement=True)
     config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
     config.intra_op_parallelism_threads = intra_op_threads or (0 if num_gpus() else 1)
+    # the first runtime of a process makes the threads of them all, and tf.data starts the eager one before any session
+    with contextlib.suppress(RuntimeError):  # it runs already
+        tf.config.threading.set_intra_op_parallelism_threads(config.intra_op_parallelism_threads)
     # left at 0, TensorFlow with oneDNN runs the operations of a small machine one after another
     config.inter_op_parallelism_threads = inter_op_threads or num_cores()
     return config
