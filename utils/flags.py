@@ -161,7 +161,8 @@ def _add_device_flags(parser):
         '--intra_op_threads',
         type=natural,
         default=0,
-        help='threads within an operation; 0: 1 without a GPU, where the two directions of a layer run side by side',
+        help='threads within an operation; 0: without a GPU one for every two cores, because the two directions of a '
+        'layer run side by side',
     )
     add('--inter_op_threads', type=natural, default=0, help='operations at once; 0: one a core')
     add('--ps_hosts', default='', help='parameter servers, host:port,host:port; the workers then update asynchronously')

@@ -47,15 +47,16 @@ def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_
 
     Args:
       gpu_fraction: share of the GPU's memory to take.
-      intra_op_threads: threads within an operation. 0: 1 on a CPU. The loops over time are many small operations, and
-        a second thread helps them less than the other direction's loop beside them.
+      intra_op_threads: threads within an operation. 0: on a CPU one for every two cores, because the two directions of
+        a layer run side by side. On two cores, the only number that was measured, a second thread slows training: the
+        loops over time are many small operations, each of which would go to another thread and back.
       inter_op_threads: operations at once; 0: one a core.
     """
     # TF2's functional while loops copy what TF1's carry in place
     tf.disable_control_flow_v2()
     config = tf.ConfigProto(allow_soft_placement=True)
     config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
-    config.intra_op_parallelism_threads = intra_op_threads or (0 if num_gpus() else 1)
+    config.intra_op_parallelism_threads = intra_op_threads or (0 if num_gpus() else max(1, num_cores() // 2))
     # the first runtime of a process makes the threads of them all, and tf.data starts the eager one before any session
     with contextlib.suppress(RuntimeError):  # it runs already
         tf.config.threading.set_intra_op_parallelism_threads(config.intra_op_parallelism_threads)
