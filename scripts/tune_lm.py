@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, count  # noqa: E402
 from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding, load_fusion  # noqa: E402
+from utils.decode.spelling_decoder import DEFAULT_BEAM_WIDTH as SPELLER_BEAM_WIDTH  # noqa: E402
 from utils.decode.spelling_decoder import add_spelling_flags  # noqa: E402
 from utils.errors import run_main  # noqa: E402
 
@@ -23,9 +24,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog='tune_lm.py',
         description='Find lm_weight and word_bonus of a language model on a dev set: the acoustic model runs once, its '
-        'posteriors are decoded with a coarse grid of weights, then around the best (las: its best texts are ranked '
-        'anew, and the best weights then decoded with). Prints all that was tried, draws RUN/tune/LM.png, and keeps '
-        'the best in RUN/decoding.json. A dev set whose transcripts were in '
+        'posteriors are decoded with a coarse grid of weights, then around the best (las: a grid of weights ranks its '
+        'best texts, then it decodes with the best weights and those around). Prints all that was tried, draws '
+        'RUN/tune/LM.png, and keeps the best in RUN/decoding.json. A dev set whose transcripts were in '
         "the language model's text makes it look better than it is, and its weight too large.",
     )
     add = parser.add_argument
@@ -33,7 +34,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add('-d', '--devfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
     add('--lm', required=True, help='n-gram model of words or characters, ARPA format')
     add('--lexicon', default='no', metavar='{yes,no,WORDS}', help='the words that may be found; see run_test.py -h')
-    add('--beam_width', type=count, default=DEFAULT_BEAM_WIDTH, help='prefixes kept in the beam search; las: texts')
+    add(
+        '--beam_width',
+        type=count,
+        help=f'prefixes kept in the beam search (default: {DEFAULT_BEAM_WIDTH}; las: {SPELLER_BEAM_WIDTH})',
+    )
     add('--checkpoint', choices=('best', 'latest', 'average'), default='best', help='which of the run')
     add('-b', '--batch_size', type=count, default=16, help='utterances at once in the acoustic model')
     add(
@@ -55,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.decode.posteriors import open_posteriors
 
     is_speller = spells(args)
+    args.beam_width = args.beam_width or (SPELLER_BEAM_WIDTH if is_speller else DEFAULT_BEAM_WIDTH)
     vocabulary = Vocabulary.read(str(Path(args.savepath) / VOCABULARY_NAME))
     decoding = Decoding(args.beam_width, args.lm, lexicon=args.lexicon)
     fusion = load_fusion(decoding, vocabulary.tokens)
@@ -121,16 +127,17 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
 
 
 def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion, decoding: Decoding):
-    """Ranks the best texts of a beam without language model by one pair of weights after another.
+    """Ranks the best texts of a beam without language model, then decodes with the best weights and those around.
 
     Returns:
-      What each pair scored, what greedy spelling does, and a beam with the language model and the best pair.
+      What each pair scored that was decoded with, and what greedy spelling does.
     """
+    from tqdm import tqdm
+
     from run_train import load_recognizer
-    from utils.decode.fusion import Weights
     from utils.decode.fusion_steps import CHAR
     from utils.decode.spelling_decoder import make_spelling_decoder
-    from utils.decode.tuning import Candidate, Point, rank, reranking, search
+    from utils.decode.tuning import SPELLER_STEPS, Candidate, Point, rank, reranking, search, walk
     from utils.metrics import score
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
@@ -156,21 +163,25 @@ def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion
     ]
     best_of = reranking(nbest, fusion)
     unit = 'char' if fusion.mode == CHAR else 'word'
-    points = list(search(lambda weights: Point(weights, *scored(best_of(weights))), unit))
-    weights = min(points, key=rank).weights
-    hypotheses, _ = evaluate_all(replace(decoding, lm_weight=weights.lm_weight, word_bonus=weights.word_bonus))
-    fused = Point(Weights(*weights), *scored([hypothesis.ids for hypothesis in hypotheses]))
-    return points, without, fused
+    ranked = search(lambda weights: Point(weights, *scored(best_of(weights))), unit)
+
+    def decoded(weights):
+        hypotheses, _ = evaluate_all(replace(decoding, lm_weight=weights.lm_weight, word_bonus=weights.word_bonus))
+        return Point(weights, *scored([hypothesis.ids for hypothesis in hypotheses]))
+
+    start = decoded(min(ranked, key=rank).weights)
+    around = walk(decoded, [start], SPELLER_STEPS[unit], num_halvings=0)
+    return [start, *tqdm(around, desc='decoding', unit=' weights', disable=None)], without
 
 
-def report(args: argparse.Namespace, fusion, points: Sequence, without, best=None) -> None:
+def report(args: argparse.Namespace, fusion, points: Sequence, without) -> None:
     """Prints and draws what was tried; keeps the best in the run directory."""
     from utils.decode.fusion_steps import CHAR
     from utils.decode.tuned import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
     from utils.plots import draw_surface
 
-    best = best or min(points, key=rank)
+    best = min(points, key=rank)
     scores, has_words = best.scores, best.scores.has_word_boundaries
     print(format_points(points))
     num_empty = sum(point.num_empty == point.scores.utterances for point in points)

@@ -102,14 +102,15 @@ def test_a_python_that_is_not_there_is_one_line(script, tmp_path):
     assert 'PYTHON=/nowhere/python' in line
 
 
-def test_the_language_model_recipe_trains_tunes_and_tests_each_model(tmp_path):
+@pytest.mark.parametrize(('model', 'width'), [('ds2', 400), ('las', 32)])
+def test_the_language_model_recipe_trains_tunes_and_tests_each_model(model, width, tmp_path):
     body = f"""
 echo "$@" >> {tmp_path}/calls
 case "$1" in */run_test.py) printf 'index WER\ndev %s\n' $(wc -l < {tmp_path}/calls);; *) echo other;; esac"""
     python = write_program(tmp_path / 'python', body)
     for name in ('run/config.json', 'feat/train-clean-100.json', 'feat/dev-clean.json'):
         (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text('{}\n')
+        (tmp_path / name).write_text(f'{{"model": "{model}"}}\n')
     variables = {'PYTHON': python, 'RUN_DIR': 'run', 'FEATURES': 'feat', 'MODELS': 'word-2 char-7'}
     result = run_script('run_an4_lm.sh', tmp_path, **variables)
     assert result.returncode == 0, result.stderr
@@ -121,7 +122,7 @@ case "$1" in */run_test.py) printf 'index WER\ndev %s\n' $(wc -l < {tmp_path}/ca
     ]
     calls = (tmp_path / 'calls').read_text()
     assert '--unit char -o 7 -s run -l run/lm/char-7.arpa feat/train-clean-100.json\n' in calls
-    assert '-s run -d feat/dev-clean.json --lm run/lm/char-7.arpa\n' in calls
+    assert f'-s run -d feat/dev-clean.json --lm run/lm/char-7.arpa --beam_width {width}\n' in calls
 
 
 def test_the_language_model_recipe_names_what_is_missing(tmp_path):

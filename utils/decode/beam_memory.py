@@ -9,7 +9,7 @@ from utils.decode.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, foll
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
-MEMO_BITS = 12  # 4096 entries of 32 bytes: several times what a frame asks for, and little to clear
+MEMO_BITS = 13  # 8192 entries of 32 bytes: several times what a frame asks for, and little to clear
 NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON = range(5)
 BLANK, ENDS, TOTAL = range(3)
 
@@ -104,28 +104,20 @@ def memo_entry(node: int, symbol: int) -> int:
 
 
 @compiled
-def ask(beam: Beam, node: int, symbol: int, fusion: Fusion) -> None:
-    """Writes into the memo what the language model says of a node with one more symbol."""
+def ask(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Fusion) -> bool:
+    """Writes into the memo what the language model says of a node with one more symbol.
+
+    False, and nothing written, for a space whose word cannot lift ``weight`` above ``cut``.
+    """
+    is_end = fusion.mode == WORD and symbol == fusion.space_id
+    if is_end and weight * closing_bound(fusion, beam.tree[node, LEXICON]) <= cut:
+        return False
     entry = memo_entry(node, symbol)
     log_prob, begun, state, lexicon_node = follow(fusion, beam.tree[node, STATE], beam.tree[node, LEXICON], symbol)
     beam.memo_keys[entry] = memo_key(node, symbol)
     beam.memo_factors[entry] = np.exp(fused(fusion, log_prob, begun))
     beam.memo_states[entry, 0], beam.memo_states[entry, 1] = state, lexicon_node
-
-
-@inlined
-def recall(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Fusion) -> int:
-    """Where the memo has what the language model says of a node with one more symbol, which is asked if need be.
-
-    -1 for a space whose word cannot lift ``weight`` above ``cut``, for which the model need not be asked.
-    """
-    entry = memo_entry(node, symbol)
-    if beam.memo_keys[entry] != memo_key(node, symbol):
-        is_end = fusion.mode == WORD and symbol == fusion.space_id
-        if is_end and weight * closing_bound(fusion, beam.tree[node, LEXICON]) <= cut:
-            return np.int64(-1)
-        ask(beam, node, symbol, fusion)
-    return entry
+    return True
 
 
 @compiled

@@ -32,8 +32,10 @@ from utils.decode.beam_memory import (
     TOTAL,
     Beam,
     add_node,
+    ask,
     make_beam,
-    recall,
+    memo_entry,
+    memo_key,
     spell,
 )
 from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
@@ -97,7 +99,8 @@ def _extend(
       The number of candidates.
     """
     tree, nodes, now, factors, candidates = beam.tree, beam.nodes, beam.now, beam.factors, beam.candidates
-    weights, candidate_factors, memo = beam.candidate_weights, beam.candidate_factors, beam.memo_factors
+    weights, candidate_factors = beam.candidate_weights, beam.candidate_factors
+    memo_keys, memo = beam.memo_keys, beam.memo_factors
     count = 0
     for slot in open_slots(beam, size, probs, bounds, cut):
         node, total = nodes[slot], now[slot, TOTAL]
@@ -112,8 +115,10 @@ def _extend(
                 child = tree[child, NEXT_SIBLING]
             entry = np.int64(-1)
             if child < 0:
-                entry = recall(beam, node, symbol, weight, cut, fusion)
-                if entry < 0:
+                entry = memo_entry(node, symbol)
+                # looked up here: a call with the beam's arrays takes longer than all the rest
+                is_known = memo_keys[entry] == memo_key(node, symbol)
+                if not is_known and not ask(beam, node, symbol, weight, cut, fusion):
                     continue
             elif tree[child, SLOT] >= 0:
                 continue  # `_stay` has done it

@@ -15,6 +15,8 @@ WORD_BONUSES = {'word': (-1.0, 0.0, 1.0, 2.0, 4.0), 'char': (-0.5, 0.0, 0.5, 1.0
 FIRST_STEPS = {'word': Weights(0.25, 0.5), 'char': Weights(0.125, 0.25)}
 NUM_HALVINGS = 2
 MAX_LM_WEIGHT = 10.0
+# where a pair of weights costs a beam search with the model, the walk begins from the best of a ranking
+SPELLER_STEPS = {'word': Weights(0.125, 0.25), 'char': Weights(0.0625, 0.125)}
 
 
 class Point(NamedTuple):
@@ -71,7 +73,7 @@ def rank(point: Point) -> tuple[float, float, float, float]:
 
 
 def search(evaluate: Callable[[Weights], Point], unit: str) -> Iterator[Point]:
-    """Evaluates a coarse grid, then walks downhill from its best in steps that are halved where none leads on.
+    """Evaluates a coarse grid, then walks downhill from its best.
 
     Args:
       evaluate: decodes the dev set with a pair of weights.
@@ -80,21 +82,29 @@ def search(evaluate: Callable[[Weights], Point], unit: str) -> Iterator[Point]:
     Yields:
       Each point once it is known.
     """
-    known: dict[Weights, Point] = {}
+    points = []
+    for pair in itertools.product(LM_WEIGHTS, WORD_BONUSES[unit]):
+        points.append(evaluate(Weights(*pair)))
+        yield points[-1]
+    yield from walk(evaluate, points, FIRST_STEPS[unit], NUM_HALVINGS)
 
-    def visit(candidates: Sequence[Weights]) -> Iterator[Point]:
-        for weights in candidates:
+
+def walk(
+    evaluate: Callable[[Weights], Point], points: Sequence[Point], step: Weights, num_halvings: int
+) -> Iterator[Point]:
+    """Goes downhill from the best of some points, by a step that is halved so often where it leads no further.
+
+    `evaluate` and what is yielded are those of `search`.
+    """
+    known = {point.weights: point for point in points}
+    while num_halvings >= 0:
+        best = min(known.values(), key=rank)
+        for weights in _neighbours(best.weights, step):
             if weights not in known and 0 < weights.lm_weight <= MAX_LM_WEIGHT:
                 known[weights] = evaluate(weights)
                 yield known[weights]
-
-    yield from visit([Weights(*pair) for pair in itertools.product(LM_WEIGHTS, WORD_BONUSES[unit])])
-    step, num_halvings = FIRST_STEPS[unit], 0
-    while num_halvings <= NUM_HALVINGS:
-        best = min(known.values(), key=rank)
-        yield from visit(_neighbours(best.weights, step))
         if min(known.values(), key=rank) is best:
-            step, num_halvings = Weights(step.lm_weight / 2, step.word_bonus / 2), num_halvings + 1
+            step, num_halvings = Weights(step.lm_weight / 2, step.word_bonus / 2), num_halvings - 1
 
 
 def _neighbours(centre: Weights, step: Weights) -> list[Weights]:
