@@ -40,7 +40,7 @@ def _matrix(name, shape, initializer):
     return tf.convert_to_tensor(tf.get_variable(name, shape, initializer=initializer))
 
 
-def _windows(weights, width):
+def windows(weights: tf.Tensor, width: int) -> tf.Tensor:
     """The `width` weights around each frame, `[rows, frames, width]`, zeros beyond the ends.
 
     With them a convolution is a GEMM, forward and back; conv1d's gradient by a single channel takes ten times as long.
@@ -93,8 +93,8 @@ def location_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, uni
 
     def attend(apply, shared, state, previous):
         batch, frames = tf.shape(mask)[0], tf.shape(mask)[1]
-        windows = tf.reshape(_windows(previous, LOCATION_WIDTH), [-1, LOCATION_WIDTH])
-        location = tf.matmul(windows, shared['location'])
+        around = tf.reshape(windows(previous, LOCATION_WIDTH), [-1, LOCATION_WIDTH])
+        location = tf.matmul(around, shared['location'])
         seen = tf.reshape(location, [batch, -1, frames, units]) + tf.expand_dims(shared['keys'], 1)
         hidden = tf.tanh(seen + tf.reshape(apply('query', state), [batch, -1, 1, units]))
         scores = tf.matmul(tf.reshape(hidden, [-1, units]), tf.expand_dims(shared['score'], 1))

@@ -8,7 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import models
-from models import free_running, las
+from models import attention, free_running, las
 from models.layers import Phase
 from models.listener import CTC_FRAMES
 from models.speller import spell
@@ -166,6 +166,24 @@ def test_loss_is_the_mean_over_symbols_of_both_criteria():
         frames = CTC_FRAMES * -(-LENGTHS[row] // 8)
         ctc = -ctc_log_prob(np.exp(heard[:frames, row]), np.array(symbols[:-1], np.int64), 4)
         np.testing.assert_allclose(losses[row], (0.8 * cost + 0.2 * ctc) / (length + 1), rtol=1e-3)
+
+
+@pytest.mark.parametrize(('frames', 'width'), [(7, 3), (7, 31), (1, 5), (40, 31)])
+def test_windows_by_a_kernel_are_a_convolution_and_so_is_their_gradient(frames, width):
+    rng = np.random.default_rng(0)
+    with tf.Graph().as_default(), tf.Session() as session:
+        weights = tf.constant(rng.random([2, frames]), tf.float32)
+        kernel = tf.constant(rng.normal(size=[width, 4]), tf.float32)
+        factors = tf.constant(rng.normal(size=[2, frames, 4]), tf.float32)
+        found = []
+        for y in (
+            tf.tensordot(attention.windows(weights, width), kernel, 1),
+            tf.nn.conv1d(weights[:, :, tf.newaxis], kernel[:, tf.newaxis], 1, 'SAME'),
+        ):
+            found.append([y, *tf.gradients(y * factors, [weights, kernel])])
+        fast, plain = session.run(found)
+    for a, b in zip(fast, plain, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def training_loss(config, labels, label_lengths, phase, sample_prob=0.0):
