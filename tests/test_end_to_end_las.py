@@ -63,3 +63,23 @@ def test_what_a_speller_cannot_do_is_one_line(las_run_dir, features, flags):  # 
     done = command('run_test.py', '-s', las_run_dir, '-t', features, *flags)
     assert (done.returncode, done.stdout) == (2, '')
     assert len(done.stderr.strip().splitlines()) == 1 and 'leave' in done.stderr
+
+
+def test_a_language_models_weights_are_those_of_a_beam_search_and_later_commands_take_them(
+    las_run_dir,
+    features,  # noqa: F811
+    tmp_path,
+):
+    lm = tmp_path / 'lm.arpa'
+    assert command('scripts/train_lm.py', '-o', '2', '-s', las_run_dir, '-l', lm, features).returncode == 0
+    done = command('scripts/tune_lm.py', '-s', las_run_dir, '-d', features, '--lm', lm, '--beam_width', '4')
+    assert done.returncode == 0, done.stderr
+    tried = [line.split() for line in done.stdout.splitlines() if line.endswith((' 0', 'best'))]
+    assert len(tried) > 3 and sum(line[-1] == 'best' for line in tried) == 1
+    (tuned,) = json.loads((las_run_dir / 'decoding.json').read_text())['language_models']
+    assert (tuned['beam_width'], tuned['wer']) == (4, 0.0)
+    assert [f'{tuned["lm_weight"]:.4g}', f'{tuned["word_bonus"]:.4g}'] in [line[:2] for line in tried]
+    assert (las_run_dir / 'tune' / 'lm.png').read_bytes().startswith(b'\x89PNG')
+    tested = command('run_test.py', '-s', las_run_dir, '-t', features, '--lm', lm)
+    assert rates(tested) == ['train', '6', '0.00']
+    assert f'lm_weight {tuned["lm_weight"]:g} (decoding.json)' in tested.stderr
