@@ -110,6 +110,8 @@ def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     signal = np.asarray(samples, np.float64 if spec.mode == 'log' else np.float32) * _INT16_SCALE
     if spec.mode != 'log':
         signal = psf.sigproc.preemphasis(signal, _PREEMPHASIS)
+    # the last frame is filled up here: a block of its samples alone may be shorter than a window
+    signal = np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal)))
     compute = {'mfcc': _mfcc, 'fbank': _fbank, 'log': _log_spectrum}[spec.mode]
     blocks = []
     for first in range(0, num_frames, _BLOCK_FRAMES):
@@ -123,10 +125,8 @@ def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
 
 
 def _power(signal: np.ndarray, spec: FeatureSpec, nfft: int, window: np.ndarray | None = None) -> np.ndarray:
-    """Power spectrum of each frame, `[frames, nfft / 2 + 1]`, in the precision of the signal."""
-    num_frames = spec.num_frames(len(signal))
-    padded = np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal)))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, spec.window)[:: spec.step]
+    """Power spectrum of each whole frame, `[frames, nfft / 2 + 1]`, in the precision of the signal."""
+    frames = np.lib.stride_tricks.sliding_window_view(signal, spec.window)[:: spec.step]
     spectrum = scipy.fft.rfft(frames if window is None else frames * window, nfft)
     return (spectrum.real**2 + spectrum.imag**2) / nfft
 
