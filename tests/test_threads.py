@@ -1,8 +1,11 @@
 """The threads that a run asks for are those that it gets, although tf.data starts a runtime before any session."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from utils.cli import num_cores
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
@@ -19,7 +22,9 @@ print(options.intra_op_parallelism_threads, context.context().config.intra_op_pa
 
 def threads(flags: str) -> list[str]:
     code = SCRIPT.format(flags=flags)
-    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, 'CUDA_VISIBLE_DEVICES': ''}  # with a GPU the choice is TensorFlow's
+    command = [sys.executable, '-c', code]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
 
@@ -29,6 +34,4 @@ def test_every_runtime_of_the_process_has_the_threads_that_were_asked_for():
 
 
 def test_left_to_the_machine_they_are_half_its_cores_in_both():
-    asked, found = threads('')
-    assert asked == found
-    assert int(asked) >= 1
+    assert threads('') == 2 * [str(max(1, num_cores() // 2))]

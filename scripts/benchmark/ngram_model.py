@@ -1,6 +1,6 @@
 """Times a large language model: trained from text, read as ARPA for the first time, loaded again; and its size.
 
-The text is made up: words by Zipf's law, half of them the likeliest successor of the word before, so that n-grams
+The text is made up: words by Zipf's law, half of them one set successor of the word before, so that n-grams
 repeat as they do in language. Nothing else is compared: each figure is this project's alone.
 """
 

@@ -74,15 +74,9 @@ def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float,
 
 @compiled
 def _extend(
-    beam: Beam,
-    size: int,
-    symbols: np.ndarray,
-    probs: np.ndarray,
-    bounds: np.ndarray,
-    cut: float,
-    relative_floor: float,
-    fusion: Fusion,
-) -> int:
+    beam: Beam, size: int, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray, cut: float,
+    relative_floor: float, fusion: Fusion,
+) -> int:  # fmt: skip
     """Collects the prefixes one symbol longer than those in the beam whose weights exceed ``cut``.
 
     Args:
