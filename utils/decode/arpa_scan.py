@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled
+from utils.decode.compiled import compiled, kernel
 
 NEEDS_MORE, SECTION_ENDS, BAD_NUMBER, UNKNOWN_WORD, BAD_FIELDS, TOO_MANY = range(6)
 NO_PROBABILITY = -99.0  # how ARPA files write log10 of zero
@@ -25,7 +25,7 @@ class Rows(NamedTuple):
     backoffs: np.ndarray
 
 
-@compiled
+@kernel
 def hash_word(text: np.ndarray, first: int, end: int) -> int:
     """FNV-1a over the bytes, then mixed, so that the low bits depend on all of them."""
     value = np.uint64(0xCBF29CE484222325)
@@ -34,7 +34,7 @@ def hash_word(text: np.ndarray, first: int, end: int) -> int:
     return value ^ (value >> np.uint64(29))
 
 
-@compiled
+@kernel
 def fill_word_table(text: np.ndarray, ends: np.ndarray, table: WordTable, firsts: np.ndarray) -> None:
     """Enters the words that ``text`` holds end to end; ``firsts`` gets the id of each word's first occurrence."""
     mask = len(table.ids) - 1
@@ -51,7 +51,7 @@ def fill_word_table(text: np.ndarray, ends: np.ndarray, table: WordTable, firsts
         firsts[word] = table.ids[slot]
 
 
-@compiled
+@kernel
 def _find_word(table: WordTable, text: np.ndarray, first: int, end: int) -> int:
     mask = len(table.ids) - 1
     value = hash_word(text, first, end)
@@ -63,7 +63,7 @@ def _find_word(table: WordTable, text: np.ndarray, first: int, end: int) -> int:
     return -1
 
 
-@compiled
+@kernel
 def parse_number(text: np.ndarray, first: int, end: int) -> float:
     """A decimal number, perhaps with an exponent; -inf counts as the -99 of other files; NaN where it is no number."""
     position = first
@@ -98,7 +98,7 @@ def parse_number(text: np.ndarray, first: int, end: int) -> float:
     return sign * value * 10.0**scale
 
 
-@compiled
+@kernel
 def _split(text: np.ndarray, position: int, end: int, bounds: np.ndarray) -> int:
     """Writes where the fields of a line begin and end (two rows of ``bounds``); returns their number."""
     num_fields = 0

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled, inlined
+from utils.decode.compiled import compiled, inlined, kernel
 from utils.decode.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, follow, fused
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
@@ -26,6 +26,7 @@ class Beam(NamedTuple):
       candidates: int64 `[capacity, 5]`, prefixes that may enter: NODE (that they extend), C_SYMBOL, CHILD (their own
         node, -1 where it has to be made), and the language model's state there.
       candidate_weights, candidate_factors: float64 `[capacity]`.
+      slots: int64 `[beam_width]`, the places in the beam from which a frame goes on.
       scratch: float64 `[capacity + beam_width]`.
       memo_keys, memo_factors, memo_states: what the language model said of a node and a symbol, at a place that
         depends on both: the same ones are asked for at frame after frame.
@@ -39,6 +40,7 @@ class Beam(NamedTuple):
     candidates: np.ndarray
     candidate_weights: np.ndarray
     candidate_factors: np.ndarray
+    slots: np.ndarray
     scratch: np.ndarray
     memo_keys: np.ndarray
     memo_factors: np.ndarray
@@ -59,6 +61,7 @@ def make_beam(num_frames: int, beam_width: int, fusion: Fusion) -> Beam:
         np.empty((capacity, 5), np.int64),
         np.empty(capacity),
         np.empty(capacity),
+        np.empty(beam_width, np.int64),
         np.empty(capacity + beam_width),
         np.full(1 << MEMO_BITS, -1, np.int64),
         np.empty(1 << MEMO_BITS),
@@ -71,7 +74,7 @@ def make_beam(num_frames: int, beam_width: int, fusion: Fusion) -> Beam:
     return beam
 
 
-@compiled
+@kernel
 def write_node(beam: Beam, node: int, parent: int, symbol: int, state: int, lexicon_node: int, factor: float) -> None:
     """Makes a node of the tree, which is not in the beam yet and has no children."""
     tree = beam.tree
@@ -80,7 +83,7 @@ def write_node(beam: Beam, node: int, parent: int, symbol: int, state: int, lexi
     beam.factors[node] = factor
 
 
-@compiled
+@kernel
 def add_node(beam: Beam, node: int, position: int) -> None:
     """Makes the node of the candidate at ``position``."""
     tree, row = beam.tree, beam.candidates[position]
@@ -103,7 +106,7 @@ def memo_entry(node: int, symbol: int) -> int:
     return np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - MEMO_BITS))
 
 
-@compiled
+@kernel
 def ask(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Fusion) -> bool:
     """Writes into the memo what the language model says of a node with one more symbol.
 

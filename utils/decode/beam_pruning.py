@@ -3,12 +3,12 @@
 import numpy as np
 
 from utils.decode.beam_memory import TOTAL, Beam
-from utils.decode.compiled import compiled
+from utils.decode.compiled import kernel
 from utils.decode.fusion_steps import CHAR, WORD, Fusion
 from utils.decode.selection import kth_largest
 
 
-@compiled
+@kernel
 def set_bounds(fusion: Fusion, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray) -> None:
     """Writes the most that the language model can multiply a weight with on each symbol.
 
@@ -27,23 +27,26 @@ def set_bounds(fusion: Fusion, symbols: np.ndarray, probs: np.ndarray, bounds: n
             break
 
 
-@compiled
-def open_slots(beam: Beam, size: int, probs: np.ndarray, bounds: np.ndarray, cut: float) -> np.ndarray:
-    """The places of the prefixes that some symbol may lift above ``cut``; the best first, so that it rises early."""
+@kernel
+def open_slots(beam: Beam, size: int, probs: np.ndarray, bounds: np.ndarray, cut: float) -> int:
+    """Writes the places of the prefixes that some symbol may lift above ``cut``, the best one first; their number."""
     highest = 0.0
     for position in range(len(probs)):
         highest = max(highest, probs[position] * bounds[position])
-    slots, totals = np.empty(size, np.int64), np.empty(size)
-    count = 0
+    slots, now = beam.slots, beam.now
+    count, best = 0, 0.0
     for slot in range(size):
-        total = beam.now[slot, TOTAL]
+        total = now[slot, TOTAL]
         if total * highest > cut:
-            slots[count], totals[count] = slot, -total
+            slots[count] = slot
+            if total > best:
+                slots[0], slots[count] = slot, slots[0]
+                best = total
             count += 1
-    return slots[:count][np.argsort(totals[:count])] if count > 1 else slots[:count]
+    return count
 
 
-@compiled
+@kernel
 def keep_best(beam: Beam, count: int, width: int) -> tuple[int, float]:
     """Leaves the ``width`` best candidates; returns their number and the weight of the worst."""
     scratch, weights, factors, candidates = (
@@ -52,7 +55,8 @@ def keep_best(beam: Beam, count: int, width: int) -> tuple[int, float]:
         beam.candidate_factors,
         beam.candidates,
     )
-    scratch[:count] = weights[:count]
+    for position in range(count):
+        scratch[position] = weights[position]
     cut = kth_largest(scratch, count, width)
     num_ties = width
     for position in range(count):
@@ -68,7 +72,7 @@ def keep_best(beam: Beam, count: int, width: int) -> tuple[int, float]:
     return kept, cut
 
 
-@compiled
+@kernel
 def cut_off(beam: Beam, size: int, count: int, floor: float) -> tuple[float, int]:
     """The weight that the best ``beam_width`` of prefixes and candidates reach, but at least ``floor``.
 

@@ -8,7 +8,7 @@ alignments that end in a blank and of those that end in its last symbol; both ar
 
 as plain products, divided by the best weight at every frame. The recursions are linear in them, so no
 logarithm or exponential is taken but once for each new prefix. Work goes by what can still get into the
-beam: the best prefixes come first, the symbols of a frame are tried in the order of their probability, and a prefix
+beam: the best prefix comes first, the symbols of a frame are tried in the order of their probability, and a prefix
 stops at the first that would end below the worst of a full beam, or further below the best than the threshold.
 """
 
@@ -39,12 +39,12 @@ from utils.decode.beam_memory import (
     spell,
 )
 from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
-from utils.decode.compiled import compiled
+from utils.decode.compiled import compiled, kernel
 from utils.decode.fusion_steps import AT_ROOT, Fusion, finish, fused
 from utils.decode.selection import pick_symbols
 
 
-@compiled
+@kernel
 def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float, float]:
     """The new weights of the prefixes in the beam; returns the best and the worst total.
 
@@ -72,7 +72,7 @@ def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float,
     return best, worst
 
 
-@compiled
+@kernel
 def _extend(
     beam: Beam, size: int, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray, cut: float,
     relative_floor: float, fusion: Fusion,
@@ -96,7 +96,8 @@ def _extend(
     weights, candidate_factors = beam.candidate_weights, beam.candidate_factors
     memo_keys, memo = beam.memo_keys, beam.memo_factors
     count = 0
-    for slot in open_slots(beam, size, probs, bounds, cut):
+    for place in range(open_slots(beam, size, probs, bounds, cut)):
+        slot = beam.slots[place]
         node, total = nodes[slot], now[slot, TOTAL]
         for position in range(len(symbols)):
             if total * probs[position] * bounds[position] <= cut:
@@ -131,7 +132,7 @@ def _extend(
     return count
 
 
-@compiled
+@kernel
 def _renew(
     beam: Beam, size: int, count: int, cut: float, num_ties: int, scale: float, num_nodes: int
 ) -> tuple[int, int]:

@@ -9,20 +9,20 @@ import math
 
 import numpy as np
 
-from utils.decode.compiled import compiled
+from utils.decode.compiled import kernel
 
 IN_SYMBOL, IN_BLANK = range(2)
 LOG_ZERO = -1e30  # as good as minus infinity, and safe to subtract
 
 
-@compiled
+@kernel
 def _log_add(a: float, b: float) -> float:
     high, low = (a, b) if a > b else (b, a)
     difference = low - high
     return high if difference < -40 else high + math.log1p(math.exp(difference))
 
 
-@compiled
+@kernel
 def start(log_probs: np.ndarray, length: int, blank_id: int, alignments: np.ndarray) -> None:
     """Fills in the empty text: blanks alone.
 
@@ -38,7 +38,7 @@ def start(log_probs: np.ndarray, length: int, blank_id: int, alignments: np.ndar
         alignments[t, IN_SYMBOL], alignments[t, IN_BLANK] = LOG_ZERO, total
 
 
-@compiled
+@kernel
 def score(
     log_probs: np.ndarray,
     length: int,
@@ -73,7 +73,7 @@ def score(
         scores[i] = total
 
 
-@compiled
+@kernel
 def follow(
     log_probs: np.ndarray, length: int, blank_id: int, alignments: np.ndarray, last: int, symbol: int, new: np.ndarray
 ) -> None:
@@ -88,7 +88,7 @@ def follow(
         new[t, IN_BLANK] = _log_add(new[t - 1, IN_SYMBOL], new[t - 1, IN_BLANK]) + log_probs[t, blank_id]
 
 
-@compiled
+@kernel
 def score_batch(log_probs, lengths, end_id, alignments, last, symbols, scores) -> None:
     """`score` for the live hypotheses of a batch, each array with the axes `[batch, width]` in front.
 
@@ -108,7 +108,7 @@ def score_batch(log_probs, lengths, end_id, alignments, last, symbols, scores) -
                 )
 
 
-@compiled
+@kernel
 def follow_batch(log_probs, lengths, blank_id, alignments, last, parents, symbols, new) -> None:
     """`follow` for the hypotheses that were kept: parents and symbols `[batch, width]`, -1 for an empty slot."""
     for row in range(len(lengths)):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled, inlined
+from utils.decode.compiled import inlined, kernel
 from utils.decode.lexicon import Lexicon
 from utils.decode.ngram_tables import NgramTables, advance, find_child
 
@@ -146,7 +146,7 @@ def finish(fusion: Fusion, state: int, lexicon_node: int) -> float:
     return log_prob
 
 
-@compiled
+@kernel
 def score_symbols(fusion: Fusion, symbols: np.ndarray) -> tuple[float, int]:
     """The log probability of a whole text, -inf where it holds a forbidden word, and its words (or symbols)."""
     log_prob, num_words = 0.0, 0

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled
+from utils.decode.compiled import compiled, kernel
 from utils.decode.fusion_steps import AT_ROOT, CHAR, NONE, Fusion, finish, follow
 from utils.decode.ngram_tables import ROOT
 
@@ -145,7 +145,7 @@ def _score_characters(
         log_probs[row, num_tokens] = finish(fusion, states[row, STATE], AT_ROOT)
 
 
-@compiled
+@kernel
 def _score_letters(fusion: Fusion, states: np.ndarray, log_probs: np.ndarray, num_words: np.ndarray) -> None:
     num_tokens = log_probs.shape[1] - 1
     for row in range(len(states)):
@@ -156,7 +156,7 @@ def _score_letters(fusion: Fusion, states: np.ndarray, log_probs: np.ndarray, nu
         log_probs[row, num_tokens] = finish(fusion, state, lexicon_node)
 
 
-@compiled
+@kernel
 def _follow_all(fusion: Fusion, states: np.ndarray, symbols: np.ndarray) -> None:
     for row in range(len(states)):
         if symbols[row] < len(fusion.token_words):

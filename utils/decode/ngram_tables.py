@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled, inlined
+from utils.decode.compiled import inlined, kernel
 
 ROOT = 0
 
@@ -70,7 +70,7 @@ def advance(tables: NgramTables, state: int, word: int) -> tuple[float, int]:
     return log_prob + tables.log_probs[child], child if child < num_contexts else np.int64(ROOT)
 
 
-@compiled
+@kernel
 def score_words(tables: NgramTables, state: int, words: np.ndarray, log_probs: np.ndarray) -> int:
     """Writes the log probability of each word after those before it; returns the state after them all."""
     node = np.int64(state)
@@ -80,7 +80,7 @@ def score_words(tables: NgramTables, state: int, words: np.ndarray, log_probs: n
     return node
 
 
-@compiled
+@kernel
 def find_nodes(tables: NgramTables, ngrams: np.ndarray, nodes: np.ndarray) -> int:
     """Finds the node of every row of ``ngrams`` (`[rows, order]`), -1 where there is none; returns how many lack."""
     num_missing = 0
@@ -95,7 +95,7 @@ def find_nodes(tables: NgramTables, ngrams: np.ndarray, nodes: np.ndarray) -> in
     return num_missing
 
 
-@compiled
+@kernel
 def link_level(
     tables: NgramTables, parents: np.ndarray, words: np.ndarray, links: np.ndarray, log_probs: np.ndarray
 ) -> None:

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from utils.decode.compiled import compiled
+from utils.decode.compiled import kernel
 
 
-@compiled
+@kernel
 def kth_largest(values: np.ndarray, count: int, k: int) -> float:
     """The k-th largest (from 1) of the first ``count`` values, which it reorders (Hoare's quickselect)."""
     low, high = 0, count - 1
@@ -32,7 +32,7 @@ def kth_largest(values: np.ndarray, count: int, k: int) -> float:
     return values[target]
 
 
-@compiled
+@kernel
 def pick_symbols(row: np.ndarray, blank_id: int, mass: float, symbols: np.ndarray, probs: np.ndarray) -> int:
     """Picks the most probable symbols of a frame until their probabilities, the blank's with them, reach ``mass``.
 
