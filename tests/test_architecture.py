@@ -1,11 +1,14 @@
 """The floors of the house: imports go down only, and `-h` answers without TensorFlow."""
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from utils.decode import compiled
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ['libri_preprocess.py', 'thchs_preprocess.py', 'run_train.py', 'run_test.py', 'run_predict.py']
@@ -74,3 +77,19 @@ assert not {{'tensorflow', 'numpy', 'scipy'}} & set(sys.modules)
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'usage:' in done.stdout
+
+
+def test_machine_code_is_made_anew_when_any_of_its_sources_changes():
+    importlib.import_module('utils.decode.beam')
+    importlib.import_module('utils.decode.label_fusion')
+    importlib.import_module('utils.decode.ctc_prefix')
+    importlib.import_module('utils.decode.arpa')
+    made_of = {
+        Path(value.py_func.__code__.co_filename).name
+        for name, module in sys.modules.items()
+        if name.startswith('utils.decode.')
+        for value in vars(module).values()
+        if hasattr(value, 'py_func')
+    }
+    assert {'beam_search.py', 'fusion_steps.py', 'arpa_scan.py'} <= made_of
+    assert set(compiled.sources()) == made_of | {'compiled.py'}

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled, inlined, kernel
+from utils.decode.compiled import compiled, kernel
 from utils.decode.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, follow, fused
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
@@ -93,13 +93,13 @@ def add_node(beam: Beam, node: int, position: int) -> None:
     tree[parent, FIRST_CHILD] = node
 
 
-@inlined
+@kernel
 def memo_key(node: int, symbol: int) -> int:
     """What tells a node and a symbol from others."""
     return (np.int64(node) << 20) | np.int64(symbol)
 
 
-@inlined
+@kernel
 def memo_entry(node: int, symbol: int) -> int:
     """Their place in the memo."""
     key = np.uint64(memo_key(node, symbol))
@@ -108,14 +108,16 @@ def memo_entry(node: int, symbol: int) -> int:
 
 @kernel
 def ask(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Fusion) -> bool:
-    """Writes into the memo what the language model says of a node with one more symbol.
+    """Sees to it that the memo holds what the language model says of a node with one more symbol.
 
     False, and nothing written, for a space whose word cannot lift ``weight`` above ``cut``.
     """
+    entry = memo_entry(node, symbol)
+    if beam.memo_keys[entry] == memo_key(node, symbol):
+        return True
     is_end = fusion.mode == WORD and symbol == fusion.space_id
     if is_end and weight * closing_bound(fusion, beam.tree[node, LEXICON]) <= cut:
         return False
-    entry = memo_entry(node, symbol)
     log_prob, begun, state, lexicon_node = follow(fusion, beam.tree[node, STATE], beam.tree[node, LEXICON], symbol)
     beam.memo_keys[entry] = memo_key(node, symbol)
     beam.memo_factors[entry] = np.exp(fused(fusion, log_prob, begun))

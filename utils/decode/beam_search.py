@@ -35,7 +35,6 @@ from utils.decode.beam_memory import (
     ask,
     make_beam,
     memo_entry,
-    memo_key,
     spell,
 )
 from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
@@ -94,7 +93,7 @@ def _extend(
     """
     tree, nodes, now, factors, candidates = beam.tree, beam.nodes, beam.now, beam.factors, beam.candidates
     weights, candidate_factors = beam.candidate_weights, beam.candidate_factors
-    memo_keys, memo = beam.memo_keys, beam.memo_factors
+    memo = beam.memo_factors
     count = 0
     for place in range(open_slots(beam, size, probs, bounds, cut)):
         slot = beam.slots[place]
@@ -111,9 +110,7 @@ def _extend(
             entry = np.int64(-1)
             if child < 0:
                 entry = memo_entry(node, symbol)
-                # looked up here: a call with the beam's arrays takes longer than all the rest
-                is_known = memo_keys[entry] == memo_key(node, symbol)
-                if not is_known and not ask(beam, node, symbol, weight, cut, fusion):
+                if not ask(beam, node, symbol, weight, cut, fusion):
                     continue
             elif tree[child, SLOT] >= 0:
                 continue  # `_stay` has done it

@@ -13,12 +13,17 @@ import numba
 _DIRECTORY = Path(__file__).parent
 
 
-def _digest() -> str:
-    sources = [path.read_bytes() for path in sorted(_DIRECTORY.glob('*.py'))]
-    return hashlib.sha1(b''.join(source for source in sources if b'import compiled' in source)).hexdigest()[:12]
+def sources() -> dict[str, bytes]:
+    """What the machine code depends on, by file name: the modules that compile something, and this one."""
+    found = {path.name: path.read_bytes() for path in sorted(_DIRECTORY.glob('*.py'))}
+    return {
+        name: source
+        for name, source in found.items()
+        if name == Path(__file__).name or b'\n@compiled' in source or b'\n@kernel' in source
+    }
 
 
-_CACHE_NAME = f'numba-{_digest()}'
+_CACHE_NAME = f'numba-{hashlib.sha1(b"".join(sources().values())).hexdigest()[:12]}'
 
 
 def compiled(function: Callable) -> Callable:
@@ -33,11 +38,6 @@ def kernel(function: Callable) -> Callable:
     given to a function: two thirds of the time of a beam search.
     """
     return _compile(function, _nrt=False)
-
-
-def inlined(function: Callable) -> Callable:
-    """A small kernel that inner loops call: arrays go into a call by value, 7 words each."""
-    return _compile(function, _nrt=False, forceinline=True)
 
 
 def is_cached() -> bool:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import inlined, kernel
+from utils.decode.compiled import kernel
 from utils.decode.lexicon import Lexicon
 from utils.decode.ngram_tables import NgramTables, advance, find_child
 
@@ -45,7 +45,7 @@ class Fusion(NamedTuple):
     word_bonus: float
 
 
-@inlined
+@kernel
 def word_log_prob(fusion: Fusion, state: int, lexicon_node: int) -> tuple[float, int]:
     """The log probability of the word that ends at a lexicon node, -inf where it is forbidden; the next state."""
     num_letters = -np.int64(lexicon_node)
@@ -60,13 +60,13 @@ def word_log_prob(fusion: Fusion, state: int, lexicon_node: int) -> tuple[float,
     return log_prob + fusion.unknown_letter * num_letters, following
 
 
-@inlined
+@kernel
 def ends_word(fusion: Fusion, lexicon_node: int) -> bool:
     """Whether a word of the lexicon, or none, ends here."""
     return lexicon_node == AT_ROOT or (lexicon_node > 0 and fusion.lexicon.words[lexicon_node] >= 0)
 
 
-@inlined
+@kernel
 def estimate(fusion: Fusion, lexicon_node: int) -> float:
     """What an open word will cost at least, roughly, whatever stands before it; 0 between words."""
     if lexicon_node == AT_ROOT:
@@ -76,7 +76,7 @@ def estimate(fusion: Fusion, lexicon_node: int) -> float:
     return fusion.tables.log_probs[1 + fusion.unknown_id] - fusion.unknown_letter * lexicon_node
 
 
-@inlined
+@kernel
 def closing_bound(fusion: Fusion, lexicon_node: int) -> float:
     """The most that the end of an open word can multiply a weight with: 0 where it is none, else as if it were sure."""
     if lexicon_node == AT_ROOT:
@@ -86,7 +86,7 @@ def closing_bound(fusion: Fusion, lexicon_node: int) -> float:
     return np.exp(-fusion.lm_weight * estimate(fusion, lexicon_node))
 
 
-@inlined
+@kernel
 def follow(fusion: Fusion, state: int, lexicon_node: int, symbol: int) -> tuple[float, int, int, int]:
     """Appends a symbol to a prefix.
 
@@ -119,7 +119,7 @@ def follow(fusion: Fusion, state: int, lexicon_node: int, symbol: int) -> tuple[
     return estimate(fusion, node) - estimate(fusion, lexicon_node), begun, np.int64(state), node
 
 
-@inlined
+@kernel
 def _spell(fusion: Fusion, lexicon_node: int, symbol: int) -> int:
     """The node of a prefix with one more letter."""
     node = np.int64(lexicon_node)
@@ -129,7 +129,7 @@ def _spell(fusion: Fusion, lexicon_node: int, symbol: int) -> int:
     return child if child >= 0 else -np.int64(fusion.lexicon.depths[node]) - 1
 
 
-@inlined
+@kernel
 def finish(fusion: Fusion, state: int, lexicon_node: int) -> float:
     """Ends a text: the log probability of its last word, if one is open, less its estimate, and of `</s>`."""
     log_prob, node = 0.0, np.int64(state)
@@ -158,7 +158,7 @@ def score_symbols(fusion: Fusion, symbols: np.ndarray) -> tuple[float, int]:
     return log_prob + finish(fusion, state, lexicon_node), num_words
 
 
-@inlined
+@kernel
 def fused(fusion: Fusion, log_prob: float, num_words: int) -> float:
     """alpha * log P + beta * words; what is forbidden stays so where alpha is 0."""
     if log_prob == -np.inf:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import inlined, kernel
+from utils.decode.compiled import kernel
 
 ROOT = 0
 
@@ -36,7 +36,7 @@ class NgramTables(NamedTuple):
     children: np.ndarray
 
 
-@inlined
+@kernel
 def find_child(words: np.ndarray, first: int, end: int, word: int) -> int:
     """The node of ``word`` among the nodes ``first <= node < end``, which are sorted by word; -1 if it isn't there."""
     low, high = np.int64(first), np.int64(end)
@@ -49,7 +49,7 @@ def find_child(words: np.ndarray, first: int, end: int, word: int) -> int:
     return low if low < end and words[low] == word else np.int64(-1)
 
 
-@inlined
+@kernel
 def advance(tables: NgramTables, state: int, word: int) -> tuple[float, int]:
     """Scores a word after a state: p(w | h) if the model lists `h w`, else backoff(h) p(w | h without its first word).
 
