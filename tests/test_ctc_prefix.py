@@ -41,7 +41,7 @@ def prefix_scores(log_probs, text, frames):
         ctc_prefix.follow(log_probs, frames, END, alignments, last, symbol, new)
         alignments, last = new, symbol
     scores = np.zeros(CLASSES)
-    ctc_prefix.score(log_probs, frames, END, alignments, last, np.arange(CLASSES), scores)
+    ctc_prefix.score(np.exp(log_probs), frames, END, alignments, last, np.arange(CLASSES), scores)
     return scores
 
 

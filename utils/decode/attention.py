@@ -7,11 +7,23 @@ the language model unnormalised; divided like the rest, one weight suits short a
 `begin` for the width and `advance` at each step which hypotheses go on.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from utils.decode import ctc_prefix
 from utils.decode.spelling import SpelledHypothesis, SpellingOptions, make_spans
 from utils.errors import UsageError
+
+
+class _Ended(NamedTuple):
+    """Where a finished hypothesis ended, and what it scored."""
+
+    score: float
+    log_prob: float
+    step: int
+    slot: int
+    is_cut: bool
 
 
 class SpellingBeam:
@@ -51,7 +63,7 @@ class SpellingBeam:
         self._fused = np.zeros([batch, width])
         self._attended = None  # Σ α of each listened frame, known once there is attention
         self._last = np.full([batch, width], -1)
-        self._finished: list[list[SpelledHypothesis]] = [[] for _ in range(batch)]
+        self._finished: list[list[_Ended]] = [[] for _ in range(batch)]
         self._best_finished = np.full(batch, -np.inf)
         # of each step: parents, symbols, log-probabilities, frames with most attention, and how much
         self._past: list[tuple[np.ndarray, ...]] = []
@@ -59,7 +71,7 @@ class SpellingBeam:
             self._states = self._fusion.start(batch * width).reshape(batch, width, -1)
         if options.ctc_weight:
             self._heard = np.ascontiguousarray(heard, np.float64)
-            self._heard_lengths = heard_lengths
+            self._heard_probs, self._heard_lengths = np.exp(self._heard), heard_lengths
             self._alignments = np.full([batch, width, num_heard, 2], ctc_prefix.LOG_ZERO)
             for row, length in enumerate(self._heard_lengths):
                 ctc_prefix.start(self._heard[row], length, self._end, self._alignments[row, 0])
@@ -129,7 +141,7 @@ class SpellingBeam:
             heard = np.full(symbols.shape, ctc_prefix.LOG_ZERO)
             last = np.where(np.isfinite(self._spelled), self._last, -2)
             lengths = self._heard_lengths
-            ctc_prefix.score_batch(self._heard, lengths, end, self._alignments, last, symbols, heard)
+            ctc_prefix.score_batch(self._heard_probs, lengths, end, self._alignments, last, symbols, heard)
         return symbols, spelled, fused + np.zeros_like(spelled), heard
 
     def _choose(self, scores):
@@ -148,21 +160,22 @@ class SpellingBeam:
         """Moves the hypotheses that ended to the finished ones; their slots, and those of score -inf, are dead."""
         ended = np.isfinite(scores) & (symbols == self._end)
         for row, slot in zip(*np.nonzero(ended), strict=True):
-            is_cut = self._steps >= self._limits[row]
-            self._finished[row].append(self._trace(row, slot, scores[row, slot], bool(is_cut)))
+            score, log_prob = float(scores[row, slot]), float(self._spelled[row, slot])
+            is_cut = bool(self._steps >= self._limits[row])
+            self._finished[row].append(_Ended(score, log_prob, self._steps, slot, is_cut))
             self._best_finished[row] = max(self._best_finished[row], totals[row, slot])
         self._spelled[ended | ~np.isfinite(scores)] = -np.inf
 
-    def _trace(self, row, slot, score, is_cut) -> SpelledHypothesis:
+    def _trace(self, row, ended: _Ended) -> SpelledHypothesis:
         """Reads a hypothesis off the past, from its end."""
-        log_prob, steps = float(self._spelled[row, slot]), []
-        for parents, *noted in reversed(self._past):
+        slot, steps = ended.slot, []
+        for parents, *noted in reversed(self._past[: ended.step + 1]):
             steps.append([each[row, slot] for each in noted])
             slot = parents[row, slot]
         written = steps[:0:-1]  # the last is the end
         ids, chances, peaks, weights = (np.array(each) for each in zip(*written, strict=True)) if written else [()] * 4
         spans = make_spans(peaks, weights, chances)
-        return SpelledHypothesis(tuple(map(int, ids)), log_prob, spans, float(score), is_cut)
+        return SpelledHypothesis(tuple(map(int, ids)), ended.log_prob, spans, ended.score, ended.is_cut)
 
     def _follow(self, parents, symbols, is_live) -> None:
         """Takes the language model's and the CTC head's states along."""
@@ -181,5 +194,6 @@ class SpellingBeam:
 
     def results(self) -> list[list[SpelledHypothesis]]:
         """The finished hypotheses of each utterance, the best first, at most `num_best`."""
-        ranked = (sorted(finished, key=lambda hypothesis: -hypothesis.score) for finished in self._finished)
-        return [hypotheses[: self.options.num_best] for hypotheses in ranked]
+        ranked = (sorted(finished, key=lambda ended: -ended.score) for finished in self._finished)
+        best = (finished[: self.options.num_best] for finished in ranked)
+        return [[self._trace(row, ended) for ended in finished] for row, finished in enumerate(best)]

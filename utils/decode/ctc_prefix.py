@@ -40,7 +40,7 @@ def start(log_probs: np.ndarray, length: int, blank_id: int, alignments: np.ndar
 
 @kernel
 def score(
-    log_probs: np.ndarray,
+    probs: np.ndarray,
     length: int,
     end_id: int,
     alignments: np.ndarray,
@@ -51,7 +51,7 @@ def score(
     """The log probability of all texts that begin with g and a symbol; for the end, of g itself.
 
     Args:
-      log_probs: `[frames, classes]`; the blank shares its class with the end.
+      probs: `[frames, classes]`, posteriors; the blank shares its class with the end.
       length: frames that are real.
       end_id: the class of the end, and of the blank.
       alignments: of g, `[frames, 2]`.
@@ -59,18 +59,24 @@ def score(
       symbols: int `[symbols]`, to score.
       scores: float64 `[symbols]`, is written.
     """
+    scale = 0.0 if last < 0 else LOG_ZERO  # the sums are of plain products, against the best alignment
+    for t in range(length):
+        scale = max(scale, alignments[t, IN_SYMBOL], alignments[t, IN_BLANK])
     for i in range(len(symbols)):
-        symbol = symbols[i]
-        if symbol == end_id:
+        scores[i] = probs[0, symbols[i]] if last < 0 else 0.0
+    for t in range(1, length):
+        after_blank = math.exp(alignments[t - 1, IN_BLANK] - scale)
+        after_any = after_blank + math.exp(alignments[t - 1, IN_SYMBOL] - scale)
+        if after_any > 0:
+            for i in range(len(symbols)):
+                scores[i] += (after_blank if symbols[i] == last else after_any) * probs[t, symbols[i]]
+    for i in range(len(symbols)):
+        if symbols[i] == end_id:
             scores[i] = _log_add(alignments[length - 1, IN_SYMBOL], alignments[length - 1, IN_BLANK])
-            continue
-        total = log_probs[0, symbol] if last < 0 else LOG_ZERO
-        for t in range(1, length):
-            before = alignments[t - 1, IN_BLANK]
-            if symbol != last:
-                before = _log_add(before, alignments[t - 1, IN_SYMBOL])
-            total = _log_add(total, before + log_probs[t, symbol])
-        scores[i] = total
+        elif scores[i] > 0 and scale > LOG_ZERO:
+            scores[i] = scale + math.log(scores[i])
+        else:
+            scores[i] = LOG_ZERO
 
 
 @kernel
@@ -89,7 +95,7 @@ def follow(
 
 
 @kernel
-def score_batch(log_probs, lengths, end_id, alignments, last, symbols, scores) -> None:
+def score_batch(probs, lengths, end_id, alignments, last, symbols, scores) -> None:
     """`score` for the live hypotheses of a batch, each array with the axes `[batch, width]` in front.
 
     A hypothesis whose `last` is -2 is not looked at.
@@ -98,7 +104,7 @@ def score_batch(log_probs, lengths, end_id, alignments, last, symbols, scores) -
         for slot in range(last.shape[1]):
             if last[row, slot] > -2:
                 score(
-                    log_probs[row],
+                    probs[row],
                     lengths[row],
                     end_id,
                     alignments[row, slot],
