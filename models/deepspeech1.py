@@ -6,8 +6,6 @@ from models.ctc import CtcOutput
 from models.layers import ACTIVATIONS, Phase, dense
 from models.rnn import recurrent_layer
 
-TIME_STRIDE = 1
-
 
 def with_context(features: tf.Tensor, context: int) -> tf.Tensor:
     """Each frame with its neighbours: `[batch, time, features]` to `[batch, time, (2 · context + 1) · features]`."""

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from models.convolution import conv2d, output_length
 from models.precision import matmul
 
 CLIP = 20.0  # ceiling of the clipped ReLU, g(z) = min(max(z, 0), 20) (Deep Speech, eq. 1)
@@ -27,12 +26,12 @@ class Activation(NamedTuple):
     derivative: Callable
 
 
-def _clipped_relu(z):
+def clipped_relu(z):
     return tf.clip_by_value(z, 0.0, CLIP)
 
 
 ACTIVATIONS = {
-    'relu': Activation(_clipped_relu, lambda y: tf.cast((y > 0) & (y < CLIP), y.dtype)),
+    'relu': Activation(clipped_relu, lambda y: tf.cast((y > 0) & (y < CLIP), y.dtype)),
     'tanh': Activation(tf.tanh, lambda y: 1 - y * y),
     'sigmoid': Activation(tf.sigmoid, lambda y: y * (1 - y)),
     'elu': Activation(tf.nn.elu, lambda y: tf.minimum(y, 0) + 1),
@@ -192,41 +191,6 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, sco
         y = _scale_and_shift(x, tf.tile(scale, [repeats]), tf.tile(bias - moving_mean * scale, [repeats]))
     y.set_shape(x.shape)
     return y
-
-
-def convolution(x, lengths, channels, kernel_size, strides, phase: Phase, use_batch_norm: bool, scope: str):
-    """One layer of Deep Speech 2's front end: convolution, batch norm, clipped ReLU, mask.
-
-    Args:
-      x: `[batch, time, frequency, channels]`, zero beyond each length.
-      lengths: int32 `[batch]`, frames.
-      channels: output channels.
-      kernel_size: (frames, frequencies).
-      strides: (frames, frequencies).
-      phase: training or inference.
-      use_batch_norm: normalise each channel before the non-linearity.
-      scope: name of the variables.
-
-    Returns:
-      `[batch, time / stride, frequency / stride, channels]`, zero beyond the new lengths, and these lengths.
-    """
-    with tf.variable_scope(scope):
-        shape = [*kernel_size, int(x.shape[3]), channels]
-        kernel = tf.get_variable('kernel', shape, initializer=tf.glorot_uniform_initializer())
-        bias = tf.get_variable('bias', [channels], initializer=tf.zeros_initializer())
-        y = conv2d(x, tf.convert_to_tensor(kernel), *strides)
-        frequencies = int(y.shape[2])
-        lengths = output_length(lengths, strides[0])
-        mask = tf.reshape(tf.sequence_mask(lengths, tf.shape(y)[1], y.dtype), [-1, 1])
-        rows = tf.reshape(y, [-1, frequencies * channels])
-        if use_batch_norm:
-            rows = batch_norm(rows, mask, bias, phase, 'batch_norm', repeats=frequencies)
-        else:
-            rows += tf.tile(bias, [frequencies])
-        rows = _clipped_relu(rows) * mask
-    y = tf.reshape(rows, tf.shape(y))
-    y.set_shape([None, None, frequencies, channels])
-    return y, lengths
 
 
 def lookahead(x: tf.Tensor, future_frames: int, scope: str) -> tf.Tensor:

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from models.convolution import output_length
+from models.front_end import front_end
 from models.layers import Phase, dense
 from models.rnn import recurrent_layer
 
-HALVINGS = 3  # three layers of the pyramid halve time: by 8 in all (section 3.1 of the paper)
+HALVINGS = 3  # layers that halve time: by 8 in all (section 3.1 of the paper)
 CTC_FRAMES = 2  # the CTC head reads so many output frames from one listened frame
 
 
@@ -40,7 +41,8 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase, initia
     """Features to what the speller attends to.
 
     The first layer hears every frame, the next three each a pair of frames of the layer below, any further ones stand
-    on top, where time is short. With three layers in all, the first of them pairs the features themselves.
+    on top, where time is short. With three layers in all, the first of them pairs the features themselves. Where the
+    listener begins with convolutions (Zhang et al. 2016, arXiv 1610.03022), theirs is the first halving.
 
     Args:
       features: `[batch, time, features]`, normalised.
@@ -49,14 +51,19 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase, initia
       phase: training or inference.
       initializer: of the kernels.
     """
-    num_plain = 1 if config.rnn_layers > HALVINGS else 0
-    x = tf.transpose(features, [1, 0, 2])  # [time, batch, units] from here on
-    x *= _time_mask(x, lengths)
+    if config.conv_layers:
+        x, lengths = front_end(features, lengths, config, phase)  # [time, batch, units] from here on
+        num_halvings = HALVINGS - 1
+    else:
+        x = tf.transpose(features, [1, 0, 2])
+        x *= _time_mask(x, lengths)
+        num_halvings = HALVINGS
+    num_plain = 1 if config.rnn_layers > num_halvings else 0
     for i in range(config.rnn_layers):
-        if num_plain <= i < num_plain + HALVINGS:
+        if num_plain <= i < num_plain + num_halvings:
             x, lengths = _halve(x, lengths)
         x = recurrent_layer(
-            phase.dropout(x, f'listener{i + 1}') if i else x,
+            phase.dropout(x, f'listener{i + 1}') if i or config.conv_layers else x,
             _time_mask(x, lengths),
             config.hidden_units,
             f'listener{i + 1}',

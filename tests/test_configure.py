@@ -60,7 +60,7 @@ def test_a_run_goes_on_with_its_own_settings_and_the_flags_given():
 def test_las_has_its_own_defaults_where_the_papers_differ():
     paper = new_model_config(parse('-md', 'las'), 28)
     assert (paper.classes, paper.rnn_cell, paper.rnn_layers, paper.activation) == (29, 'lstm', 4, 'tanh')
-    assert not paper.batch_norm and paper.ctc_weight == 0.2
+    assert not paper.batch_norm and not paper.conv_layers and paper.ctc_weight == 0.2
     assert new_model_config(parse('-md', 'las', '-rc', 'gru', '-bn', 'yes'), 28).batch_norm
 
 
@@ -70,7 +70,8 @@ def test_las_has_its_own_defaults_where_the_papers_differ():
         (['-b', '4', '--frames_per_batch', '900'], 'give one of them'),
         (['-md', 'ds1', '-rl', '3'], 'Deep Speech has one recurrent layer'),
         (['-md', 'las', '-rl', '2'], 'give 3 or more'),
-        (['-md', 'las', '-cl', '2'], '-cl 2 is for ds2, -md is las'),
+        (['-md', 'las', '-cl', '2', '-rl', '1'], 'give 2 or more'),
+        (['-md', 'ds1', '-cl', '2'], '-cl 2 is for ds2 and las, -md is ds1'),
         (['--context_frames', '5'], '--context_frames 5 is for ds1'),
         (['--ctc_weight', '0'], '--ctc_weight 0.0 is for las, -md is ds2'),
         (['--lr_schedule', 'cosine', '--lr_decay', '1.2'], 'no part in --lr_schedule cosine'),

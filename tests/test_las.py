@@ -16,8 +16,9 @@ from utils.config import ModelConfig
 from utils.decode.alignment import ctc_log_prob
 
 SMALL = ModelConfig(
-    'las', features=13, classes=5, hidden_units=6, rnn_layers=4, rnn_cell='lstm', activation='tanh', batch_norm=False
-)
+    'las', features=13, classes=5, hidden_units=6, rnn_layers=4, rnn_cell='lstm', activation='tanh', conv_layers=0,
+    batch_norm=False,
+)  # fmt: skip
 CONFIGS = {
     'location': SMALL,
     'content': dataclasses.replace(SMALL, attention='content', speller_layers=2),
@@ -25,6 +26,7 @@ CONFIGS = {
     'rnn, one direction, five layers': dataclasses.replace(
         SMALL, rnn_cell='rnn', rnn_layers=5, bidirectional=False, speller_layers=2
     ),
+    'two convolutions, three layers': dataclasses.replace(SMALL, conv_layers=2, rnn_layers=3, batch_norm=True),
     'no ctc': dataclasses.replace(SMALL, ctc_weight=0.0),
 }
 RNG = np.random.default_rng(0)
@@ -108,7 +110,9 @@ def test_weights_start_uniform_within_a_tenth():
     assert max(largest) <= 0.1 and np.median(largest) > 0.08
 
 
-@pytest.mark.parametrize(('name', 'layers'), [('gru, batch norm, three layers', 3), ('location', 4)])
+@pytest.mark.parametrize(
+    ('name', 'layers'), [('gru, batch norm, three layers', 3), ('two convolutions, three layers', 3), ('location', 4)]
+)
 def test_the_pyramid_shortens_time_to_an_eighth_rounded_up(name, layers):
     assert CONFIGS[name].rnn_layers == layers
     model = built(CONFIGS[name])

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from models.layers import EPSILON, MOVING_AVERAGE_DECAY, Phase, batch_norm, convolution, dense, lookahead
+from models.front_end import convolution
+from models.layers import EPSILON, MOVING_AVERAGE_DECAY, Phase, batch_norm, dense, lookahead
 
 X = np.array([[1.0, 10.0], [3.0, 30.0], [99.0, -99.0]], 'f')
 MASK = np.array([[1.0], [1.0], [0.0]], 'f')

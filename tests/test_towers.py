@@ -25,7 +25,7 @@ FEATURES = 13
 SMALL = {'features': FEATURES, 'classes': 5, 'hidden_units': 6, 'rnn_layers': 1, 'batch_norm': False}
 MODELS = {
     'ds2': {'conv_layers': 1, 'activation': 'tanh'},
-    'las': {'rnn_layers': 3, 'rnn_cell': 'lstm', 'activation': 'tanh'},
+    'las': {'rnn_layers': 3, 'rnn_cell': 'lstm', 'conv_layers': 0, 'activation': 'tanh'},
 }
 CONFIG = TrainConfig(optimizer='nm', momentum=0.9, learning_rate=0.01, grad_clip=1.0, keep_prob=1.0, sample_prob=0.0)
 NUM_ROWS = 12

@@ -18,7 +18,7 @@ MODEL_DEFAULTS = {
 PYRAMID_LAYERS = 3
 # flags that only some models have
 OWN_FLAGS = {
-    'conv_layers': ('-cl', ('ds2',)),
+    'conv_layers': ('-cl', ('ds2', 'las')),
     'lookahead_frames': ('--lookahead_frames', ('ds2',)),
     'context_frames': ('--context_frames', ('ds1',)),
     'attention': ('--attention', ('las',)),
@@ -81,10 +81,11 @@ def _check(values, given) -> None:
             )
     if values.model == 'ds1' and values.rnn_layers != 1:
         raise UsageError(f'-rl {values.rnn_layers}: Deep Speech has one recurrent layer; leave it out')
-    if values.model == 'las' and values.rnn_layers < PYRAMID_LAYERS:
+    num_halving = PYRAMID_LAYERS - (values.conv_layers > 0)  # convolutions halve time too
+    if values.model == 'las' and values.rnn_layers < num_halving:
         raise UsageError(
-            f'-rl {values.rnn_layers}: the listener of las has {PYRAMID_LAYERS} layers that halve time; '
-            f'give {PYRAMID_LAYERS} or more'
+            f'-rl {values.rnn_layers}: the listener of las has {num_halving} layers that halve time; '
+            f'give {num_halving} or more'
         )
     if values.lr_schedule == 'plateau' and values.lr_decay == 1:
         raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')

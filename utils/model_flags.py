@@ -62,7 +62,7 @@ def add_layer_flags(parser: argparse.ArgumentParser) -> None:
         default=7,
         help='recurrent layers; ds1 has 1; las: of the listener, 4 unless given',
     )
-    add('-cl', '--conv_layers', type=int, choices=(1, 2, 3), default=3, help='convolutions (ds2)')
+    add('-cl', '--conv_layers', type=int, choices=(1, 2, 3), default=3, help='convolutions; las: none unless given')
     add(
         '-a',
         '--activation',

@@ -32,7 +32,14 @@ class Case(NamedTuple):
 
 
 DS2 = {'model': 'ds2', 'rnn_cell': 'gru', 'conv_layers': 2, 'activation': 'tanh'}
-LAS = {'model': 'las', 'rnn_cell': 'lstm', 'activation': 'tanh', 'batch_norm': False, 'speller_layers': 2}
+LAS = {
+    'model': 'las',
+    'rnn_cell': 'lstm',
+    'conv_layers': 0,
+    'activation': 'tanh',
+    'batch_norm': False,
+    'speller_layers': 2,
+}
 CASES = {
     'A': Case({**DS2, 'rnn_layers': 5, 'hidden_units': 512}, 16, 600, 80),
     'B': Case({**DS2, 'rnn_layers': 2, 'hidden_units': 256}, 16, 200, 20),
