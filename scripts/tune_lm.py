@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -14,6 +15,9 @@ from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding, load_fusion  # no
 from utils.decode.spelling_decoder import DEFAULT_BEAM_WIDTH as SPELLER_BEAM_WIDTH  # noqa: E402
 from utils.decode.spelling_decoder import add_spelling_flags  # noqa: E402
 from utils.errors import run_main  # noqa: E402
+
+if TYPE_CHECKING:
+    from utils.metrics import Scores
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +29,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog='tune_lm.py',
         description='Find lm_weight and word_bonus of a language model on a dev set: the acoustic model runs once, its '
         'posteriors are decoded with a coarse grid of weights, then around the best (las: a grid of weights ranks its '
-        'best texts, then it decodes with the best weights and those around). Prints all that was tried, draws '
-        'RUN/tune/LM.png, and keeps the best in RUN/decoding.json. A dev set whose transcripts were in '
-        "the language model's text makes it look better than it is, and its weight too large.",
+        'best texts for several shares of the CTC head, then it decodes with the best weights and those around). '
+        'Prints all that was tried, draws RUN/tune/LM.png, and keeps the best in RUN/decoding.json. A dev set whose '
+        "transcripts were in the language model's text makes it look better than it is, and its weight too large.",
     )
     add = parser.add_argument
     add('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
@@ -126,18 +130,31 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
     return list(tqdm(search(evaluate, unit), desc='decoding', unit=' weights', disable=None)), without
 
 
+class Speller(NamedTuple):
+    """What is tuned for a speller only.
+
+    Attributes:
+      ctc_decode_weight: the CTC head's share; None without such a head.
+      without: what the beam scores without language model, with the best of the shares tried.
+    """
+
+    ctc_decode_weight: float | None
+    without: 'Scores'
+
+
 def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion, decoding: Decoding):
     """Ranks the best texts of a beam without language model, then decodes with the best weights and those around.
 
     Returns:
-      What each pair scored that was decoded with, and what greedy spelling does.
+      What each pair scored that was decoded with, what greedy spelling does, and a `Speller`.
     """
     from tqdm import tqdm
 
     from run_train import load_recognizer
+    from utils.decode.fusion import Weights
     from utils.decode.fusion_steps import CHAR
     from utils.decode.spelling_decoder import make_spelling_decoder
-    from utils.decode.tuning import SPELLER_STEPS, Candidate, Point, rank, reranking, search, walk
+    from utils.decode.tuning import CTC_SHARES, SPELLER_STEPS, Candidate, Point, rank, reranking, search, walk
     from utils.metrics import score
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
@@ -155,26 +172,37 @@ def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion
 
     hypotheses, transcripts = evaluate_all(None)
     without, _ = scored([hypothesis.ids for hypothesis in hypotheses])
-    hypotheses, _ = evaluate_all(replace(decoding, lm=None, num_best=decoding.beam_width))
-    power = recognizer.decoder.options.length_norm
-    nbest = [
-        [Candidate(each.ids, each.score, (len(each.ids) + 1) ** -power) for each in (best, *best.alternatives)]
-        for best in hypotheses
-    ]
-    best_of = reranking(nbest, fusion)
     unit = 'char' if fusion.mode == CHAR else 'word'
-    ranked = search(lambda weights: Point(weights, *scored(best_of(weights))), unit)
+
+    def ranked(share):
+        """The best point of the ranking, the share, and the point of no language model."""
+        hypotheses, _ = evaluate_all(replace(decoding, lm=None, num_best=decoding.beam_width, ctc_decode_weight=share))
+        power = recognizer.decoder.options.length_norm
+        nbest = [
+            [Candidate(each.ids, each.score, (len(each.ids) + 1) ** -power) for each in (best, *best.alternatives)]
+            for best in hypotheses
+        ]
+        best_of = reranking(nbest, fusion)
+        best = min(search(lambda weights: Point(weights, *scored(best_of(weights))), unit), key=rank)
+        return best, share, Point(Weights(), *scored([hypothesis.ids for hypothesis in hypotheses]))
+
+    is_given = args.ctc_decode_weight is not None
+    shares = (CTC_SHARES if has_ctc_head else (None,)) if not is_given else (args.ctc_decode_weight,)
+    found = [ranked(share) for share in tqdm(shares, desc='ranking', unit=' shares', disable=None)]
+    best, share, _ = min(found, key=lambda each: rank(each[0]))
+    decoding = replace(decoding, ctc_decode_weight=share)
 
     def decoded(weights):
         hypotheses, _ = evaluate_all(replace(decoding, lm_weight=weights.lm_weight, word_bonus=weights.word_bonus))
         return Point(weights, *scored([hypothesis.ids for hypothesis in hypotheses]))
 
-    start = decoded(min(ranked, key=rank).weights)
+    start = decoded(best.weights)
     around = walk(decoded, [start], SPELLER_STEPS[unit], num_halvings=0)
-    return [start, *tqdm(around, desc='decoding', unit=' weights', disable=None)], without
+    points = [start, *tqdm(around, desc='decoding', unit=' weights', disable=None)]
+    return points, without, Speller(share, min((each for *_, each in found), key=rank).scores)
 
 
-def report(args: argparse.Namespace, fusion, points: Sequence, without) -> None:
+def report(args: argparse.Namespace, fusion, points: Sequence, without, speller: Speller | None = None) -> None:
     """Prints and draws what was tried; keeps the best in the run directory."""
     from utils.decode.fusion_steps import CHAR
     from utils.decode.tuned import Tuned, lm_id, write_tuned
@@ -205,11 +233,15 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without) -> None:
         cer=scores.characters.rate,
         wer_without=without.words.rate if has_words else None,
         cer_without=without.characters.rate,
+        ctc_decode_weight=speller and speller.ctc_decode_weight,
     )
     log.info('weights in %s, figure in %s', write_tuned(args.savepath, found), drawing)
-    before, after = (100 * each.leading.rate for each in (without, scores))
-    print(f'\ngreedy {rate_name} {before:.2f} %; with {args.lm}: {after:.2f} % '
-          f'(lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g})')  # fmt: skip
+    beam = f', beam {100 * speller.without.leading.rate:.2f} %' if speller else ''
+    weights = f'lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g}'
+    if found.ctc_decode_weight is not None:
+        weights += f', ctc_decode_weight {found.ctc_decode_weight:g}'
+    print(f'\ngreedy {rate_name} {100 * without.leading.rate:.2f} %{beam}; with {args.lm}: '
+          f'{100 * scores.leading.rate:.2f} % ({weights})')  # fmt: skip
 
 
 if __name__ == '__main__':

@@ -28,6 +28,7 @@ class Decoding:
       lexicon: 'yes': words that a word model lacks are forbidden; a path: those that this word model lacks are,
         beside a character model; 'no'.
       num_best: texts to return for an utterance.
+      ctc_decode_weight: las: the CTC head's share; None: what `spelling_decoder` takes by itself.
     """
 
     beam_width: int = DEFAULT_BEAM_WIDTH
@@ -36,6 +37,7 @@ class Decoding:
     word_bonus: float = DEFAULT_WORD_BONUS
     lexicon: str = 'no'
     num_best: int = 1
+    ctc_decode_weight: float | None = None
 
 
 def add_lm_flags(add: Callable) -> None:
@@ -113,10 +115,12 @@ def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None, spell
         return Decoding(beam_width, num_best=num_best)
     tuned = find_tuned(read_tuned(run_dir), args.lm) if run_dir else None
     decoding, notes = Decoding(beam_width or DEFAULT_BEAM_WIDTH, lm=args.lm, num_best=num_best), []
-    for name in TUNED_FLAGS:
+    for name in (*TUNED_FLAGS, 'ctc_decode_weight') if spells else TUNED_FLAGS:
         given = getattr(args, name)
         source = 'flag' if given is not None else DECODING_NAME if tuned else 'default'
         value = given if given is not None else getattr(tuned or decoding, name)
+        if value is None:
+            continue
         decoding = replace(decoding, **{name: value})
         notes.append(f'{name} {value if name == "lexicon" else format(value, "g")} ({source})')
     log.info('%s: %s', args.lm, ', '.join(notes))

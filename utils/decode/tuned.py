@@ -27,6 +27,7 @@ class Tuned:
       dev: the indexes that they were tuned on.
       wer, cer: there, as fractions; None where texts have no words.
       wer_without, cer_without: the same, greedily decoded.
+      ctc_decode_weight: las: the CTC head's share that the weights belong to; None without such a head.
     """
 
     lm: str
@@ -42,6 +43,7 @@ class Tuned:
     cer: float
     wer_without: float | None
     cer_without: float
+    ctc_decode_weight: float | None = None
 
 
 def lm_id(path: str | os.PathLike) -> str:
