@@ -4,9 +4,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -15,9 +13,6 @@ from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding, load_fusion  # no
 from utils.decode.spelling_decoder import DEFAULT_BEAM_WIDTH as SPELLER_BEAM_WIDTH  # noqa: E402
 from utils.decode.spelling_decoder import add_spelling_flags  # noqa: E402
 from utils.errors import run_main  # noqa: E402
-
-if TYPE_CHECKING:
-    from utils.metrics import Scores
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     fusion = load_fusion(decoding, vocabulary.tokens)
     names, indexes = index_names(args.devfiles), [read_index([path]) for path in args.devfiles]
     if is_speller:
-        report(args, fusion, *tune_speller(args, indexes, vocabulary, fusion, decoding))
+        found = tune_speller(args, indexes, fusion, decoding)
+        report(args, fusion, found.points, found.greedy, found.flags, found.beam)
         return 0
     directory = Path(args.posteriors or Path(args.savepath) / OUT_NAME)
     if not args.posteriors:
@@ -130,80 +126,32 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
     return list(tqdm(search(evaluate, unit), desc='decoding', unit=' weights', disable=None)), without
 
 
-class Speller(NamedTuple):
-    """What is tuned for a speller only.
-
-    Attributes:
-      ctc_decode_weight: the CTC head's share; None without such a head.
-      without: what the beam scores without language model, with the best of the shares tried.
-    """
-
-    ctc_decode_weight: float | None
-    without: 'Scores'
-
-
-def tune_speller(args: argparse.Namespace, indexes: Sequence, vocabulary, fusion, decoding: Decoding):
-    """Ranks the best texts of a beam without language model, then decodes with the best weights and those around.
-
-    Returns:
-      What each pair scored that was decoded with, what greedy spelling does, and a `Speller`.
-    """
+def tune_speller(args: argparse.Namespace, indexes: Sequence, fusion, decoding: Decoding):
+    """Decodes with a speller; returns a `speller_tuning.Tuning`."""
     from tqdm import tqdm
 
     from run_train import load_recognizer
-    from utils.decode.fusion import Weights
-    from utils.decode.fusion_steps import CHAR
-    from utils.decode.spelling_decoder import make_spelling_decoder
-    from utils.decode.tuning import CTC_SHARES, SPELLER_STEPS, Candidate, Point, rank, reranking, search, walk
-    from utils.metrics import score
+    from utils.decode.speller_tuning import SpellerTuner
+    from utils.decode.spelling_decoder import SPELLING_FLAGS, make_spelling_decoder
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
-    has_ctc_head = bool(recognizer.config.ctc_weight)
-
-    def evaluate_all(decoding):
-        recognizer.decoder = decoding and make_spelling_decoder(args, decoding, vocabulary.tokens, has_ctc_head)
-        evaluations = [recognizer.evaluate(index, args.batch_size) for index in indexes]
-        hypotheses = [hypothesis for evaluation in evaluations for hypothesis in evaluation.hypotheses]
-        return hypotheses, [text for evaluation in evaluations for text in evaluation.references]
-
-    def scored(texts):
-        texts = [vocabulary.decode(ids) for ids in texts]
-        return score(transcripts, texts, vocabulary.has_words), sum(not text for text in texts)
-
-    hypotheses, transcripts = evaluate_all(None)
-    without, _ = scored([hypothesis.ids for hypothesis in hypotheses])
-    unit = 'char' if fusion.mode == CHAR else 'word'
-
-    def ranked(share):
-        """The best point of the ranking, the share, and the point of no language model."""
-        hypotheses, _ = evaluate_all(replace(decoding, lm=None, num_best=decoding.beam_width, ctc_decode_weight=share))
-        power = recognizer.decoder.options.length_norm
-        nbest = [
-            [Candidate(each.ids, each.score, (len(each.ids) + 1) ** -power) for each in (best, *best.alternatives)]
-            for best in hypotheses
-        ]
-        best_of = reranking(nbest, fusion)
-        best = min(search(lambda weights: Point(weights, *scored(best_of(weights))), unit), key=rank)
-        return best, share, Point(Weights(), *scored([hypothesis.ids for hypothesis in hypotheses]))
-
-    is_given = args.ctc_decode_weight is not None
-    shares = (CTC_SHARES if has_ctc_head else (None,)) if not is_given else (args.ctc_decode_weight,)
-    found = [ranked(share) for share in tqdm(shares, desc='ranking', unit=' shares', disable=None)]
-    best, share, _ = min(found, key=lambda each: rank(each[0]))
-    decoding = replace(decoding, ctc_decode_weight=share)
-
-    def decoded(weights):
-        hypotheses, _ = evaluate_all(replace(decoding, lm_weight=weights.lm_weight, word_bonus=weights.word_bonus))
-        return Point(weights, *scored([hypothesis.ids for hypothesis in hypotheses]))
-
-    start = decoded(best.weights)
-    around = walk(decoded, [start], SPELLER_STEPS[unit], num_halvings=0)
-    points = [start, *tqdm(around, desc='decoding', unit=' weights', disable=None)]
-    return points, without, Speller(share, min((each for *_, each in found), key=rank).scores)
+    tokens, has_ctc_head = recognizer.vocabulary.tokens, bool(recognizer.config.ctc_weight)
+    return SpellerTuner(
+        recognizer,
+        indexes,
+        args.batch_size,
+        lambda decoding: make_spelling_decoder(args, decoding, tokens, has_ctc_head) if decoding else None,
+        {name: getattr(args, name) for name in SPELLING_FLAGS if getattr(args, name) is not None},
+        fusion,
+        lambda things, what, unit: tqdm(things, desc=what, unit=unit, disable=None),
+    ).tune(decoding)
 
 
-def report(args: argparse.Namespace, fusion, points: Sequence, without, speller: Speller | None = None) -> None:
-    """Prints and draws what was tried; keeps the best in the run directory."""
+def report(args: argparse.Namespace, fusion, points: Sequence, without, speller=None, beam=None) -> None:
+    """Prints and draws what was tried; keeps the best in the run directory.
+
+    Of a speller, the flags of its search are kept too, and what its beam does without language model is printed.
+    """
     from utils.decode.fusion_steps import CHAR
     from utils.decode.tuned import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
@@ -233,15 +181,14 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without, speller:
         cer=scores.characters.rate,
         wer_without=without.words.rate if has_words else None,
         cer_without=without.characters.rate,
-        ctc_decode_weight=speller and speller.ctc_decode_weight,
+        speller=speller or {},
     )
     log.info('weights in %s, figure in %s', write_tuned(args.savepath, found), drawing)
-    beam = f', beam {100 * speller.without.leading.rate:.2f} %' if speller else ''
-    weights = f'lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g}'
-    if found.ctc_decode_weight is not None:
-        weights += f', ctc_decode_weight {found.ctc_decode_weight:g}'
-    print(f'\ngreedy {rate_name} {100 * without.leading.rate:.2f} %{beam}; with {args.lm}: '
-          f'{100 * scores.leading.rate:.2f} % ({weights})')  # fmt: skip
+    weights = {'lm_weight': found.lm_weight, 'word_bonus': found.word_bonus, **found.speller}
+    rates = [f'greedy {rate_name} {100 * without.leading.rate:.2f} %']
+    rates += [f'beam {100 * beam.leading.rate:.2f} %'] if beam else []
+    print(f'\n{", ".join(rates)}; with {args.lm}: {100 * scores.leading.rate:.2f} % '
+          f'({", ".join(f"{name} {value:g}" for name, value in weights.items())})')  # fmt: skip
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ import pytest
 
 from utils.cli import Parser
 from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
+from utils.decode.spelling_decoder import add_spelling_flags, make_spelling_decoder
 from utils.decode.tuned import Tuned, lm_id, write_tuned
 from utils.errors import DataError, UsageError
 
@@ -110,6 +111,19 @@ def test_tuned_weights_are_taken_for_their_model_wherever_it_lies_and_flags_win(
     found = resolve_decoding(parse('--lm', str(moved)), str(tmp_path / 'run'))
     assert (found.lm_weight, found.word_bonus, found.beam_width) == (1.0, 1.0, 100)
     assert 'has not been tuned' in caplog.text
+
+
+def test_a_speller_searches_as_it_was_tuned_and_flags_win(lm, tmp_path, caplog):
+    caplog.set_level('INFO')
+    write_tuned(tmp_path, tuned(lm, speller={'length_norm': 0.0, 'ctc_decode_weight': 0.7, 'temperature': 1.5}))
+    parser = Parser(prog='test')
+    add_decoding_flags(parser)
+    add_spelling_flags(parser)
+    args = parser.parse_args(['--lm', lm, '--ctc_decode_weight', '0.3'])
+    search = make_spelling_decoder(args, resolve_decoding(args, str(tmp_path), spells=True), TOKENS, True)
+    assert (search.options.length_norm, search.options.ctc_weight, search.options.temperature) == (0.0, 0.3, 1.5)
+    assert search.options.beam_width == 7
+    assert 'length_norm 0 (decoding.json), temperature 1.5 (decoding.json)' in caplog.text
 
 
 def test_a_damaged_file_of_weights_is_named(lm, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.test_end_to_end import command, features  # noqa: F401 (a fixture)
 from tests.tones import SENTENCES
-from utils.decode.tuning import CTC_SHARES
+from utils.decode.speller_tuning import CTC_SHARES, LENGTH_NORMS
 
 SMALL = (
     '-md las -f 40 -rl 3 -n 96 -rc gru -b 6 -k 1 -lr 2e-3 --ctc_weight 0.5 --sample_prob 0 --lr_schedule cosine'.split()
@@ -80,11 +80,11 @@ def test_a_language_models_weights_are_those_of_a_beam_search_and_later_commands
     assert len(tried) > 3 and sum(line[-1] == 'best' for line in tried) == 1
     (tuned,) = json.loads((las_run_dir / 'decoding.json').read_text())['language_models']
     assert (tuned['beam_width'], tuned['wer']) == (4, 0.0)
-    assert tuned['ctc_decode_weight'] in CTC_SHARES
+    assert tuned['speller']['ctc_decode_weight'] in CTC_SHARES and tuned['speller']['length_norm'] in LENGTH_NORMS
     assert re.search(r'^greedy WER .* %, beam .* %; with .*ctc_decode_weight', done.stdout, re.MULTILINE)
     assert [f'{tuned["lm_weight"]:.4g}', f'{tuned["word_bonus"]:.4g}'] in [line[:2] for line in tried]
     assert (las_run_dir / 'tune' / 'lm.png').read_bytes().startswith(b'\x89PNG')
     tested = command('run_test.py', '-s', las_run_dir, '-t', features, '--lm', lm)
     assert rates(tested) == ['train', '6', '0.00']
     assert f'lm_weight {tuned["lm_weight"]:g} (decoding.json)' in tested.stderr
-    assert f'ctc_decode_weight {tuned["ctc_decode_weight"]:g} (decoding.json)' in tested.stderr
+    assert f'length_norm {tuned["speller"]["length_norm"]:g} (decoding.json)' in tested.stderr

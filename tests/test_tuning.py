@@ -1,6 +1,8 @@
 """The search for weights, on a surface that is known, and scripts/tune_lm.py from saved posteriors."""
 
+import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from utils.data.vocabulary import Vocabulary
 from utils.decode.fusion import Weights, make_fusion
 from utils.decode.ngram import load_model
 from utils.decode.posteriors import PosteriorsInfo, writing_posteriors
+from utils.decode.speller_tuning import candidates_of
+from utils.decode.spelling import SpelledHypothesis
 from utils.decode.tuned import read_tuned
 from utils.decode.tuning import Candidate, Point, format_points, rank, reranking, search
 from utils.metrics import ErrorCounts, Scores
@@ -107,3 +111,16 @@ def test_reranking_adds_the_language_models_part_to_each_candidate(tmp_path):
     turning = 1 / (1.5 * np.log(10))  # the weight at which "b" overtakes "a"
     assert best_of(Weights(0.9 * turning, 0.0)) == [(1,), (1, 1)]
     assert best_of(Weights(1.1 * turning, 0.0)) == [(2,), (1, 1)]
+
+
+@pytest.mark.parametrize('norm', [0.0, 0.5, 1.0])
+def test_a_ranking_at_another_length_norm_is_by_the_scores_that_it_would_have_given(norm):
+    totals = {(1,): -2.0, (1, 2, 3): -3.0}
+    best, other = (
+        SpelledHypothesis(ids, 0.0, (), total / (len(ids) + 1) ** 1.0, False) for ids, total in totals.items()
+    )
+    (candidates,) = candidates_of([dataclasses.replace(best, alternatives=(other,))], 1.0, norm)
+    for each in candidates:
+        length = len(each.ids) + 1
+        assert math.isclose(each.score, totals[each.ids] / length**norm)
+        assert math.isclose(each.share, length**-norm)

@@ -2,8 +2,8 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from utils.cli import count, natural, number
 from utils.decode import spelling_decoder
@@ -28,7 +28,7 @@ class Decoding:
       lexicon: 'yes': words that a word model lacks are forbidden; a path: those that this word model lacks are,
         beside a character model; 'no'.
       num_best: texts to return for an utterance.
-      ctc_decode_weight: las: the CTC head's share; None: what `spelling_decoder` takes by itself.
+      speller: las: flags of its search, by name, where they are not given on the command line.
     """
 
     beam_width: int = DEFAULT_BEAM_WIDTH
@@ -37,7 +37,7 @@ class Decoding:
     word_bonus: float = DEFAULT_WORD_BONUS
     lexicon: str = 'no'
     num_best: int = 1
-    ctc_decode_weight: float | None = None
+    speller: Mapping[str, float] = field(default_factory=dict)
 
 
 def add_lm_flags(add: Callable) -> None:
@@ -115,14 +115,16 @@ def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None, spell
         return Decoding(beam_width, num_best=num_best)
     tuned = find_tuned(read_tuned(run_dir), args.lm) if run_dir else None
     decoding, notes = Decoding(beam_width or DEFAULT_BEAM_WIDTH, lm=args.lm, num_best=num_best), []
-    for name in (*TUNED_FLAGS, 'ctc_decode_weight') if spells else TUNED_FLAGS:
+    for name in TUNED_FLAGS:
         given = getattr(args, name)
         source = 'flag' if given is not None else DECODING_NAME if tuned else 'default'
         value = given if given is not None else getattr(tuned or decoding, name)
-        if value is None:
-            continue
         decoding = replace(decoding, **{name: value})
         notes.append(f'{name} {value if name == "lexicon" else format(value, "g")} ({source})')
+    if spells and tuned:
+        decoding = replace(decoding, speller=tuned.speller)
+        left = {name: value for name, value in tuned.speller.items() if getattr(args, name) is None}
+        notes += [f'{name} {value:g} ({DECODING_NAME})' for name, value in left.items()]
     log.info('%s: %s', args.lm, ', '.join(notes))
     if run_dir and not tuned and (args.lm_weight is None or args.word_bonus is None):
         log.warning('%s has not been tuned for %s; scripts/tune_lm.py finds its weights on a dev set', args.lm, run_dir)

@@ -101,9 +101,8 @@ def make_spelling_decoder(
 
     if not is_cached():
         log.info('compiling the beam search, this once: about half a minute')
-    ctc_weight = given.pop('ctc_decode_weight', decoding.ctc_decode_weight)
-    if ctc_weight is None:
-        ctc_weight = DEFAULT_CTC_WEIGHT if has_ctc_head else 0.0
+    given = {**decoding.speller, **given}
+    ctc_weight = given.pop('ctc_decode_weight', DEFAULT_CTC_WEIGHT if has_ctc_head else 0.0)
     if given.get('coverage_weight'):
         given.setdefault('length_norm', 0.0)  # coverage is in proportion to the whole text
     options = SpellingOptions(decoding.beam_width, decoding.num_best, ctc_weight=ctc_weight, **given)

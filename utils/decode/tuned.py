@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from utils.errors import DataError
@@ -27,7 +27,7 @@ class Tuned:
       dev: the indexes that they were tuned on.
       wer, cer: there, as fractions; None where texts have no words.
       wer_without, cer_without: the same, greedily decoded.
-      ctc_decode_weight: las: the CTC head's share that the weights belong to; None without such a head.
+      speller: las: how its beam searched, by the names of its flags; what is not there was left as it is.
     """
 
     lm: str
@@ -43,7 +43,7 @@ class Tuned:
     cer: float
     wer_without: float | None
     cer_without: float
-    ctc_decode_weight: float | None = None
+    speller: dict[str, float] = field(default_factory=dict)
 
 
 def lm_id(path: str | os.PathLike) -> str:

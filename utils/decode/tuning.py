@@ -15,9 +15,6 @@ WORD_BONUSES = {'word': (-1.0, 0.0, 1.0, 2.0, 4.0), 'char': (-0.5, 0.0, 0.5, 1.0
 FIRST_STEPS = {'word': Weights(0.25, 0.5), 'char': Weights(0.125, 0.25)}
 NUM_HALVINGS = 2
 MAX_LM_WEIGHT = 10.0
-# where a pair of weights costs a beam search with the model, the walk begins from the best of a ranking
-CTC_SHARES = (0.3, 0.5, 0.7)  # a speller knows much of what a language model says, its CTC head does not
-SPELLER_STEPS = {'word': Weights(0.125, 0.25), 'char': Weights(0.0625, 0.125)}
 
 
 class Point(NamedTuple):
