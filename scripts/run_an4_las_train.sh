@@ -12,10 +12,10 @@ source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
 prepare_an4 an4-las
 
-# 800 utterances align only with the CTC head's help; batches, rate and masks are those of run_an4_ds2_train.sh. With
-# -rl 3 the whole listener is the pyramid, and the first layer hears pairs of frames: twice as fast.
-exec "$PYTHON" "$ROOT/run_train.py" -md las -f 40 -rl 4 -n 256 -rc gru -a tanh -k 0.7 \
-  --attention location --ctc_weight 0.3 --label_smoothing unigram --sample_prob 0.1 -b 8 -o adam --beta2 0.98 \
+# 800 utterances align only with the CTC head's help; batches, rate and masks are those of run_an4_ds2_train.sh. The
+# convolutions hear every frame, the first of the four layers half of them, the last two an eighth.
+exec "$PYTHON" "$ROOT/run_train.py" -md las -f 40 -cl 2 -rl 4 -n 256 -rc gru -a tanh -bn yes -k 0.7 \
+  --attention location --ctc_weight 0.5 --label_smoothing unigram --sample_prob 0.1 -b 8 -o adam --beta2 0.98 \
   -lr 8e-4 --lr_schedule cosine --warmup_steps 300 -p 80 --average_checkpoints 6 --time_masks 2 --max_time_mask 10 \
   --freq_masks 2 --max_freq_mask 6 --tempo_range 0.1 --warp_range 0.1 --augment_from_epoch 6 --seed 1 \
   -t "${train_indexes[@]}" -d "${dev_indexes[@]}" -s "$RUN_DIR" "$@"
