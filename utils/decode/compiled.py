@@ -41,7 +41,7 @@ def kernel(function: Callable) -> Callable:
 
 
 def is_cached() -> bool:
-    """Whether these kernels have been compiled on this machine; the first time takes half a minute."""
+    """Whether these kernels have been compiled on this machine; the first time takes 15 seconds."""
     return any(_cache_dir().rglob('*.nbi'))
 
 

@@ -173,7 +173,7 @@ def make_decoder(decoding: Decoding | None, tokens: Sequence[str], from_posterio
     from utils.decode.compiled import is_cached
 
     if not is_cached():
-        log.info('compiling the beam search, this once: about half a minute')
+        log.info('compiling the beam search, this once: 15 seconds or more')
     fusion = load_fusion(decoding, tokens)
     options = BeamOptions(beam_width=decoding.beam_width, num_best=decoding.num_best)
 

@@ -100,7 +100,7 @@ def make_spelling_decoder(
     from utils.decode.spelling import SpellingOptions
 
     if not is_cached():
-        log.info('compiling the beam search, this once: about half a minute')
+        log.info('compiling the beam search, this once: 15 seconds or more')
     given = {**decoding.speller, **given}
     ctc_weight = given.pop('ctc_decode_weight', DEFAULT_CTC_WEIGHT if has_ctc_head else 0.0)
     if given.get('coverage_weight'):
