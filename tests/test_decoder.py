@@ -1,5 +1,8 @@
 """The decoding flags of the commands."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
@@ -126,8 +129,10 @@ def test_a_speller_searches_as_it_was_tuned_and_flags_win(lm, tmp_path, caplog):
     assert 'length_norm 0 (decoding.json), temperature 1.5 (decoding.json)' in caplog.text
 
 
-def test_a_damaged_file_of_weights_is_named(lm, tmp_path):
-    (tmp_path / 'decoding.json').write_text('{"language_models": [{}]}')
+@pytest.mark.parametrize('speller', [None, {'no_flag': 1}, 3])
+def test_a_damaged_file_of_weights_is_named(lm, tmp_path, speller):
+    entry = {} if speller is None else {**dataclasses.asdict(tuned(lm)), 'speller': speller}
+    (tmp_path / 'decoding.json').write_text(json.dumps({'language_models': [entry]}))
     with pytest.raises(DataError, match='decoding.json: not what'):
         resolve_decoding(parse('--lm', lm), str(tmp_path))
 

@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from utils.data.loading import references
 from utils.decode.fusion import Weights
 from utils.decode.fusion_steps import CHAR, Fusion
 from utils.decode.tuning import Candidate, Point, rank, reranking, search, walk
@@ -59,9 +60,13 @@ class SpellerTuner:
     fusion: Fusion
     progress: Callable
 
+    def __post_init__(self):
+        self._unit = 'char' if self.fusion.mode == CHAR else 'word'
+        vocabulary = self.recognizer.vocabulary
+        self._transcripts = [text for index in self.indexes for text in references(index, vocabulary)]
+
     def tune(self, decoding) -> Tuning:
         """Ranks, then decodes; ``decoding`` (a `decoder.Decoding`) says with which beam and language model."""
-        self._unit = 'char' if self.fusion.mode == CHAR else 'word'
         greedy = self._point(Weights(), self._evaluate(None))
         has_ctc_head = bool(self.recognizer.config.ctc_weight)
         shares = CTC_SHARES if has_ctc_head and 'ctc_decode_weight' not in self.given else (None,)
@@ -93,7 +98,6 @@ class SpellerTuner:
     def _evaluate(self, decoding) -> list:
         self.recognizer.decoder = self.make_decoder(decoding)
         evaluations = [self.recognizer.evaluate(index, self.batch_size) for index in self.indexes]
-        self._transcripts = [text for evaluation in evaluations for text in evaluation.references]
         return [hypothesis for evaluation in evaluations for hypothesis in evaluation.hypotheses]
 
     def _point(self, weights: Weights, hypotheses: Sequence) -> Point:

@@ -1,11 +1,13 @@
 """The weights that scripts/tune_lm.py found for a run's language models, kept in the run directory."""
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from utils.decode.spelling_decoder import SPELLING_FLAGS
 from utils.errors import DataError
 from utils.files import write_text
 
@@ -61,7 +63,11 @@ def read_tuned(run_dir: str | os.PathLike) -> list[Tuned]:
         return []
     try:
         entries = json.loads(path.read_text(encoding='utf-8'))['language_models']
-        return [Tuned(**{**entry, 'dev': tuple(entry['dev'])}) for entry in entries]
+        found = [Tuned(**{**entry, 'dev': tuple(entry['dev'])}) for entry in entries]
+        for name in itertools.chain(*(each.speller for each in found)):
+            if name not in SPELLING_FLAGS:
+                raise ValueError(f'{name} is no flag of a speller')
+        return found
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f'{path}: not what scripts/tune_lm.py writes ({error}); delete it and tune again') from error
 
