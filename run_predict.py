@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.decode.spelling import repeats_itself
-    from utils.transcribe import find_audio, transcribe
+    from utils.recognition.transcribe import find_audio, transcribe
 
     files, problems = find_audio(args.files)
     for problem in problems:

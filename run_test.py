@@ -22,7 +22,7 @@ from utils.errors import UsageError, run_main
 if TYPE_CHECKING:
     from utils.data.index import Index
     from utils.data.vocabulary import Vocabulary
-    from utils.report import IndexResult
+    from utils.recognition.report import IndexResult
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +72,13 @@ def index_names(paths: Sequence[str]) -> list[str]:
 
 def evaluate_indexes(recognizer, indexes: 'Sequence[Index]', names: Sequence[str], args) -> 'list[IndexResult]':
     """Evaluates a recognizer on each index, and keeps its posteriors where ``args`` ask for it."""
-    from utils.decode.posteriors import POSTERIORS_NAME
+    from utils.recognition.posteriors import POSTERIORS_NAME
 
     results = []
     for name, index in zip(names, indexes, strict=True):
         saving = nullcontext()
         if args.save_posteriors:
-            from utils.train.acoustic import saving_posteriors
+            from utils.recognition.acoustic import saving_posteriors
 
             path = results_dir(args) / name / POSTERIORS_NAME
             saving = saving_posteriors(recognizer, args.savepath, args.checkpoint, index, path)
@@ -94,10 +94,10 @@ def decode_indexes(
     decoder: Callable, indexes: 'Sequence[Index]', names: Sequence[str], args, vocabulary: 'Vocabulary'
 ) -> 'list[IndexResult]':
     """Decodes the saved posteriors of each index; all of them are opened before the first is decoded."""
-    from utils.data.loading import references
-    from utils.decode.posteriors import open_posteriors
+    from utils.data.loader import references
     from utils.metrics import score
-    from utils.report import Evaluation
+    from utils.recognition.posteriors import open_posteriors
+    from utils.recognition.report import Evaluation
 
     opened = [
         open_posteriors(args.posteriors, name, path, index.keys, vocabulary.tokens, args.checkpoint)
@@ -117,8 +117,8 @@ def decode_indexes(
 
 
 def index_result(name: str, index: 'Index', evaluation, checkpoint: str, vocabulary: 'Vocabulary') -> 'IndexResult':
-    """The outcome of an index, as `utils.report` takes it."""
-    from utils.report import IndexResult
+    """The outcome of an index, as `utils.recognition.report` takes it."""
+    from utils.recognition.report import IndexResult
 
     hypotheses = evaluation.hypotheses
     nbest = None
@@ -172,7 +172,7 @@ def results_dir(args: argparse.Namespace) -> Path:
 
 def report(results: 'Sequence[IndexResult]', out_dir: Path, num_worst: int) -> None:
     """Writes the hypotheses below ``out_dir``; prints the worst utterances, then the table."""
-    from utils.report import format_table, format_worst, write_hypotheses
+    from utils.recognition.report import format_table, format_worst, write_hypotheses
 
     for result in results:
         paths = write_hypotheses(result, out_dir / result.name)

@@ -17,18 +17,18 @@ log = logging.getLogger(__name__)
 
 def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None):
     """A recogniser with the weights of a run's `best`, `latest` or `average` checkpoint; None leaves it without."""
-    from utils.train.quiet import import_tensorflow
+    from utils.system import import_tensorflow
 
     import_tensorflow()
 
     import models
     from models.layers import Phase
     from utils.data.features import FeatureSpec
-    from utils.data.loading import FeatureStatistics
+    from utils.data.loader import FeatureStatistics
     from utils.data.vocabulary import Vocabulary
     from utils.decode import ctc, spelling
+    from utils.recognition.recognizer import Inference, Recognizer
     from utils.train.checkpoint import Checkpoints
-    from utils.train.evaluator import Inference, Recognizer
     from utils.train.strategies import local_runtime
 
     config = RunConfig.load(run_dir)
@@ -64,12 +64,12 @@ def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None)
 
 def train(flags: Flags) -> int:
     """Trains as the command line says: alone, or as a task of a cluster."""
-    from utils.train.quiet import import_tensorflow
+    from utils.system import import_tensorflow
 
     import_tensorflow()
 
-    from utils.train.crew import Alone
-    from utils.train.launch import enlist, serve
+    from utils.cluster.coordinator import Alone
+    from utils.cluster.startup import enlist, serve
     from utils.train.strategies import local_runtime, session_options
 
     values, cluster = flags.values, flags.cluster
@@ -86,11 +86,11 @@ def lead(flags: Flags, runtime, crew) -> int:
     """Opens the run directory and trains into it, alone or as the chief of a crew."""
     import models
     from utils.data.index import read_index
-    from utils.data.loading import STATISTICS_NAME, compute_statistics, fitting_rows, usable_rows
-    from utils.train.run_directory import prepare_run
+    from utils.data.loader import STATISTICS_NAME, compute_statistics, fitting_rows, usable_rows
+    from utils.recognition.validation import Validation
+    from utils.run_directory import prepare_run
     from utils.train.strategies import describe_batch
     from utils.train.trainer import Trainer
-    from utils.train.validation import Validation
 
     values, run_dir = flags.values, flags.values.savepath
     train_index, dev_index = read_index(values.train_files), read_index(values.dev_files)
@@ -120,9 +120,9 @@ def lead(flags: Flags, runtime, crew) -> int:
 def follow(flags: Flags, runtime, crew) -> int:
     """Trains what the chief trains; what is in the run directory comes from the chief."""
     import models
+    from utils.cluster.worker import Follower
     from utils.data.index import read_index
-    from utils.data.loading import usable_rows
-    from utils.train.follower import Follower
+    from utils.data.loader import usable_rows
 
     train_index = read_index(flags.values.train_files)
     with tempfile.TemporaryDirectory() as run_dir:
@@ -141,7 +141,7 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
     import models
     from utils.data.augment import Augmentation
     from utils.data.batching import BatchSize, plan_epoch
-    from utils.data.loading import Loader, symbol_frequencies
+    from utils.data.loader import Loader, symbol_frequencies
     from utils.data.pipeline import Pipeline
     from utils.train.graph import Task
     from utils.train.strategies import warn_if_emulated

@@ -7,8 +7,8 @@ TF1's `dynamic_rnn` multiplies small matrices frame by frame, forward and twice 
 
 import tensorflow.compat.v1 as tf
 
+from models.fast.precision import matmul
 from models.layers import Activation
-from models.precision import matmul
 
 NUM_GATES = {'gru': 3, 'lstm': 4, 'rnn': 1}
 CLOSED = 1e4  # a pre-activation that makes a sigmoid exactly 0 or 1 and its derivative 0
@@ -108,7 +108,7 @@ def _gru(x, u, mask, activation: Activation, reverse: bool):
 
     Args:
       x: `[time, batch, 3 · units]`, projected inputs with biases: reset, update, candidate.
-      u: `[units, 3 · units]`; its type is the one of all products here (`models.precision`).
+      u: `[units, 3 · units]`; its type is the one of all products here (`models.fast.precision`).
       mask: `[time, batch, 1]`; on padding the update gate is held open and the state stays.
       activation: f.
       reverse: run from the last frame to the first.

@@ -10,7 +10,7 @@ with its own gradient; scripts/benchmark/convolution.py measures them against ea
 
 import tensorflow.compat.v1 as tf
 
-from models import spectral
+from models.fast import dft_convolution
 
 FORMS = ('plain', 'frequency_first', 'patches', 'dft')
 MIN_DFT_TAPS = 64  # below this many taps the transforms cost more than the taps they save
@@ -53,7 +53,7 @@ def conv2d(
         raise ValueError('the dft form needs a time stride of 1 and a kernel at least as wide as the frequency stride')
     with tf.name_scope('conv2d'):
         if form == 'dft':
-            y = spectral.conv2d(x, kernel, freq_stride)
+            y = dft_convolution.conv2d(x, kernel, freq_stride)
         elif form == 'patches':
             y = _patches(x, kernel, time_stride, freq_stride)
         else:
@@ -93,7 +93,7 @@ def _library(x, kernel, time_stride, freq_stride, frequency_first):
     frames = tf.shape(x)[1]
     before = (kernel_time - 1) // 2
     used = (output_length(frames, time_stride) - 1) * time_stride + kernel_time
-    low, high = spectral.same_padding(int(x.shape[2]), kernel_freq, freq_stride)
+    low, high = dft_convolution.same_padding(int(x.shape[2]), kernel_freq, freq_stride)
     x = tf.pad(x, [[0, 0], [before, tf.maximum(used - before - frames, 0)], [low, high], [0, 0]])
     if not frequency_first:
         return tf.nn.conv2d(x, kernel, [1, time_stride, freq_stride, 1], 'VALID')
@@ -105,7 +105,7 @@ def _library(x, kernel, time_stride, freq_stride, frequency_first):
 def _spread_kernel(kernel, rows, width, freq_stride):
     """`[rows · width · in, frequencies out · out]`: each output's taps in its own columns, zeros elsewhere."""
     kernel_time, kernel_freq, inputs, channels = kernel.shape.as_list()
-    place = spectral.spread(width, kernel_freq, freq_stride)
+    place = dft_convolution.spread(width, kernel_freq, freq_stride)
     taps = tf.pad(kernel, [[0, rows - kernel_time], [0, 0], [0, 0], [0, 0]])
     taps = tf.reshape(taps, [rows, kernel_freq, inputs * channels])
     dense = tf.matmul(tf.tile(place[None], [rows, 1, 1]), taps)
@@ -117,7 +117,7 @@ def _spread_kernel(kernel, rows, width, freq_stride):
 def _gather_kernel(dense, shape, width, freq_stride):
     """The gradient of _spread_kernel."""
     kernel_time, kernel_freq, inputs, channels = shape
-    place = spectral.spread(width, kernel_freq, freq_stride).T
+    place = dft_convolution.spread(width, kernel_freq, freq_stride).T
     dense = tf.reshape(dense, [-1, width, inputs, output_length(width, freq_stride), channels])[:kernel_time]
     dense = tf.reshape(tf.transpose(dense, [0, 1, 3, 2, 4]), [kernel_time, -1, inputs * channels])
     return tf.reshape(tf.matmul(tf.tile(place[None], [kernel_time, 1, 1]), dense), shape)

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from models.fast.losses import cross_entropies, ctc_losses, smoothed_targets
 from models.layers import Phase
 from models.listener import CTC_FRAMES, HALVINGS, Listened, listen
-from models.losses import cross_entropies, ctc_losses, smoothed_targets
 from models.speller import Speller, make_speller, spell
 
 TIME_STRIDE = 2**HALVINGS

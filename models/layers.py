@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from models.precision import matmul
+from models.fast.precision import matmul
 
 CLIP = 20.0  # ceiling of the clipped ReLU, g(z) = min(max(z, 0), 20) (Deep Speech, eq. 1)
 MOVING_AVERAGE_DECAY = 0.99
@@ -46,7 +46,7 @@ class Phase:
       is_training: normalise by the batch's own statistics and drop units.
       keep_prob: probability that dropout keeps a unit; 1 keeps all.
       seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
-      dtype: what the large products are multiplied in (see `models.precision`).
+      dtype: what the large products are multiplied in (see `models.fast.precision`).
       step: steps done so far; moving averages move faster at first, so that they do not start from a guess.
       statistics: filled by the layers: (moving average, its new value) for the trainer to assign.
     """

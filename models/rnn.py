@@ -3,8 +3,8 @@
 import tensorflow.compat.v1 as tf
 
 from models.cells import CELLS, NUM_GATES, initial_bias
+from models.fast.precision import matmul
 from models.layers import ACTIVATIONS, Phase, add_bias, batch_norm
-from models.precision import matmul
 
 
 def _per_gate(initializer, num_gates):

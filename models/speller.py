@@ -10,9 +10,9 @@ import tensorflow.compat.v1 as tf
 
 from models.attention import ATTENTIONS
 from models.cells import NUM_GATES, NUM_STATES, STEPS, initial_bias
+from models.fast.scan import product, scan
 from models.layers import ACTIVATIONS, Phase, affine
 from models.listener import Listened
-from models.scan import product, scan
 
 SAMPLING_STREAM = 7919  # sets the seed of scheduled sampling apart from dropout's
 

@@ -84,10 +84,10 @@ def _threshold(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
-    from utils.decode.arpa_writer import write_arpa
-    from utils.decode.kneser_ney import estimate, read_corpus
-    from utils.decode.lm_text import Overlap, read_sentences, test_indexes
-    from utils.decode.normalise import Normaliser
+    from utils.lm.arpa_writer import write_arpa
+    from utils.lm.kneser_ney import estimate, read_corpus
+    from utils.lm.normalise import Normaliser
+    from utils.lm.text import Overlap, read_sentences, test_indexes
 
     vocabulary = Vocabulary.english()
     if args.savepath or args.vocabfile:

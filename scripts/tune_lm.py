@@ -54,9 +54,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from run_test import index_names, spells
     from utils.data.index import read_index
-    from utils.data.loading import references
+    from utils.data.loader import references
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
-    from utils.decode.posteriors import open_posteriors
+    from utils.recognition.posteriors import open_posteriors
 
     is_speller = spells(args)
     args.beam_width = args.beam_width or (SPELLER_BEAM_WIDTH if is_speller else DEFAULT_BEAM_WIDTH)
@@ -84,11 +84,11 @@ def run_acoustic_model(args: argparse.Namespace, names: Sequence[str], indexes: 
     """Writes the posteriors of each index below ``directory``."""
     from run_train import load_recognizer
     from utils.decode.decoder import make_decoder
-    from utils.decode.posteriors import POSTERIORS_NAME
+    from utils.recognition.posteriors import POSTERIORS_NAME
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
     recognizer.decoder = make_decoder(None, recognizer.vocabulary.tokens, from_posteriors=True)
-    from utils.train.acoustic import saving_posteriors  # TensorFlow, which load_recognizer has set up
+    from utils.recognition.acoustic import saving_posteriors  # TensorFlow, which load_recognizer has set up
 
     for name, index in zip(names, indexes, strict=True):
         path = directory / name / POSTERIORS_NAME
@@ -104,11 +104,11 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
     """
     from tqdm import tqdm
 
-    from utils.decode.beam import BeamOptions, decode_utterances
+    from utils.decode.ctc_beam import BeamOptions, decode_utterances
     from utils.decode.decoder import make_decoder
-    from utils.decode.fusion import with_weights
-    from utils.decode.fusion_steps import CHAR
     from utils.decode.tuning import Point, search
+    from utils.lm.fusion_steps import CHAR
+    from utils.lm.scorer import with_weights
     from utils.metrics import score
 
     def scored(hypotheses):
@@ -152,9 +152,9 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without, speller=
 
     Of a speller, the flags of its search are kept too, and what its beam does without language model is printed.
     """
-    from utils.decode.fusion_steps import CHAR
     from utils.decode.tuned import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
+    from utils.lm.fusion_steps import CHAR
     from utils.plots import draw_surface
 
     best = min(points, key=rank)

@@ -9,8 +9,9 @@ import sys
 import time
 
 # what the server imports once; nothing here may start TensorFlow's threads, which do not survive a fork
-MODULES = ['tests.conftest', 'run_train', 'tests.test_trainer', 'utils.train.launch', 'utils.train.follower']
-MODULES += ['models.deepspeech2', 'models.las', 'models.free_running', 'utils.train.evaluator', 'matplotlib.pyplot']
+MODULES = ['tests.conftest', 'run_train', 'tests.test_trainer', 'utils.cluster.startup', 'utils.cluster.worker']
+MODULES += ['models.deepspeech2', 'models.las', 'models.las_inference', 'utils.recognition.recognizer']
+MODULES += ['matplotlib.pyplot']
 
 
 def _run(main, arguments, environment, log_path):

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from utils.decode import compiled
+from utils import jit
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = ['libri_preprocess.py', 'thchs_preprocess.py', 'run_train.py', 'run_test.py', 'run_predict.py']
 USES_TENSORFLOW = {'utils/data/pipeline.py'}
+UPPER_FLOOR = ('utils/train/', 'utils/cluster/', 'utils/recognition/', 'utils/run_directory.py', 'utils/system.py')
 
 
 def imports_of(path):
@@ -55,7 +56,7 @@ def test_utils_know_nothing_of_models_and_root_scripts(path):
         assert not uses(path, package)
 
 
-@pytest.mark.parametrize('path', [p for p in files_below('utils') if not p.startswith('utils/train/')])
+@pytest.mark.parametrize('path', [p for p in files_below('utils') if not p.startswith(UPPER_FLOOR)])
 def test_the_ground_floor_has_no_tensorflow_and_does_not_look_up(path):
     assert not uses(path, 'utils.train')
     if path not in USES_TENSORFLOW:
@@ -80,16 +81,16 @@ assert not {{'tensorflow', 'numpy', 'scipy'}} & set(sys.modules)
 
 
 def test_machine_code_is_made_anew_when_any_of_its_sources_changes():
-    importlib.import_module('utils.decode.beam')
-    importlib.import_module('utils.decode.label_fusion')
+    importlib.import_module('utils.decode.ctc_beam')
+    importlib.import_module('utils.lm.label_fusion')
     importlib.import_module('utils.decode.ctc_prefix')
-    importlib.import_module('utils.decode.arpa')
+    importlib.import_module('utils.lm.arpa')
     made_of = {
-        Path(value.py_func.__code__.co_filename).name
+        Path(value.py_func.__code__.co_filename).relative_to(ROOT / 'utils').as_posix()
         for name, module in sys.modules.items()
-        if name.startswith('utils.decode.')
+        if name.startswith(('utils.decode.', 'utils.lm.'))
         for value in vars(module).values()
         if hasattr(value, 'py_func')
     }
-    assert {'beam_search.py', 'fusion_steps.py', 'arpa_scan.py'} <= made_of
-    assert set(compiled.sources()) == made_of | {'compiled.py'}
+    assert {'decode/prefix_search.py', 'lm/fusion_steps.py', 'lm/arpa_scan.py'} <= made_of
+    assert set(jit.sources()) == made_of | {'jit.py'}

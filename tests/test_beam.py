@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from utils.decode import ctc
-from utils.decode.arpa_writer import write_arpa
-from utils.decode.beam import BeamOptions, decode
-from utils.decode.fusion import Weights, make_fusion, model_unit, with_weights
-from utils.decode.kneser_ney import estimate, read_corpus
-from utils.decode.ngram import load_model
+from utils.decode.ctc_beam import BeamOptions, decode
 from utils.errors import DataError, UsageError
+from utils.lm.arpa_writer import write_arpa
+from utils.lm.kneser_ney import estimate, read_corpus
+from utils.lm.ngram import load_model
+from utils.lm.scorer import Weights, make_fusion, model_unit, with_weights
 
 TOKENS = [' ', 'a', 'b']
 BLANK = 3

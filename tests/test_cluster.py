@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from utils.cluster import Cluster
+from utils.cluster.peers import answers, check_port_is_free, wait_for
+from utils.cluster.spec import Cluster
 from utils.configure import parse_train_flags
 from utils.errors import DataError, UsageError
-from utils.hosts import answers, check_port_is_free, wait_for
 
 REQUIRED = ['-t', 'a.json', '-d', 'c.json', '-s', 'run']
 HOSTS = ['--ps_hosts', 'p:1,q:1', '--ws_hosts', 'a:1,b:1']

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from models import ctc_loss
-from models.losses import ctc_losses
+from models.fast import ctc_loss
+from models.fast.losses import ctc_losses
 
 CLASSES = 6
 BLANK = CLASSES - 1

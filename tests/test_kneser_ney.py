@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 import pytest
 
-from utils.decode.arpa_writer import write_arpa
-from utils.decode.kneser_ney import adjusted_counts, count_ngrams, discounts, estimate, read_corpus
-from utils.decode.ngram import load_model
 from utils.errors import DataError
+from utils.lm.arpa_writer import write_arpa
+from utils.lm.kneser_ney import adjusted_counts, count_ngrams, discounts, estimate, read_corpus
+from utils.lm.ngram import load_model
 
 TEXT = ['a b', 'a b', 'a c']
 

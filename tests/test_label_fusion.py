@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.test_beam import TOKENS, char_model, word_model
-from utils.decode.fusion import Weights, make_fusion, no_fusion
-from utils.decode.label_fusion import LabelFusion
+from utils.lm.label_fusion import LabelFusion
+from utils.lm.scorer import Weights, make_fusion, no_fusion
 
 END = len(TOKENS)
 WEIGHTS = Weights(0.8, 0.7)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 import models
-from models import attention, free_running, las
+from models import attention, las, las_inference
 from models.layers import Phase
 from models.listener import CTC_FRAMES
 from models.speller import spell
@@ -46,7 +46,7 @@ class Built:
             model = las.forward(self.features, self.lengths, config, Phase())
             self.listened = model.listened
             self.logits = tf.transpose(spell(model.speller, tf.transpose(self.symbols), Phase()), [1, 0, 2])
-            self.greedy = free_running.greedy(model, config)
+            self.greedy = las_inference.greedy(model, config)
             transcripts = self.labels, self.label_lengths
             self.losses = las.losses(model, *transcripts, config, Phase(), models.Criterion())
             self.session = tf.Session()
@@ -137,7 +137,7 @@ def test_padding_and_other_batch_members_change_no_logits(name):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_greedy_spelling_says_what_teacher_forcing_says_of_the_same_symbols(name):
     model = built(CONFIGS[name])
-    written = free_running.Spelled(*model.run(list(model.greedy)))
+    written = las_inference.Spelled(*model.run(list(model.greedy)))
     inputs = np.concatenate([np.full([3, 1], 4), written.ids], 1)
     logits = model.run(model.logits, symbols=inputs)
     log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)

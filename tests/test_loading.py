@@ -7,7 +7,7 @@ import pytest
 
 from utils.data.augment import Augmentation
 from utils.data.index import read_index
-from utils.data.loading import (
+from utils.data.loader import (
     FeatureStatistics,
     Loader,
     compute_statistics,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from models.losses import cross_entropies, ctc_losses, smoothed_targets
+from models.fast.losses import cross_entropies, ctc_losses, smoothed_targets
 
 BLANK = 2
 

@@ -7,9 +7,9 @@ import os
 import numpy as np
 import pytest
 
-from utils.decode.ngram import LN_10, load_model
-from utils.decode.ngram_cache import cache_paths
 from utils.errors import DataError
+from utils.lm.ngram import LN_10, load_model
+from utils.lm.ngram_cache import cache_paths
 
 SMALL = """\
 this is a comment
@@ -176,7 +176,7 @@ def test_the_cache_is_used_until_the_file_changes(tmp_path, monkeypatch):
     first = load_model(path)
     assert cache_paths(path)[0].exists()
     with monkeypatch.context() as patch:
-        patch.setattr('utils.decode.ngram.read_arpa', lambda _: pytest.fail('read again'))
+        patch.setattr('utils.lm.ngram.read_arpa', lambda _: pytest.fail('read again'))
         again = load_model(path)
     for expected, array in zip(first.tables, again.tables, strict=True):
         np.testing.assert_array_equal(array, expected)
@@ -204,7 +204,7 @@ def test_the_cache_goes_to_the_users_directory_where_the_files_cannot_be_written
     (tmp_path / 'lm.arpa.cache').mkdir()  # even root cannot replace a directory by a file
     load_model(path)
     assert cache_paths(path)[1].exists()
-    monkeypatch.setattr('utils.decode.ngram.read_arpa', lambda _: pytest.fail('read again'))
+    monkeypatch.setattr('utils.lm.ngram.read_arpa', lambda _: pytest.fail('read again'))
     assert load_model(path).order == 3
 
 

@@ -5,8 +5,14 @@ import zipfile
 import numpy as np
 import pytest
 
-from utils.decode.posteriors import POSTERIORS_NAME, Posteriors, PosteriorsInfo, open_posteriors, writing_posteriors
 from utils.errors import DataError
+from utils.recognition.posteriors import (
+    POSTERIORS_NAME,
+    Posteriors,
+    PosteriorsInfo,
+    open_posteriors,
+    writing_posteriors,
+)
 
 KEYS = ('feat/a.npz', 'feat/b.npz', 'feat/c.npz')
 INFO = PosteriorsInfo('run', 'best', 'model-7', 'dev.json', (' ', 'a', 'é'), 0.02, KEYS)

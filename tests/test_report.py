@@ -4,7 +4,7 @@ import json
 import math
 
 from utils.metrics import score
-from utils.report import IndexResult, format_table, format_worst, utterance_names, write_hypotheses
+from utils.recognition.report import IndexResult, format_table, format_worst, utterance_names, write_hypotheses
 
 
 def result(references, hypotheses, has_word_boundaries=True, **more):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from models.scan import product, scan
+from models.fast.scan import product, scan
 
 BATCH, UNITS, FRAMES, STEPS, CLASSES = 3, 4, 5, 6, 7
 RNG = np.random.default_rng(0)

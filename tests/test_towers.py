@@ -6,9 +6,9 @@ import tensorflow.compat.v1 as tf
 
 from run_train import training_loss
 from tests.toy_cluster import ToyCluster, replica_task
-from utils.cluster import Cluster
+from utils.cluster.spec import Cluster
 from utils.config import ModelConfig, RunConfig, TrainConfig
-from utils.data.loading import pad
+from utils.data.loader import pad
 from utils.data.pipeline import Pipeline
 from utils.errors import UsageError
 from utils.train.graph import Task, TrainGraph

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from scripts.train_lm import main
-from utils.decode.ngram import load_model
 from utils.errors import DataError, UsageError
+from utils.lm.ngram import load_model
 
 SCRIPT = Path(__file__).parent.parent / 'scripts' / 'train_lm.py'
 

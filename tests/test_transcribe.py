@@ -10,7 +10,7 @@ from utils.data.features import FeatureSpec
 from utils.data.vocabulary import Vocabulary
 from utils.decode.ctc import Hypothesis, Span
 from utils.errors import DataError
-from utils.transcribe import find_audio, transcribe
+from utils.recognition.transcribe import find_audio, transcribe
 
 LN2 = float(np.log(2))
 

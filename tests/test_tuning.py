@@ -13,14 +13,14 @@ from utils.config import ModelConfig, RunConfig, TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
 from utils.data.vocabulary import Vocabulary
-from utils.decode.fusion import Weights, make_fusion
-from utils.decode.ngram import load_model
-from utils.decode.posteriors import PosteriorsInfo, writing_posteriors
 from utils.decode.speller_tuning import candidates_of
 from utils.decode.spelling import SpelledHypothesis
 from utils.decode.tuned import read_tuned
 from utils.decode.tuning import Candidate, Point, format_points, rank, reranking, search
+from utils.lm.ngram import load_model
+from utils.lm.scorer import Weights, make_fusion
 from utils.metrics import ErrorCounts, Scores
+from utils.recognition.posteriors import PosteriorsInfo, writing_posteriors
 
 TEXTS = ['bad dog', 'a good dog', 'bad dad', 'good dad']
 

@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from tests.processes import Process, free_hosts
-from utils.cluster import Cluster
+from utils.cluster.spec import Cluster
 
 PUBLISHED = 'the same for all'
 
@@ -13,8 +13,8 @@ PUBLISHED = 'the same for all'
 def toy_task(cluster, run_dir, epochs, step_secs, timeout_secs):
     """One task: main function of its process."""
     from tests.test_trainer import make_task, replace
-    from utils.train.follower import Follower
-    from utils.train.launch import enlist, serve
+    from utils.cluster.startup import enlist, serve
+    from utils.cluster.worker import Follower
     from utils.train.strategies import session_options
     from utils.train.trainer import Trainer
 
@@ -34,7 +34,7 @@ def toy_task(cluster, run_dir, epochs, step_secs, timeout_secs):
 def replica_task(cluster, model, steps, batch, path):
     """A worker that all-reduces some steps of a model; the chief saves the weights."""
     from tests.test_towers import run_steps
-    from utils.train.launch import enlist
+    from utils.cluster.startup import enlist
     from utils.train.strategies import session_options
 
     with enlist(cluster, session_options(inter_op_threads=2), 1, 120) as (runtime, crew):

@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import os
 
-from utils.cluster import Cluster, find_cluster
+from utils.cluster.spec import Cluster, find_cluster
 from utils.config import ModelConfig, TrainConfig
 from utils.errors import UsageError
 from utils.flags import train_parser

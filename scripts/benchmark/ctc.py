@@ -18,7 +18,7 @@ def build(tf, case):
     """Runs of our form and of the kernel, each on its own, with values and gradients fetched."""
     import numpy as np
 
-    from models import ctc_loss
+    from models.fast import ctc_loss
     from utils.train.strategies import local_runtime
 
     frames, batch, classes, symbols = case

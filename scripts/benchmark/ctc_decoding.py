@@ -3,7 +3,7 @@
 Times are of the processor, so that what else runs on the machine counts little. The posteriors are synthetic
 (500 frames, 29 symbols, peaked as CTC's are), or those that ``run_test.py --save_posteriors`` wrote. flashlight-text,
 pyctcdecode and KenLM are installed from PyPI into an environment of this script's own; TensorFlow is the project's.
-The score of a text is Q(y) of `utils.decode.beam`, with the exact log p(y | x), whoever found it.
+The score of a text is Q(y) of `utils.decode.ctc_beam`, with the exact log p(y | x), whoever found it.
 """
 
 import argparse
@@ -55,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import numpy as np
 
     from utils.data.vocabulary import Vocabulary
-    from utils.decode.fusion import Weights, make_fusion
-    from utils.decode.ngram import load_model
+    from utils.lm.ngram import load_model
+    from utils.lm.scorer import Weights, make_fusion
 
     python = make_environment(Path(args.env))
     tokens = Vocabulary.english().tokens
@@ -122,8 +122,8 @@ def synthetic_sentences(rng) -> list[list[str]]:
 
 
 def train_model(sentences: list[list[str]], path: str) -> str:
-    from utils.decode.arpa_writer import write_arpa
-    from utils.decode.kneser_ney import estimate, read_corpus
+    from utils.lm.arpa_writer import write_arpa
+    from utils.lm.kneser_ney import estimate, read_corpus
 
     corpus = read_corpus(sentences)
     write_arpa(path, corpus.words, estimate(corpus, 3))
@@ -132,7 +132,7 @@ def train_model(sentences: list[list[str]], path: str) -> str:
 
 def lexicon_words(lm_path: str, tokens: Sequence[str]) -> list[str]:
     """The words that the lexicon holds, for the libraries that want a list."""
-    from utils.decode.ngram import load_model
+    from utils.lm.ngram import load_model
 
     letters = set(tokens) - {' '}
     return [word for word in load_model(lm_path).words if letters.issuperset(word)]
@@ -162,7 +162,7 @@ def synthetic_posteriors(sentences: list[list[str]], tokens: Sequence[str]) -> l
 
 def read_posteriors(path: str, tokens: Sequence[str]) -> list:
     """The longest utterances first, so that whichever number is decoded has work in it."""
-    from utils.decode.posteriors import Posteriors
+    from utils.recognition.posteriors import Posteriors
 
     posteriors = Posteriors(path)
     if posteriors.info.tokens != tuple(tokens):
@@ -188,7 +188,7 @@ def fastest(function: Callable, utterances: Sequence, repeats: int) -> tuple[lis
 def run_ours(posteriors: Sequence, fusion, beam_width: int, repeats: int) -> tuple[list, list[float]]:
     import numpy as np
 
-    from utils.decode.beam import BeamOptions, decode
+    from utils.decode.ctc_beam import BeamOptions, decode
 
     def decode_one(log_probs):
         options = BeamOptions(beam_width=beam_width)
@@ -215,7 +215,7 @@ def report(heading: str, found: dict, posteriors: Sequence, tokens: Sequence[str
     """Prints a line for each library; returns the figures."""
     import numpy as np
 
-    from utils.decode.beam import score_text
+    from utils.decode.ctc_beam import score_text
 
     blank_id = len(tokens)
     figures = {}

@@ -79,11 +79,11 @@ def run_task(options, layout: Layout, job: str, index: int, hosts: list[str]) ->
     """One process of a layout; a worker prints what it measured as JSON."""
     if layout.pinned and job == 'worker':
         os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[index]})
-    from utils.train.quiet import import_tensorflow
+    from utils.system import import_tensorflow
 
     import_tensorflow()
-    from utils.cluster import Cluster
-    from utils.train.launch import enlist, serve
+    from utils.cluster.spec import Cluster
+    from utils.cluster.startup import enlist, serve
     from utils.train.strategies import local_runtime, session_options
 
     if not layout.workers:
@@ -104,7 +104,7 @@ def measure(options, runtime, crew) -> None:
     import numpy as np
     import tensorflow.compat.v1 as tf
 
-    from utils.train.crew import LEFT, Position
+    from utils.cluster.coordinator import LEFT, Position
     from utils.train.graph import TrainGraph
 
     task, config = make_task(options)

@@ -81,7 +81,7 @@ def import_tensorflow():
     """TensorFlow as the commands of this project set it up."""
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
-    from utils.train.quiet import import_tensorflow as quietly
+    from utils.system import import_tensorflow as quietly
 
     quietly()
     import tensorflow.compat.v1 as tf

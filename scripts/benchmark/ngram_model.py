@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--words', type=int, default=10_000_000, help='length of the text (default 10 million)')
     parser.add_argument('-o', '--order', type=int, default=3, help='of the model (default 3)')
     arguments = measuring.start(parser, argv)
-    from utils.decode.ngram import load_model
+    from utils.lm.ngram import load_model
 
     with tempfile.TemporaryDirectory() as folder:
         text, lm = Path(folder, 'text.txt'), Path(folder, 'lm.arpa')

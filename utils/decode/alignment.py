@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.decode.compiled import compiled
+from utils.jit import compiled
 
 # What is below this share of a frame's total is left out, which with peaked posteriors is most of a text. It can't
 # come to more than this share of 1 in the end, which is nothing beside a result that is much larger.

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled, kernel
-from utils.decode.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, follow, fused
+from utils.jit import compiled, kernel
+from utils.lm.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, follow, fused
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line

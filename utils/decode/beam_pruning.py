@@ -3,9 +3,9 @@
 import numpy as np
 
 from utils.decode.beam_memory import TOTAL, Beam
-from utils.decode.compiled import kernel
-from utils.decode.fusion_steps import CHAR, WORD, Fusion
 from utils.decode.selection import kth_largest
+from utils.jit import kernel
+from utils.lm.fusion_steps import CHAR, WORD, Fusion
 
 
 @kernel

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from utils.decode.compiled import kernel
+from utils.jit import kernel
 
 IN_SYMBOL, IN_BLANK = range(2)
 LOG_ZERO = -1e30  # as good as minus infinity, and safe to subtract

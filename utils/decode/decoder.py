@@ -139,9 +139,9 @@ def load_fusion(decoding: Decoding, tokens: Sequence[str]):
     """
     if decoding.lm is None:
         return None
-    from utils.decode.fusion import Weights, make_fusion
-    from utils.decode.fusion_steps import CHAR
-    from utils.decode.ngram import load_model
+    from utils.lm.fusion_steps import CHAR
+    from utils.lm.ngram import load_model
+    from utils.lm.scorer import Weights, make_fusion
 
     weights = Weights(decoding.lm_weight, decoding.word_bonus)
     words = None if decoding.lexicon in ('yes', 'no') else load_model(decoding.lexicon)
@@ -169,8 +169,8 @@ def make_decoder(decoding: Decoding | None, tokens: Sequence[str], from_posterio
     """
     if decoding is None:
         return _greedy(len(tokens)) if from_posteriors else None
-    from utils.decode.beam import BeamOptions, decode_utterances, with_alternatives
-    from utils.decode.compiled import is_cached
+    from utils.decode.ctc_beam import BeamOptions, decode_utterances, with_alternatives
+    from utils.jit import is_cached
 
     if not is_cached():
         log.info('compiling the beam search, this once: 15 seconds or more')

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from utils.decode.compiled import kernel
+from utils.jit import kernel
 
 
 @kernel

@@ -8,10 +8,10 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from utils.data.loading import references
-from utils.decode.fusion import Weights
-from utils.decode.fusion_steps import CHAR, Fusion
+from utils.data.loader import references
 from utils.decode.tuning import Candidate, Point, rank, reranking, search, walk
+from utils.lm.fusion_steps import CHAR, Fusion
+from utils.lm.scorer import Weights
 from utils.metrics import Scores, score
 
 # a speller knows much of what a language model says, its CTC head does not; where scores are not divided by the length,
@@ -43,7 +43,7 @@ class SpellerTuner:
     """Tunes on some indexes.
 
     Attributes:
-      recognizer: of the run, a `utils.train.evaluator.Recognizer`.
+      recognizer: of the run, a `utils.recognition.recognizer.Recognizer`.
       indexes: the dev sets.
       batch_size: utterances at once.
       make_decoder: from a `decoder.Decoding`, or None for greedy, to the recogniser's decoder.

@@ -92,12 +92,12 @@ def make_spelling_decoder(
         raise UsageError(
             '--ctc_decode_weight: the model was trained with --ctc_weight 0 and has no CTC head; leave it out'
         )
-    from utils.decode.attention import SpellingBeam
-    from utils.decode.beam import with_alternatives
-    from utils.decode.compiled import is_cached
+    from utils.decode.attention_beam import SpellingBeam
+    from utils.decode.ctc_beam import with_alternatives
     from utils.decode.decoder import load_fusion
-    from utils.decode.label_fusion import LabelFusion
     from utils.decode.spelling import SpellingOptions
+    from utils.jit import is_cached
+    from utils.lm.label_fusion import LabelFusion
 
     if not is_cached():
         log.info('compiling the beam search, this once: 15 seconds or more')

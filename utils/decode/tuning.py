@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.fusion import Weights
-from utils.decode.fusion_steps import Fusion, score_symbols
+from utils.lm.fusion_steps import Fusion, score_symbols
+from utils.lm.scorer import Weights
 from utils.metrics import Scores
 
 LM_WEIGHTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from utils.cli import num_cores
-from utils.cluster import Cluster
+from utils.cluster.spec import Cluster
 from utils.errors import UsageError
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import time
 
 from tqdm import tqdm
 
+from utils.cluster.coordinator import Alone
 from utils.train.checkpoint import Checkpoints, TrainState
-from utils.train.crew import Alone
 from utils.train.graph import Task, TrainGraph
 from utils.train.history import History, Summaries, describe
 from utils.train.profile import Profiler

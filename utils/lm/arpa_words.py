@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.decode import arpa_scan
-from utils.decode.arpa_scan import Rows, WordTable
 from utils.errors import DataError
+from utils.lm import arpa_scan
+from utils.lm.arpa_scan import Rows, WordTable
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ import sys
 import threading
 import time
 
+from utils.cluster.peers import answers
 from utils.errors import DataError
-from utils.hosts import answers
 
 log = logging.getLogger(__name__)
 

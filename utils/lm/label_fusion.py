@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled, kernel
-from utils.decode.fusion_steps import AT_ROOT, CHAR, NONE, Fusion, finish, follow
-from utils.decode.ngram_tables import ROOT
+from utils.jit import compiled, kernel
+from utils.lm.fusion_steps import AT_ROOT, CHAR, NONE, Fusion, finish, follow
+from utils.lm.ngram_tables import ROOT
 
 STATE, LEXICON_NODE = range(2)
 MAX_CONTEXTS = 16  # an ARPA file's order is at most 10

@@ -2,7 +2,7 @@
 
 import tensorflow.compat.v1 as tf
 
-from models.ctc_loss import checked_losses_and_gradients, kernel_losses_and_gradients
+from models.fast.ctc_loss import checked_losses_and_gradients, kernel_losses_and_gradients
 
 
 def ctc_losses(

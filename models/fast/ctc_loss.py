@@ -129,7 +129,7 @@ def _label_rows(labels, label_lengths, classes):
 
 
 def losses_and_gradients(logits, logit_lengths, labels, label_lengths):
-    """The losses of `models.losses.ctc_losses`, `[batch]`, and their gradients by the logits.
+    """The losses of `models.fast.losses.ctc_losses`, `[batch]`, and their gradients by the logits.
 
     The third result says of which utterances float64 had the range; the others' values are void.
     """

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.decode.arpa import Arpa, read_arpa
-from utils.decode.arpa_scan import NO_PROBABILITY, Rows
-from utils.decode.arpa_words import END, START, UNKNOWN
-from utils.decode.ngram_cache import read_cache, write_cache
-from utils.decode.ngram_tables import ROOT, NgramTables, advance, find_nodes, link_level, score_words
+from utils.lm.arpa import Arpa, read_arpa
+from utils.lm.arpa_scan import NO_PROBABILITY, Rows
+from utils.lm.arpa_words import END, START, UNKNOWN
+from utils.lm.ngram_cache import read_cache, write_cache
+from utils.lm.ngram_tables import ROOT, NgramTables, advance, find_nodes, link_level, score_words
 
 log = logging.getLogger(__name__)
 

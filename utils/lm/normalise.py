@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from utils.data.vocabulary import SPACE
-from utils.decode.arpa_words import UNKNOWN
+from utils.lm.arpa_words import UNKNOWN
 
 UNITS = ('char', 'word')
 APOSTROPHES = str.maketrans({'’': "'", '‘': "'", 'ʼ': "'", '＇': "'"})

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.decode.ngram_tables import NgramTables
 from utils.files import replacing
+from utils.lm.ngram_tables import NgramTables
 
 log = logging.getLogger(__name__)
 

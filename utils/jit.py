@@ -1,4 +1,4 @@
-"""Compiles this package's kernels with Numba, and keeps the machine code until one of their sources changes.
+"""Compiles kernels with Numba, and keeps the machine code until one of their sources changes.
 
 Numba's own cache looks at the file of a function only, not at those of the functions that it calls, whose
 machine code is built into it: after a change to one of them it would go on with the old one.
@@ -15,7 +15,7 @@ _DIRECTORY = Path(__file__).parent
 
 def sources() -> dict[str, bytes]:
     """What the machine code depends on, by file name: the modules that compile something, and this one."""
-    found = {path.name: path.read_bytes() for path in sorted(_DIRECTORY.glob('*.py'))}
+    found = {path.relative_to(_DIRECTORY).as_posix(): path.read_bytes() for path in sorted(_DIRECTORY.rglob('*.py'))}
     return {
         name: source
         for name, source in found.items()

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.arpa_words import END, START, UNKNOWN
-from utils.decode.ngram import NgramModel
+from utils.lm.arpa_words import END, START, UNKNOWN
+from utils.lm.ngram import NgramModel
 
 log = logging.getLogger(__name__)
 

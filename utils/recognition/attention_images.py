@@ -6,7 +6,7 @@ import numpy as np
 
 from utils.data.index import Index
 from utils.plots import draw_attention
-from utils.train.evaluator import Recognizer
+from utils.recognition.recognizer import Recognizer
 
 DIRECTORY = 'attention'
 

@@ -4,8 +4,8 @@ import gzip
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from utils.decode.arpa_scan import Rows
 from utils.files import replacing
+from utils.lm.arpa_scan import Rows
 
 ROWS_AT_A_TIME = 100_000  # that are turned into Python objects
 

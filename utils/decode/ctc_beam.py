@@ -17,10 +17,10 @@ import numpy as np
 from utils.cli import num_cores
 from utils.decode import ctc
 from utils.decode.alignment import best_alignment, ctc_log_prob
-from utils.decode.beam_search import search
-from utils.decode.fusion import no_fusion
-from utils.decode.fusion_steps import Fusion, fused, score_symbols
+from utils.decode.prefix_search import search
 from utils.errors import DataError, UsageError
+from utils.lm.fusion_steps import Fusion, fused, score_symbols
+from utils.lm.scorer import no_fusion
 
 # a posterior that is smaller counts as this, so that no frame can empty the beam
 LEAST_PROB = np.float32(1e-30)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from utils.data.index import Index
 from utils.decode import spelling
-from utils.train.attention_images import AttentionImages
-from utils.train.evaluator import Recognizer
+from utils.recognition.attention_images import AttentionImages
+from utils.recognition.recognizer import Recognizer
 
 
 class Validation:

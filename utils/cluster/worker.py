@@ -3,7 +3,7 @@
 import dataclasses
 import logging
 
-from utils.train.crew import DONE, LEFT, Crew, Orders, Position
+from utils.cluster.coordinator import DONE, LEFT, Crew, Orders, Position
 from utils.train.graph import Task, TrainGraph
 from utils.train.signals import StopRequest
 from utils.train.stepping import Stepper

@@ -38,9 +38,9 @@ from utils.decode.beam_memory import (
     spell,
 )
 from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
-from utils.decode.compiled import compiled, kernel
-from utils.decode.fusion_steps import AT_ROOT, Fusion, finish, fused
 from utils.decode.selection import pick_symbols
+from utils.jit import compiled, kernel
+from utils.lm.fusion_steps import AT_ROOT, Fusion, finish, fused
 
 
 @kernel

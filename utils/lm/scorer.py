@@ -14,12 +14,12 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.data.vocabulary import SPACE
-from utils.decode.arpa_words import END, START, UNKNOWN
-from utils.decode.fusion_steps import CHAR, NONE, WORD, Fusion
-from utils.decode.lexicon import Lexicon, build_lexicon, folded
-from utils.decode.ngram import NgramModel
-from utils.decode.ngram_tables import NgramTables
 from utils.errors import DataError
+from utils.lm.arpa_words import END, START, UNKNOWN
+from utils.lm.fusion_steps import CHAR, NONE, WORD, Fusion
+from utils.lm.lexicon import Lexicon, build_lexicon, folded
+from utils.lm.ngram import NgramModel
+from utils.lm.ngram_tables import NgramTables
 
 log = logging.getLogger(__name__)
 

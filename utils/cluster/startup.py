@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 import tensorflow.compat.v1 as tf
 
-from utils.cluster import FLAGS, Cluster
+from utils.cluster.coordinator import POLL_SECS, Crew
+from utils.cluster.peers import answers, check_port_is_free, wait_for
+from utils.cluster.spec import FLAGS, Cluster
+from utils.cluster.store import Board
+from utils.cluster.watch import Watch
 from utils.errors import DataError
-from utils.hosts import answers, check_port_is_free, wait_for
-from utils.train.board import Board
-from utils.train.crew import POLL_SECS, Crew
 from utils.train.strategies import Runtime, check_worker_towers, cluster_runtime
-from utils.train.watch import Watch
 
 log = logging.getLogger(__name__)
 

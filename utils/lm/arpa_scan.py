@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import compiled, kernel
+from utils.jit import compiled, kernel
 
 NEEDS_MORE, SECTION_ENDS, BAD_NUMBER, UNKNOWN_WORD, BAD_FIELDS, TOO_MANY = range(6)
 NO_PROBABILITY = -99.0  # how ARPA files write log10 of zero

@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import kernel
-from utils.decode.lexicon import Lexicon
-from utils.decode.ngram_tables import NgramTables, advance, find_child
+from utils.jit import kernel
+from utils.lm.lexicon import Lexicon
+from utils.lm.ngram_tables import NgramTables, advance, find_child
 
 NONE, WORD, CHAR = range(3)
 # the "node" of a prefix of n letters that no word of the lexicon begins with is -n

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from utils.data.index import Index
-from utils.decode.posteriors import PosteriorsInfo, writing_posteriors
+from utils.recognition.posteriors import PosteriorsInfo, writing_posteriors
+from utils.recognition.recognizer import Recognizer
 from utils.train.checkpoint import Checkpoints
-from utils.train.evaluator import Recognizer
 
 log = logging.getLogger(__name__)
 

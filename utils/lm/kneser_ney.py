@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.decode.arpa_scan import NO_PROBABILITY, Rows
-from utils.decode.arpa_words import END, START, UNKNOWN
 from utils.errors import DataError
+from utils.lm.arpa_scan import NO_PROBABILITY, Rows
+from utils.lm.arpa_words import END, START, UNKNOWN
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import tensorflow.compat.v1 as tf
 
 from utils.data.batching import BatchSize, cut
 from utils.data.index import Index
-from utils.data.loading import FeatureStatistics, Loader, fitting_rows, pad, references
+from utils.data.loader import FeatureStatistics, Loader, fitting_rows, pad, references
 from utils.data.pipeline import Batch, Pipeline
 from utils.data.vocabulary import Vocabulary
 from utils.decode import ctc
 from utils.metrics import score
-from utils.report import Evaluation
+from utils.recognition.report import Evaluation
 
 
 class Inference(NamedTuple):

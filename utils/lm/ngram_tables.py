@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.decode.compiled import kernel
+from utils.jit import kernel
 
 ROOT = 0
 

@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from utils.decode import arpa_scan
-from utils.decode.arpa_scan import Rows, WordTable
-from utils.decode.arpa_words import index_words, with_unknown
 from utils.errors import DataError
+from utils.lm import arpa_scan
+from utils.lm.arpa_scan import Rows, WordTable
+from utils.lm.arpa_words import index_words, with_unknown
 
 MAX_ORDER = 10
 BLOCK_BYTES = 1 << 24

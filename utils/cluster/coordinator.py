@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.cluster import Cluster
+from utils.cluster.peers import QUIET_SECS, answers
+from utils.cluster.spec import Cluster
+from utils.cluster.store import Board
+from utils.cluster.watch import RESTART, Watch
 from utils.errors import DataError
-from utils.hosts import QUIET_SECS, answers
-from utils.train.board import Board
-from utils.train.watch import RESTART, Watch
 
 log = logging.getLogger(__name__)
 
