@@ -4,12 +4,13 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from models.config import PYRAMID_HALVINGS
 from models.fast.losses import cross_entropies, ctc_losses, smoothed_targets
 from models.layers import Phase
-from models.listener import CTC_FRAMES, HALVINGS, Listened, listen
+from models.listener import CTC_FRAMES, Listened, listen
 from models.speller import Speller, make_speller, spell
 
-TIME_STRIDE = 2**HALVINGS
+TIME_STRIDE = 2**PYRAMID_HALVINGS
 INITIAL_RANGE = 0.1  # weights start uniform in ±0.1 (section 4 of the paper)
 
 

@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from models.config import ModelConfig
 from models.convolution import output_length
 from models.front_end import front_end
 from models.layers import Phase, dense
 from models.rnn import recurrent_layer
 
-HALVINGS = 3  # layers that halve time: by 8 in all (section 3.1 of the paper)
 CTC_FRAMES = 2  # the CTC head reads so many output frames from one listened frame
 
 
@@ -37,7 +37,7 @@ def _halve(x, lengths):
     return tf.reshape(tf.transpose(pairs, [0, 2, 1, 3]), [tf.shape(pairs)[0], -1, units]), output_length(lengths, 2)
 
 
-def listen(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase, initializer) -> Listened:
+def listen(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase, initializer) -> Listened:
     """Features to what the speller attends to.
 
     The first layer hears every frame, the next three each a pair of frames of the layer below, any further ones stand
@@ -47,17 +47,16 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase, initia
     Args:
       features: `[batch, time, features]`, normalised.
       lengths: int32 `[batch]`, frames.
-      config: sizes and switches (`utils.config.ModelConfig`).
+      config: sizes and switches (`models.config.ModelConfig`).
       phase: training or inference.
       initializer: of the kernels.
     """
     if config.conv_layers:
         x, lengths = front_end(features, lengths, config, phase)  # [time, batch, units] from here on
-        num_halvings = HALVINGS - 1
     else:
         x = tf.transpose(features, [1, 0, 2])
         x *= _time_mask(x, lengths)
-        num_halvings = HALVINGS
+    num_halvings = config.num_halvings
     num_plain = 1 if config.rnn_layers > num_halvings else 0
     for i in range(config.rnn_layers):
         if num_plain <= i < num_plain + num_halvings:

@@ -9,10 +9,10 @@ import tensorflow.compat.v1 as tf
 
 import models
 from models import attention, las, las_inference
+from models.config import ModelConfig
 from models.layers import Phase
 from models.listener import CTC_FRAMES
 from models.speller import spell
-from utils.config import ModelConfig
 from utils.decode.alignment import ctc_log_prob
 
 SMALL = ModelConfig(

@@ -6,9 +6,9 @@ import tensorflow.compat.v1 as tf
 
 import models
 from models import ctc
+from models.config import ModelConfig
 from models.deepspeech1 import with_context
 from models.layers import Phase
-from utils.config import ModelConfig
 
 SMALL = {'hidden_units': 6, 'rnn_layers': 2, 'features': 13, 'classes': 5}
 CONFIGS = {

@@ -4,31 +4,11 @@ import dataclasses
 import json
 from pathlib import Path
 
+from models.config import ModelConfig
 from utils.errors import DataError, UsageError
 from utils.files import write_text
 
 CONFIG_NAME = 'config.json'
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Sizes and switches of a model: what its variables depend on. Field names are those in config.json."""
-
-    model: str = 'ds2'
-    features: int = 81
-    classes: int = 29
-    rnn_cell: str = 'gru'
-    hidden_units: int = 1024
-    rnn_layers: int = 7
-    conv_layers: int = 3
-    activation: str = 'relu'
-    batch_norm: bool = True
-    bidirectional: bool = True
-    lookahead_frames: int = 20
-    context_frames: int = 9
-    attention: str = 'location'
-    speller_layers: int = 1
-    ctc_weight: float = 0.2
 
 
 @dataclasses.dataclass(frozen=True)

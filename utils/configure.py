@@ -4,18 +4,12 @@ import argparse
 import dataclasses
 import os
 
+from models.config import MODEL_DEFAULTS, PYRAMID_HALVINGS, ModelConfig
 from utils.cluster.spec import Cluster, find_cluster
-from utils.config import ModelConfig, TrainConfig
+from utils.config import TrainConfig
 from utils.errors import UsageError
 from utils.flags import train_parser
 
-# Where the shared default is Deep Speech 2's: the values of the other papers.
-MODEL_DEFAULTS = {
-    'ds1': {'rnn_cell': 'rnn', 'rnn_layers': 1, 'conv_layers': 0, 'batch_norm': False},
-    'ds2': {},
-    'las': {'rnn_cell': 'lstm', 'rnn_layers': 4, 'conv_layers': 0, 'batch_norm': False, 'activation': 'tanh'},
-}
-PYRAMID_LAYERS = 3
 # flags that only some models have
 OWN_FLAGS = {
     'conv_layers': ('-cl', ('ds2', 'las')),
@@ -81,7 +75,7 @@ def _check(values, given) -> None:
             )
     if values.model == 'ds1' and values.rnn_layers != 1:
         raise UsageError(f'-rl {values.rnn_layers}: Deep Speech has one recurrent layer; leave it out')
-    num_halving = PYRAMID_LAYERS - (values.conv_layers > 0)  # convolutions halve time too
+    num_halving = PYRAMID_HALVINGS - (values.conv_layers > 0)  # convolutions halve time too
     if values.model == 'las' and values.rnn_layers < num_halving:
         raise UsageError(
             f'-rl {values.rnn_layers}: the listener of las has {num_halving} layers that halve time; '
