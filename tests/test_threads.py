@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from utils.cli import num_cores
+from utils.system import num_cores
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """

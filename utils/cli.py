@@ -6,7 +6,6 @@ Imports nothing heavy, so that ``-h`` answers at once.
 import argparse
 import dataclasses
 import itertools
-import os
 import sys
 import types
 import typing
@@ -14,6 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import Any, NoReturn
 
 from utils.data.split import parse_ratio
+from utils.system import num_cores
 
 _PREPROCESS_EPILOG = (
     'Features are written to SAVE, one .npz an utterance; what is there already and still right is not made again. '
@@ -220,8 +220,3 @@ def _ratio(text: str) -> tuple[float, ...]:
         return parse_ratio(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1

@@ -1,12 +1,17 @@
-"""TensorFlow without its start-up talk."""
+"""Properties of the machine, and the import of TensorFlow without its start-up messages."""
 
 import os
 
 
-def import_tensorflow() -> None:
-    """Imports TensorFlow and looks for devices; what its C++ side prints meanwhile is dropped.
+def num_cores() -> int:
+    """Number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
-    Those lines ignore TF_CPP_MIN_LOG_LEVEL. Python's errors come through; TF_CPP_MIN_LOG_LEVEL=0 shows all.
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow and lists its devices; discards what its C++ side writes to stderr meanwhile.
+
+    Those lines ignore TF_CPP_MIN_LOG_LEVEL. Python's errors are shown; TF_CPP_MIN_LOG_LEVEL=0 shows everything.
     """
     if os.environ.get('TF_CPP_MIN_LOG_LEVEL') == '0':
         return

@@ -42,8 +42,8 @@ def noise(seconds):
 
 def preprocessing(spec, folder):
     """Hours of audio an hour on all cores, and the share of the cores' time that the workers used."""
-    from utils.cli import num_cores
     from utils.data.extraction import Task, extract_all
+    from utils.system import num_cores
 
     audio_path = os.path.join(folder, 'noise.flac')
     tasks = [Task(audio_path, os.path.join(folder, str(spec), f'{i}.npz'), [1]) for i in range(NUM_FILES)]

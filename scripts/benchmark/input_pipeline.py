@@ -31,7 +31,7 @@ def write(folder):
 
 def make_step(tf, session, batch):
     """From a number of GEMMs to a step on every core after the batch is there, like a step of training."""
-    from utils.cli import num_cores
+    from utils.system import num_cores
 
     count = tf.placeholder(tf.int32, [])
     with tf.control_dependencies([batch.features]):

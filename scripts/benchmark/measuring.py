@@ -56,7 +56,7 @@ def medians(runs: dict[str, Callable[[], float | None]], seconds: float) -> dict
 
 def machine() -> str:
     """Name and cores of the processor."""
-    from utils.cli import num_cores
+    from utils.system import num_cores
 
     names = [platform.processor() or platform.machine()]
     if os.path.exists('/proc/cpuinfo'):

@@ -96,8 +96,8 @@ class Peer:
 
     def __init__(self, python, script, case):
         """Starts a script of this directory; `case` has the shapes."""
-        from utils.cli import num_cores
         from utils.config import ModelConfig
+        from utils.system import num_cores
 
         job = {**case._asdict(), **dataclasses.asdict(ModelConfig(**case.model_fields)), 'threads': num_cores()}
         del job['model_fields']

@@ -14,13 +14,13 @@ from functools import partial
 
 import numpy as np
 
-from utils.cli import num_cores
 from utils.decode import ctc
 from utils.decode.alignment import best_alignment, ctc_log_prob
 from utils.decode.prefix_search import search
 from utils.errors import DataError, UsageError
 from utils.lm.fusion_steps import Fusion, fused, score_symbols
 from utils.lm.scorer import no_fusion
+from utils.system import num_cores
 
 # a posterior that is smaller counts as this, so that no frame can empty the beam
 LEAST_PROB = np.float32(1e-30)

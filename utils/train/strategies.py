@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from utils.cli import num_cores
 from utils.cluster.spec import Cluster
 from utils.errors import UsageError
+from utils.system import num_cores
 
 log = logging.getLogger(__name__)
 
