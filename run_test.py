@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.cli import Parser, count, natural
-from utils.config import RunConfig
 from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
 from utils.decode.spelling_decoder import (
     add_spelling_flags,
@@ -18,6 +17,7 @@ from utils.decode.spelling_decoder import (
     warn_of_runaways,
 )
 from utils.errors import UsageError, run_main
+from utils.run_directory import RunConfig
 
 if TYPE_CHECKING:
     from utils.data.index import Index

@@ -7,10 +7,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from utils.config import CONFIG_NAME, ModelConfig, RunConfig, check_same_model
-from utils.configure import Flags, check_same_flags, parse_train_flags
+from models.config import ModelConfig
+from utils.config import Flags, parse_train_flags
 from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError, run_main
+from utils.run_directory import CONFIG_NAME, RunConfig, check_same_flags, check_same_model
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import pytest
 
 from utils.cluster.peers import answers, check_port_is_free, wait_for
 from utils.cluster.spec import Cluster
-from utils.configure import parse_train_flags
+from utils.config import parse_train_flags
 from utils.errors import DataError, UsageError
 
 REQUIRED = ['-t', 'a.json', '-d', 'c.json', '-s', 'run']

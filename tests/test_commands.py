@@ -13,13 +13,15 @@ import soundfile
 
 import run_predict
 import run_test
+from models.config import ModelConfig
 from tests.test_transcribe import EchoRecognizer
-from utils.config import ModelConfig, RunConfig, TrainConfig
+from utils.config import TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError, run_main
 from utils.metrics import score
+from utils.run_directory import RunConfig
 
 
 class PretendingRecognizer(EchoRecognizer):

@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
+from models.config import ModelConfig
 from run_train import training_loss
 from tests.toy_cluster import ToyCluster, replica_task
 from utils.cluster.spec import Cluster
-from utils.config import ModelConfig, RunConfig, TrainConfig
+from utils.config import TrainConfig
 from utils.data.loader import pad
 from utils.data.pipeline import Pipeline
 from utils.errors import UsageError
+from utils.run_directory import RunConfig
 from utils.train.graph import Task, TrainGraph
 from utils.train.strategies import (
     check_worker_towers,

@@ -7,9 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from models.config import ModelConfig
 from scripts import tune_lm
 from scripts.train_lm import main as train_lm
-from utils.config import ModelConfig, RunConfig, TrainConfig
+from utils.config import TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
 from utils.data.vocabulary import Vocabulary
@@ -21,6 +22,7 @@ from utils.lm.ngram import load_model
 from utils.lm.scorer import Weights, make_fusion
 from utils.metrics import ErrorCounts, Scores
 from utils.recognition.posteriors import PosteriorsInfo, writing_posteriors
+from utils.run_directory import RunConfig
 
 TEXTS = ['bad dog', 'a good dog', 'bad dad', 'good dad']
 

@@ -1,14 +1,27 @@
 """What a run is made of: frozen dataclasses, made from the flags once, saved as JSON in the run directory."""
 
+import argparse
 import dataclasses
-import json
-from pathlib import Path
+import os
 
-from models.config import ModelConfig
-from utils.errors import DataError, UsageError
-from utils.files import write_text
+from models.config import MODEL_DEFAULTS, PYRAMID_HALVINGS
+from utils.cluster.spec import Cluster, find_cluster
+from utils.errors import UsageError
+from utils.flags import train_parser
 
-CONFIG_NAME = 'config.json'
+# flags that only some models have
+OWN_FLAGS = {
+    'conv_layers': ('-cl', ('ds2', 'las')),
+    'lookahead_frames': ('--lookahead_frames', ('ds2',)),
+    'context_frames': ('--context_frames', ('ds1',)),
+    'attention': ('--attention', ('las',)),
+    'speller_layers': ('--speller_layers', ('las',)),
+    'ctc_weight': ('--ctc_weight', ('las',)),
+    'sample_prob': ('--sample_prob', ('las',)),
+    'label_smoothing': ('--label_smoothing', ('las',)),
+    'attention_images': ('--attention_images', ('las',)),
+}
+ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,51 +74,64 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
-    """Everything in config.json. `feature_spec` is how the features were made, e.g. `fbank-40-0.02-0.01`."""
+class Flags:
+    """A parsed command line.
 
-    model: ModelConfig
-    train: TrainConfig
-    feature_spec: str
-
-    def save(self, run_dir: str) -> None:
-        """Writes RUN_DIR/config.json."""
-        text = json.dumps(dataclasses.asdict(self), indent=2) + '\n'
-        write_text(Path(run_dir) / CONFIG_NAME, text)
-
-    @classmethod
-    def load(cls, run_dir: str) -> 'RunConfig':
-        """Reads RUN_DIR/config.json.
-
-        Raises:
-          DataError: no such run, or a damaged file.
-        """
-        path = Path(run_dir) / CONFIG_NAME
-        try:
-            values = json.loads(path.read_text())
-            train = {k: tuple(v) if isinstance(v, list) else v for k, v in values['train'].items()}
-            return cls(ModelConfig(**values['model']), TrainConfig(**train), values['feature_spec'])
-        except FileNotFoundError:
-            raise DataError(
-                f'{run_dir}: no {CONFIG_NAME} here; name a directory that run_train.py has written'
-            ) from None
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise DataError(
-                f'{path}: not a run configuration ({error}); restore it or train anew in another -s'
-            ) from None
-
-
-def check_same_model(saved: ModelConfig, given: dict, run_dir: str) -> None:
-    """A flag that contradicts the run directory is an error that names both values.
-
-    Args:
-      saved: of the run directory.
-      given: the model's fields that the command line sets.
-      run_dir: for the message.
+    Attributes:
+      values: every flag, given or default.
+      given: names of the flags that the command line sets.
+      cluster: that this process trains in; None where it trains alone.
     """
-    for name, value in given.items():
-        if getattr(saved, name) != value:
+
+    values: argparse.Namespace
+    given: frozenset[str]
+    cluster: Cluster | None = None
+
+    def fields_of(self, config_class, given_only: bool) -> dict:
+        """The flags that are fields of a configuration class."""
+        names = {field.name for field in dataclasses.fields(config_class)} & set(vars(self.values))
+        return {name: getattr(self.values, name) for name in names if not given_only or name in self.given}
+
+
+def parse_train_flags(argv: list[str] | None = None) -> Flags:
+    """Parses and checks the command line of run_train.py; exits with status 2 where it cannot work."""
+    parser = train_parser()
+    values = parser.parse_args(argv)
+    for action in parser._actions:  # parse again without defaults: what remains was given
+        action.default = argparse.SUPPRESS
+    given = frozenset(vars(parser.parse_args(argv)))
+    values.activation = ACTIVATION_SPELLINGS.get(values.activation, values.activation)
+    if values.keep_prob <= 0:
+        values.keep_prob = 1.0
+    for name in ('train_files', 'dev_files'):
+        setattr(values, name, tuple(getattr(values, name)))
+    for name, value in MODEL_DEFAULTS[values.model].items():
+        if name not in given:
+            setattr(values, name, value)
+    _check(values, given)
+    is_training = values.mode == 'train'
+    return Flags(values, given, find_cluster(values, given, os.environ.get('TF_CONFIG', '')) if is_training else None)
+
+
+def _check(values, given) -> None:
+    if values.frames_per_batch and 'batch_size' in given:
+        raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
+    for name, (flag, models) in OWN_FLAGS.items():
+        if name in given and values.model not in models:
             raise UsageError(
-                f'{run_dir} holds a model with {name} {getattr(saved, name)}, the command line says {value}; '
-                f'leave the flag out, give another -s, or start new with -r no'
+                f'{flag} {getattr(values, name)} is for {" and ".join(models)}, -md is {values.model}; leave it out'
             )
+    if values.model == 'ds1' and values.rnn_layers != 1:
+        raise UsageError(f'-rl {values.rnn_layers}: Deep Speech has one recurrent layer; leave it out')
+    num_halving = PYRAMID_HALVINGS - (values.conv_layers > 0)  # convolutions halve time too
+    if values.model == 'las' and values.rnn_layers < num_halving:
+        raise UsageError(
+            f'-rl {values.rnn_layers}: the listener of las has {num_halving} layers that halve time; '
+            f'give {num_halving} or more'
+        )
+    if values.lr_schedule == 'plateau' and values.lr_decay == 1:
+        raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
+    if values.lr_schedule == 'cosine' and values.lr_decay != 1:
+        raise UsageError('--lr_decay has no part in --lr_schedule cosine; leave one of them out')
+    if values.grad_clip <= 0 and values.grad_clip != -1:
+        raise UsageError(f'-gc {values.grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')

@@ -2,20 +2,62 @@
 
 import dataclasses
 import itertools
+import json
 import logging
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from utils.config import CONFIG_NAME, ModelConfig, RunConfig, check_same_model
-from utils.configure import Flags, new_model_config, new_train_config
-from utils.data.features import FeatureSpec
+from models.config import ModelConfig
+from utils.config import Flags, TrainConfig
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
 from utils.errors import DataError, UsageError
+from utils.files import write_text
+
+if TYPE_CHECKING:
+    from utils.data.features import FeatureSpec
 
 log = logging.getLogger(__name__)
 
+CONFIG_NAME = 'config.json'
 
-def prepare_run(flags: Flags, spec: FeatureSpec) -> tuple[RunConfig, bool]:
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything in config.json. `feature_spec` is how the features were made, e.g. `fbank-40-0.02-0.01`."""
+
+    model: ModelConfig
+    train: TrainConfig
+    feature_spec: str
+
+    def save(self, run_dir: str) -> None:
+        """Writes RUN_DIR/config.json."""
+        text = json.dumps(dataclasses.asdict(self), indent=2) + '\n'
+        write_text(Path(run_dir) / CONFIG_NAME, text)
+
+    @classmethod
+    def load(cls, run_dir: str) -> 'RunConfig':
+        """Reads RUN_DIR/config.json.
+
+        Raises:
+          DataError: no such run, or a damaged file.
+        """
+        path = Path(run_dir) / CONFIG_NAME
+        try:
+            values = json.loads(path.read_text())
+            train = {k: tuple(v) if isinstance(v, list) else v for k, v in values['train'].items()}
+            return cls(ModelConfig(**values['model']), TrainConfig(**train), values['feature_spec'])
+        except FileNotFoundError:
+            raise DataError(
+                f'{run_dir}: no {CONFIG_NAME} here; name a directory that run_train.py has written'
+            ) from None
+        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+            raise DataError(
+                f'{path}: not a run configuration ({error}); restore it or train anew in another -s'
+            ) from None
+
+
+def prepare_run(flags: Flags, spec: 'FeatureSpec') -> tuple[RunConfig, bool]:
     """Opens the run directory: goes on with the run in it, or begins one.
 
     Args:
@@ -72,3 +114,54 @@ def keep_aside(run_dir: str) -> None:
     new_name = next(name for i in itertools.count(1) if not os.path.exists(name := f'{run_dir}.{i}'))
     os.rename(run_dir, new_name)
     log.info('the run in %s is kept as %s', run_dir, new_name)
+
+
+def new_model_config(flags: Flags, num_tokens: int) -> ModelConfig:
+    """The model of a new run; -c is checked against the vocabulary."""
+    fields = flags.fields_of(ModelConfig, given_only=False)
+    classes = fields.get('classes') or num_tokens + 1
+    if classes != num_tokens + 1:
+        raise UsageError(
+            f'-c {classes} does not fit the vocabulary of {num_tokens} tokens, which needs {num_tokens + 1}; '
+            f'leave -c out or name the vocabulary with -v'
+        )
+    return ModelConfig(**{**fields, 'classes': classes})
+
+
+def new_train_config(flags: Flags, saved: TrainConfig | None) -> TrainConfig:
+    """How to train: the flags given, over what the run directory says where there is a run, over the defaults."""
+    if saved is None:
+        return TrainConfig(**flags.fields_of(TrainConfig, given_only=False))
+    return dataclasses.replace(saved, **flags.fields_of(TrainConfig, given_only=True))
+
+
+def check_same_flags(config, flags: Flags) -> None:
+    """A worker's flags must be the chief's, whose settings hold; file names may differ from machine to machine.
+
+    Args:
+      config: the chief's `RunConfig`.
+      flags: of this worker.
+    """
+    for part in (config.model, config.train):
+        for name, value in flags.fields_of(type(part), given_only=True).items():
+            if name not in ('train_files', 'dev_files') and value != getattr(part, name):
+                raise UsageError(
+                    f'this worker was started with {name} {value}, the chief with {getattr(part, name)}; '
+                    f'give all tasks the same flags'
+                )
+
+
+def check_same_model(saved: ModelConfig, given: dict, run_dir: str) -> None:
+    """A flag that contradicts the run directory is an error that names both values.
+
+    Args:
+      saved: of the run directory.
+      given: the model's fields that the command line sets.
+      run_dir: for the message.
+    """
+    for name, value in given.items():
+        if getattr(saved, name) != value:
+            raise UsageError(
+                f'{run_dir} holds a model with {name} {getattr(saved, name)}, the command line says {value}; '
+                f'leave the flag out, give another -s, or start new with -r no'
+            )

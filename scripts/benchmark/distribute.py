@@ -55,9 +55,11 @@ def make_task(options):
     """Deep Speech 2 on noise: the task, and its training settings."""
     import numpy as np
 
+    from models.config import ModelConfig
     from run_train import training_loss
-    from utils.config import ModelConfig, RunConfig, TrainConfig
+    from utils.config import TrainConfig
     from utils.data.pipeline import Pipeline
+    from utils.run_directory import RunConfig
     from utils.train.graph import Task
 
     model = ModelConfig(features=FEATURES, hidden_units=options.hiddens, rnn_layers=2, conv_layers=2, activation='tanh')

@@ -37,9 +37,9 @@ class FromMemory:
     def __init__(self, tf, run_dir):
         """Loads the batches of the run's last epoch."""
         from run_train import load_recognizer, training_task
-        from utils.config import RunConfig
         from utils.data.index import read_index
         from utils.data.pipeline import Pipeline
+        from utils.run_directory import RunConfig
         from utils.train.graph import TrainGraph
         from utils.train.strategies import local_runtime
 

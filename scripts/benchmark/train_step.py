@@ -61,9 +61,11 @@ def batch_of(case, features):
 
 def our_step(case, arrays, log_dir, dtype='float32'):
     """One training step as the trainer takes it, its pipeline and summaries included."""
+    from models.config import ModelConfig
     from run_train import training_loss
-    from utils.config import ModelConfig, RunConfig, TrainConfig
+    from utils.config import TrainConfig
     from utils.data.pipeline import Pipeline
+    from utils.run_directory import RunConfig
     from utils.train.graph import Task, TrainGraph
     from utils.train.history import Summaries
     from utils.train.strategies import local_runtime
@@ -96,7 +98,7 @@ class Peer:
 
     def __init__(self, python, script, case):
         """Starts a script of this directory; `case` has the shapes."""
-        from utils.config import ModelConfig
+        from models.config import ModelConfig
         from utils.system import num_cores
 
         job = {**case._asdict(), **dataclasses.asdict(ModelConfig(**case.model_fields)), 'threads': num_cores()}
