@@ -1,15 +1,19 @@
-"""Processes that train together, without waiting for TensorFlow's import in each: a server forks them."""
+"""Commands as processes, and processes that train together, forked by a server that imports TensorFlow once."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
 
 # what the server imports once; nothing here may start TensorFlow's threads, which do not survive a fork
-MODULES = ['tests.conftest', 'run_train', 'tests.test_trainer', 'utils.cluster.startup', 'utils.cluster.worker']
+MODULES = ['tests.conftest', 'run_train', 'tests.toy_tasks', 'utils.cluster.startup', 'utils.cluster.worker']
 MODULES += ['models.deepspeech2', 'models.las', 'models.las_inference', 'utils.recognition.recognizer']
 MODULES += ['matplotlib.pyplot']
 
@@ -24,6 +28,12 @@ def _run(main, arguments, environment, log_path):
     status = run_main(lambda: main(*arguments))
     sys.stdout.flush()
     sys.exit(status)
+
+
+def command(script, *arguments, **options):
+    """Runs a script of the project; its result."""
+    line = [sys.executable, ROOT / script, *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, **options)
 
 
 def run_train_main(*arguments):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.test_beam import collapse
+from tests.oracles import collapse
 from utils.decode import alignment
 
 

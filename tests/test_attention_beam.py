@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.test_ctc_prefix import CLASSES, END, all_texts, ctc_head, ctc_probability
+from tests.oracles import CLASSES, END, all_texts, ctc_head, ctc_probability
 from utils.decode.attention_beam import SpellingBeam
 from utils.decode.spelling import SpellingOptions, greedy, make_spans, repeats_itself
 from utils.errors import UsageError

@@ -6,42 +6,18 @@ import math
 import numpy as np
 import pytest
 
+from tests.oracles import BLANK, TOKENS, WORD_TEXT, char_model, collapse, ngram_model, word_model
 from utils.decode import ctc
 from utils.decode.ctc_beam import BeamOptions, decode
 from utils.errors import DataError, UsageError
-from utils.lm.arpa_writer import write_arpa
-from utils.lm.kneser_ney import estimate, read_corpus
-from utils.lm.ngram import load_model
 from utils.lm.scorer import Weights, make_fusion, model_unit, with_weights
 
-TOKENS = [' ', 'a', 'b']
-BLANK = 3
 EVERYTHING = BeamOptions(beam_width=5000, num_best=10, symbol_mass=1.0, threshold=500.0)
-WORD_TEXT = ['a ab b', 'ab a', 'b b ab', 'a', 'ab ab a b']
-
-
-def model(tmp_path, sentences, order=2):
-    corpus = read_corpus(sentences)
-    path = tmp_path / 'lm.arpa'
-    write_arpa(path, corpus.words, estimate(corpus, order))
-    return load_model(path)
-
-
-def word_model(tmp_path):
-    return model(tmp_path, [line.split() for line in WORD_TEXT])
-
-
-def char_model(tmp_path):
-    return model(tmp_path, [['<SPACE>' if letter == ' ' else letter for letter in line] for line in WORD_TEXT], order=3)
 
 
 def posteriors(rng, frames, classes=4, sharpness=1.5):
     logits = sharpness * rng.normal(size=(frames, classes))
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
-
-
-def collapse(path, blank_id=BLANK):
-    return tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != blank_id)
 
 
 def all_texts(log_probs, blank_id=BLANK):
@@ -109,7 +85,7 @@ def test_with_a_character_model_it_finds_what_exhaustive_search_finds(tmp_path, 
 @pytest.mark.parametrize('seed', range(4))
 def test_with_a_character_model_and_a_lexicon_it_finds_what_exhaustive_search_finds(tmp_path, seed):
     (tmp_path / 'words').mkdir()
-    words = model(tmp_path / 'words', [['ab'], ['b'], ['ba']], order=1)
+    words = ngram_model(tmp_path / 'words', [['ab'], ['b'], ['ba']], order=1)
     lm, weights = char_model(tmp_path), Weights(0.9, 1.1)
     log_probs = posteriors(np.random.default_rng(seed), 6)
     scores = {}
@@ -175,7 +151,7 @@ def test_a_repeated_symbol_needs_a_blank_between():
 
 
 def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
-    lm = model(tmp_path, [['bad', 'dog'], ['bad', 'dog'], ['dad']])
+    lm = ngram_model(tmp_path, [['bad', 'dog'], ['bad', 'dog'], ['dad']])
     tokens = [' ', *'abdgo']
     path = [2, 1, 3, 0, 3, 5, 4]  # bad dog
     log_probs = peaked(path, 7)
@@ -189,7 +165,7 @@ def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
 
 
 def test_forbidden_words_never_come_out_even_where_nothing_else_fits(tmp_path):
-    fusion = make_fusion(model(tmp_path, [['ab']]), TOKENS, Weights(1.0, 0.0), unknown_words=False)
+    fusion = make_fusion(ngram_model(tmp_path, [['ab']]), TOKENS, Weights(1.0, 0.0), unknown_words=False)
     for path in ([1, 3, 0, 2], [1, 3, 3], [2, 2]):
         for each in decode_one(peaked(path, 4, 0.9999), BeamOptions(num_best=4), fusion):
             assert set(''.join(TOKENS[symbol] for symbol in each.ids).split()) <= {'ab'}
@@ -209,7 +185,7 @@ def test_padding_and_neighbours_in_the_batch_change_nothing():
 
 def test_case_of_the_model_is_folded_to_the_vocabularys(tmp_path):
     (tmp_path / 'upper').mkdir()
-    upper = model(tmp_path / 'upper', [line.upper().split() for line in WORD_TEXT])
+    upper = ngram_model(tmp_path / 'upper', [line.upper().split() for line in WORD_TEXT])
     log_probs = posteriors(np.random.default_rng(0), 6)
     lower = make_fusion(word_model(tmp_path), TOKENS, Weights(0.8, 0.7))
     folded = make_fusion(upper, TOKENS, Weights(0.8, 0.7))
@@ -232,7 +208,7 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_a_model_that_the_vocabulary_spells_in_part_is_named(tmp_path, caplog):
-    make_fusion(model(tmp_path, [['a', 'xyz', 'zyx']]), TOKENS, Weights(1.0, 0.0))
+    make_fusion(ngram_model(tmp_path, [['a', 'xyz', 'zyx']]), TOKENS, Weights(1.0, 0.0))
     assert 'only 1 of 3 words' in caplog.text
 
 

@@ -101,19 +101,6 @@ def test_a_port_in_use_ends_the_newcomer(tmp_path):
 SMALL = '-md ds2 -f 40 -cl 1 -rl 1 -n 16 -a tanh -b 2 -k 1 -lr 5e-3 -p 2'.split()
 
 
-@pytest.fixture(scope='module')
-def features(tmp_path_factory):
-    """The index of the tones' features."""
-    from tests.test_end_to_end import command
-    from tests.tones import write_corpus
-
-    path = tmp_path_factory.mktemp('tones')
-    write_corpus(path / 'corpus')
-    done = command('libri_preprocess.py', '-n', 'train-clean-100', path / 'corpus', path, path / 'train.json')
-    assert done.returncode == 0, done.stderr
-    return path / 'train.json'
-
-
 def test_the_command_trains_in_the_cluster_of_tf_config(features, tmp_path):
     import run_test
 

@@ -14,7 +14,7 @@ import soundfile
 import run_predict
 import run_test
 from models.config import ModelConfig
-from tests.test_transcribe import EchoRecognizer
+from tests.oracles import EchoRecognizer
 from utils.config import TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index

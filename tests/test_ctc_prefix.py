@@ -1,34 +1,12 @@
 """CTC's scores of texts written symbol by symbol, against sums over all paths."""
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 
+from tests.oracles import CLASSES, END, all_texts, ctc_head, ctc_probability
 from utils.decode import ctc_prefix
-
-END = 3  # and the blank
-CLASSES = 4
-
-
-def all_texts(limit):
-    return itertools.chain.from_iterable(itertools.product(range(END), repeat=n) for n in range(limit + 1))
-
-
-def ctc_head(frames, seed):
-    log_probs = np.random.default_rng(seed).normal(size=[frames, CLASSES])
-    return log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
-
-
-def ctc_probability(log_probs, text):
-    """Over all paths; the blank is the last class."""
-    total = 0.0
-    for path in itertools.product(range(CLASSES), repeat=len(log_probs)):
-        merged = tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != END)
-        if merged == text:
-            total += math.exp(sum(log_probs[t, symbol] for t, symbol in enumerate(path)))
-    return total
 
 
 def prefix_scores(log_probs, text, frames):

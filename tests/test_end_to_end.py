@@ -6,40 +6,22 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
 import run_train
-from tests.tones import LETTER_SECS, SENTENCES, write_corpus
+from tests.processes import ROOT, command
+from tests.tones import LETTER_SECS, SENTENCES
 from utils.errors import run_main
 from utils.train.checkpoint import Checkpoints
 
-ROOT = Path(__file__).parent.parent
 SMALL = '-md ds2 -f 40 -cl 1 -rl 1 -n 32 -a tanh -b 3 -k 1 -lr 5e-3'.split()
-
-
-def command(script, *arguments, **options):
-    """Runs a script of the project; its result."""
-    line = [sys.executable, ROOT / script, *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, **options)
 
 
 def start(script, *arguments):
     return subprocess.Popen([sys.executable, ROOT / script, *map(str, arguments)], stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture(scope='module')
-def features(tmp_path_factory):
-    """The index of the tones' features."""
-    path = tmp_path_factory.mktemp('tones')
-    write_corpus(path / 'corpus')
-    index = path / 'features' / 'train.json'
-    done = command('libri_preprocess.py', '-n', 'train-clean-100', path / 'corpus', path / 'features', index)
-    assert done.returncode == 0, done.stderr
-    return index
 
 
 @pytest.fixture(scope='module')

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.test_end_to_end import command, features  # noqa: F401 (a fixture)
+from tests.processes import command
 from tests.tones import SENTENCES
 from utils.decode.speller_tuning import CTC_SHARES, LENGTH_NORMS
 
@@ -17,7 +17,7 @@ EPOCHS = 10
 
 
 @pytest.fixture(scope='module')
-def las_run_dir(features):  # noqa: F811
+def las_run_dir(features):
     """A run that has learned to spell the tones."""
     path = features.parent.parent / 'las'
     flags = [*SMALL, '-p', str(EPOCHS), '--attention_images', '1', '--average_checkpoints', '0']
@@ -32,7 +32,7 @@ def rates(done):
     return done.stdout.strip().splitlines()[-1].split()[:3]
 
 
-def test_a_tiny_run_spells_without_an_error_greedily_and_with_a_beam(las_run_dir, features):  # noqa: F811
+def test_a_tiny_run_spells_without_an_error_greedily_and_with_a_beam(las_run_dir, features):
     test = ['run_test.py', '-s', las_run_dir, '-t', features]
     assert rates(command(*test, '--beam_width', '0')) == ['train', '6', '0.00']
     assert rates(command(*test, '--nbest', '2')) == ['train', '6', '0.00']
@@ -49,7 +49,7 @@ def test_every_validation_draws_where_it_listened(las_run_dir):
     assert record['repeating'] >= 0
 
 
-def test_words_have_the_times_of_the_attention(las_run_dir, features):  # noqa: F811
+def test_words_have_the_times_of_the_attention(las_run_dir, features):
     audio = features.parent.parent / 'corpus/train-clean-100/1/2/1-2-0002.flac'
     done = command('run_predict.py', '-s', las_run_dir, '--json', audio)
     assert done.returncode == 0, done.stderr
@@ -61,7 +61,7 @@ def test_words_have_the_times_of_the_attention(las_run_dir, features):  # noqa: 
 
 
 @pytest.mark.parametrize('flags', [['--save_posteriors'], ['--beam_width', '0', '--coverage_weight', '1']])
-def test_what_a_speller_cannot_do_is_one_line(las_run_dir, features, flags):  # noqa: F811
+def test_what_a_speller_cannot_do_is_one_line(las_run_dir, features, flags):
     done = command('run_test.py', '-s', las_run_dir, '-t', features, *flags)
     assert (done.returncode, done.stdout) == (2, '')
     assert len(done.stderr.strip().splitlines()) == 1 and 'leave' in done.stderr

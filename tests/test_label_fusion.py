@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.test_beam import TOKENS, char_model, word_model
+from tests.oracles import TOKENS, char_model, word_model
 from utils.lm.label_fusion import LabelFusion
 from utils.lm.scorer import Weights, make_fusion, no_fusion
 

@@ -4,7 +4,7 @@ import json
 
 import tensorflow.compat.v1 as tf
 
-from tests.test_trainer import CONFIG, make_task
+from tests.toy_tasks import CONFIG, make_task
 from utils.train.profile import SKIPPED_STEPS, operation_table
 from utils.train.strategies import local_runtime
 from utils.train.trainer import Trainer

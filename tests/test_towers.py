@@ -5,15 +5,11 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
-from run_train import training_loss
 from tests.toy_cluster import ToyCluster, replica_task
+from tests.toy_tasks import MODEL_CONFIG, MODELS, SMALL, make_model_task, read_weights, run_steps
 from utils.cluster.spec import Cluster
-from utils.config import TrainConfig
-from utils.data.loader import pad
-from utils.data.pipeline import Pipeline
 from utils.errors import UsageError
-from utils.run_directory import RunConfig
-from utils.train.graph import Task, TrainGraph
+from utils.train.graph import TrainGraph
 from utils.train.strategies import (
     check_worker_towers,
     cluster_runtime,
@@ -22,51 +18,6 @@ from utils.train.strategies import (
     session_options,
     warn_if_emulated,
 )
-
-FEATURES = 13
-SMALL = {'features': FEATURES, 'classes': 5, 'hidden_units': 6, 'rnn_layers': 1, 'batch_norm': False}
-MODELS = {
-    'ds2': {'conv_layers': 1, 'activation': 'tanh'},
-    'las': {'rnn_layers': 3, 'rnn_cell': 'lstm', 'conv_layers': 0, 'activation': 'tanh'},
-}
-CONFIG = TrainConfig(optimizer='nm', momentum=0.9, learning_rate=0.01, grad_clip=1.0, keep_prob=1.0, sample_prob=0.0)
-NUM_ROWS = 12
-
-
-def load(rows, epoch):
-    """Utterances that follow from their number alone: noise of 16 to 27 frames, one to three symbols."""
-    rngs = [np.random.default_rng(row) for row in rows]
-    features = [rng.normal(size=[16 + row, FEATURES]) for row, rng in zip(rows, rngs, strict=True)]
-    labels = [rng.integers(0, 4, size=1 + row % 3) for row, rng in zip(rows, rngs, strict=True)]
-    return *pad(features, np.float32), *pad(labels, np.int32), np.asarray(rows, np.int32)
-
-
-def make_task(model):
-    return Task(
-        loss_fn=training_loss(RunConfig(model, CONFIG, '')),
-        make_pipeline=lambda: Pipeline(load, FEATURES),
-        plan=lambda epoch: [np.arange(NUM_ROWS)],
-        frames=np.arange(16, 16 + NUM_ROWS),
-        name_row=str,
-        validate=lambda path: {},
-    )
-
-
-def run_steps(model, runtime, steps, batch=4):
-    """Weights after some steps of `batch` utterances over all replicas, and what each step came to."""
-    graph = TrainGraph(make_task(model), CONFIG, runtime)
-    batches = [np.arange(step * batch, (step + 1) * batch) % NUM_ROWS for step in range(steps)]
-    with graph.open(None) as session:
-        graph.start(batches, 0)
-        results = [graph.run_step(CONFIG.learning_rate) for _ in batches]
-        return read_weights(session), results
-
-
-def read_weights(session):
-    with session.graph.as_default():
-        names = [variable.op.name for variable in tf.global_variables()]
-    reads = [session.graph.get_operation_by_name(f'{name}/Read/ReadVariableOp').outputs[0] for name in names]
-    return dict(zip(names, session.run(reads), strict=True))
 
 
 def assert_same_weights(ours, theirs):
@@ -123,10 +74,10 @@ def test_batch_norm_keeps_the_mean_of_the_towers_statistics():
 
 def one_step(model, rows):
     """Weights after one step on the given rows, on one device."""
-    graph = TrainGraph(make_task(model), CONFIG, local_runtime(inter_op_threads=2))
+    graph = TrainGraph(make_model_task(model), MODEL_CONFIG, local_runtime(inter_op_threads=2))
     with graph.open(None) as session:
         graph.start([rows], 0)
-        graph.run_step(CONFIG.learning_rate)
+        graph.run_step(MODEL_CONFIG.learning_rate)
         return read_weights(session)
 
 

@@ -1,4 +1,4 @@
-"""The trainer, on a task of one variable that has nothing to do with speech: utterance i is the number i."""
+"""The trainer, on the task of one variable of toy_tasks.py."""
 
 import itertools
 import json
@@ -9,75 +9,11 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from utils.config import TrainConfig
-from utils.data.batching import BatchSize, plan_epoch
+from tests.toy_tasks import CONFIG, NUM_ROWS, make_task, replace
 from utils.errors import DataError
 from utils.train.checkpoint import Checkpoints
-from utils.train.graph import Task
-from utils.train.step import StepLoss
 from utils.train.strategies import local_runtime
 from utils.train.trainer import Trainer
-
-NUM_ROWS = 12
-CONFIG = TrainConfig(
-    optimizer='adam',
-    learning_rate=0.1,
-    epochs=3,
-    grad_clip=-1,
-    summary_steps=1,
-    average_checkpoints=2,
-    keep_checkpoints=2,
-)
-
-
-class Numbers:
-    """A pipeline whose batches are the rows themselves."""
-
-    def __init__(self):
-        self.rows = tf.placeholder_with_default(np.zeros(1, 'i'), [None])
-        dataset = tf.data.Dataset.from_generator(lambda: iter(self.todo), tf.int32, [None])
-        self.iterator = tf.data.make_initializable_iterator(dataset)
-        self.batch = type('Rows', (), {'rows': self.iterator.get_next()})
-
-    def start(self, session, batches, epoch):
-        self.todo = [np.asarray(rows, np.int32) for rows in batches]
-        session.run(self.iterator.initializer)
-
-    def waited(self, since):
-        return 0.0
-
-    def explain(self, error):
-        return error
-
-
-def make_task(seen=None, bad_rows=(), errors=(), on_step=lambda: None):
-    """Fits w and a shift to the mean of the rows; loss (w - row)². Bad rows have an infinite loss."""
-    errors = itertools.chain(errors, itertools.repeat(0.5))
-
-    def loss_fn(batch, step, seed):
-        w = tf.get_variable('w', initializer=0.0)
-        moving = tf.get_variable('moving_mean', initializer=0.0, trainable=False)
-        values = tf.cast(batch.rows, tf.float32)
-        bad = tf.reduce_any(tf.equal(batch.rows[:, None], tf.constant(list(bad_rows) or [-1])[None]), 1)
-        noise = 0.01 * tf.random.stateless_normal([], seed)  # stands for dropout
-        losses = tf.square(w + noise - values) + tf.where(bad, np.inf * tf.ones_like(values), tf.zeros_like(values))
-        losses = losses * (1 + 0 * tf.py_func(note, [batch.rows], tf.float32))
-        return StepLoss(losses, [(moving, moving * 0.9 + 0.1 * tf.reduce_mean(losses))])
-
-    def note(rows):
-        if seen is not None:
-            seen.append(rows.tolist())
-        on_step()
-        return np.float32(0)
-
-    def validate(path):
-        w = float(tf.train.load_checkpoint(path).get_tensor('w'))
-        return {'error': next(errors), 'dev_loss': w, 'wer': 0.5, 'cer': 0.25}
-
-    def plan(epoch):
-        return plan_epoch(np.arange(1, NUM_ROWS + 1), BatchSize(3), 1, epoch, True)
-
-    return Task(loss_fn, Numbers, plan, np.arange(1, NUM_ROWS + 1), lambda row: f'row {row}', validate)
 
 
 def weights(run_dir, name=None):
@@ -88,12 +24,6 @@ def weights(run_dir, name=None):
 
 def train(run_dir, config=CONFIG, **options):
     return Trainer(make_task(**options), config, local_runtime(), str(run_dir)).run()
-
-
-def replace(**options):
-    import dataclasses
-
-    return dataclasses.replace(CONFIG, **options)
 
 
 def history(run_dir):

@@ -1,7 +1,10 @@
 """A corpus that a model learns in seconds: every letter is a tone of its own."""
 
 import numpy as np
+import pytest
 import soundfile
+
+from tests.processes import command
 
 LETTERS = 'abcde'
 LETTER_SECS = 0.12
@@ -31,3 +34,14 @@ def write_corpus(path, name='train-clean-100', sentences=SENTENCES):
         lines.append(f'1-2-{i:04} {text.upper()}\n')
     (folder / '1-2.trans.txt').write_text(''.join(lines))
     return path
+
+
+@pytest.fixture(scope='module')
+def features(tmp_path_factory):
+    """The index of the tones' features."""
+    path = tmp_path_factory.mktemp('tones')
+    write_corpus(path / 'corpus')
+    index = path / 'features' / 'train.json'
+    done = command('libri_preprocess.py', '-n', 'train-clean-100', path / 'corpus', path / 'features', index)
+    assert done.returncode == 0, done.stderr
+    return index

@@ -1,4 +1,4 @@
-"""Clusters that train test_trainer's task of one variable, or test_towers' small models."""
+"""Clusters on this machine that train the tasks of toy_tasks.py."""
 
 import time
 
@@ -12,7 +12,7 @@ PUBLISHED = 'the same for all'
 
 def toy_task(cluster, run_dir, epochs, step_secs, timeout_secs):
     """One task: main function of its process."""
-    from tests.test_trainer import make_task, replace
+    from tests.toy_tasks import make_task, replace
     from utils.cluster.startup import enlist, serve
     from utils.cluster.worker import Follower
     from utils.train.strategies import session_options
@@ -33,7 +33,7 @@ def toy_task(cluster, run_dir, epochs, step_secs, timeout_secs):
 
 def replica_task(cluster, model, steps, batch, path):
     """A worker that all-reduces some steps of a model; the chief saves the weights."""
-    from tests.test_towers import run_steps
+    from tests.toy_tasks import run_steps
     from utils.cluster.startup import enlist
     from utils.train.strategies import session_options
 

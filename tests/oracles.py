@@ -1,0 +1,80 @@
+"""Oracles and stand-ins that several test modules share: brute-force CTC, toy n-gram models, a fake recogniser."""
+
+import itertools
+import math
+
+import numpy as np
+
+from utils.data.features import FeatureSpec
+from utils.decode.ctc import Hypothesis, Span
+from utils.lm.arpa_writer import write_arpa
+from utils.lm.kneser_ney import estimate, read_corpus
+from utils.lm.ngram import load_model
+
+END = 3  # and the blank of the CTC head
+CLASSES = 4
+
+TOKENS = [' ', 'a', 'b']
+BLANK = 3
+WORD_TEXT = ['a ab b', 'ab a', 'b b ab', 'a', 'ab ab a b']
+
+LN2 = float(np.log(2))
+
+
+def all_texts(limit):
+    """All texts of up to `limit` symbols, as tuples of ids."""
+    return itertools.chain.from_iterable(itertools.product(range(END), repeat=n) for n in range(limit + 1))
+
+
+def ctc_head(frames, seed):
+    """Random log-probabilities `[frames, CLASSES]`."""
+    log_probs = np.random.default_rng(seed).normal(size=[frames, CLASSES])
+    return log_probs - np.logaddexp.reduce(log_probs, axis=1, keepdims=True)
+
+
+def ctc_probability(log_probs, text):
+    """Sum over all paths; the blank is the last class."""
+    total = 0.0
+    for path in itertools.product(range(CLASSES), repeat=len(log_probs)):
+        if collapse(path, END) == text:
+            total += math.exp(sum(log_probs[t, symbol] for t, symbol in enumerate(path)))
+    return total
+
+
+def collapse(path, blank_id=BLANK):
+    """The text of a CTC path: repeats merged, then blanks removed."""
+    return tuple(symbol for symbol, _ in itertools.groupby(path) if symbol != blank_id)
+
+
+def ngram_model(tmp_path, sentences, order=2):
+    """An n-gram model of sentences (lists of tokens), written as ARPA and read again."""
+    corpus = read_corpus(sentences)
+    path = tmp_path / 'lm.arpa'
+    write_arpa(path, corpus.words, estimate(corpus, order))
+    return load_model(path)
+
+
+def word_model(tmp_path):
+    return ngram_model(tmp_path, [line.split() for line in WORD_TEXT])
+
+
+def char_model(tmp_path):
+    sentences = [['<SPACE>' if letter == ' ' else letter for letter in line] for line in WORD_TEXT]
+    return ngram_model(tmp_path, sentences, order=3)
+
+
+class EchoRecognizer:
+    """Recognises the same symbols in every piece: one a frame from frame 1 on, each with probability 1/2."""
+
+    spec = FeatureSpec('fbank', 40)
+    secs_per_frame = 0.02
+
+    def __init__(self, vocabulary, text):
+        self.vocabulary = vocabulary
+        self.ids = tuple(vocabulary.encode(text))
+        self.rounds = []
+
+    def recognize(self, features, batch_size):
+        self.rounds.append([len(frames) for frames in features])
+        spans = tuple(Span(frame, frame + 1, -LN2) for frame in range(1, len(self.ids) + 1))
+        return [Hypothesis(self.ids, -LN2 * len(self.ids), spans) for _ in features]
