@@ -69,9 +69,9 @@ def train(flags: Flags) -> int:
 
     import_tensorflow()
 
-    from utils.cluster.coordinator import Alone
     from utils.cluster.startup import enlist, serve
     from utils.train.strategies import local_runtime, session_options
+    from utils.train.trainer import Alone
 
     values, cluster = flags.values, flags.cluster
     threads = values.gpu_fraction, values.intra_op_threads, values.inter_op_threads

@@ -7,17 +7,11 @@ import tensorflow.compat.v1 as tf
 from models.config import ModelConfig
 from tests.toy_cluster import ToyCluster, replica_task
 from tests.toy_tasks import MODEL_CONFIG, MODELS, SMALL, make_model_task, read_weights, run_steps
+from utils.cluster.runtime import check_worker_towers, cluster_runtime
 from utils.cluster.spec import Cluster
 from utils.errors import UsageError
 from utils.train.graph import TrainGraph
-from utils.train.strategies import (
-    check_worker_towers,
-    cluster_runtime,
-    describe_batch,
-    local_runtime,
-    session_options,
-    warn_if_emulated,
-)
+from utils.train.strategies import describe_batch, local_runtime, session_options, warn_if_emulated
 
 
 def assert_same_weights(ours, theirs):

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.cluster.peers import QUIET_SECS, answers
+from utils.cluster.peers import QUIET_SECS, RESTART, Watch, answers
 from utils.cluster.spec import Cluster
 from utils.cluster.store import Board
-from utils.cluster.watch import RESTART, Watch
 from utils.errors import DataError
+from utils.train.trainer import Alone
 
 log = logging.getLogger(__name__)
 
@@ -52,29 +52,6 @@ class Position:
     epoch: int
     batch: int
     state: str = TRAINING
-
-
-class Alone:
-    """The crew of a process that trains by itself: nobody to tell and nobody to wait for."""
-
-    def publish(self, paths: list[Path], fingerprint: str) -> None:
-        """What is trained is known."""
-
-    def begin(self, shares: list, own: tuple[int, int]) -> None:
-        """Training begins, from `shares` as a checkpoint has them, or all from the chief's own epoch and batch."""
-
-    def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
-        """An epoch begins."""
-
-    def shares(self, own: tuple[int, int]) -> list:
-        """(epoch, batch) of each worker; own is the chief's."""
-        return []
-
-    def wait_for_others(self, should_stop: Callable[[], bool]) -> None:
-        """Waits until every share of the last epoch is done."""
-
-    def finish(self) -> None:
-        """The run is complete."""
 
 
 class Crew(Alone):

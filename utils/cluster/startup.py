@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import tensorflow.compat.v1 as tf
 
 from utils.cluster.coordinator import POLL_SECS, Crew
-from utils.cluster.peers import answers, check_port_is_free, wait_for
+from utils.cluster.peers import Watch, answers, check_port_is_free, wait_for
+from utils.cluster.runtime import check_worker_towers, cluster_runtime
 from utils.cluster.spec import FLAGS, Cluster
 from utils.cluster.store import Board
-from utils.cluster.watch import Watch
 from utils.errors import DataError
-from utils.train.strategies import Runtime, check_worker_towers, cluster_runtime
+from utils.train.strategies import Runtime
 
 log = logging.getLogger(__name__)
 

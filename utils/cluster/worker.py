@@ -6,7 +6,6 @@ import logging
 from utils.cluster.coordinator import DONE, LEFT, Crew, Orders, Position
 from utils.train.graph import Task, TrainGraph
 from utils.train.signals import StopRequest
-from utils.train.stepping import Stepper
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +18,6 @@ class Follower:
         self._task, self._config, self._crew = task, config, crew
         self._is_synchronous = not crew.cluster.ps_hosts
         self._graph = TrainGraph(task, config, runtime)
-        self._stepper = Stepper(self._graph, task, config)
 
     def run(self) -> int:
         """Trains until the chief says that the run is complete, or a signal asks to stop.
@@ -67,8 +65,8 @@ class Follower:
             return
         self._graph.start(batches[self._position.batch :], epoch)
         while self._position.batch < len(batches):
-            share = self._position.batch / len(batches)
-            result = self._stepper.run(self._step, epoch, share, self._orders.plateau_scale, bool(self._stop.signal))
+            share, is_leaving = self._position.batch / len(batches), bool(self._stop.signal)
+            result = self._graph.train_step(self._step, epoch, share, self._orders.plateau_scale, is_leaving)
             self._step, self._position.batch = int(result.number) + 1, self._position.batch + 1
             if not self._is_synchronous:
                 self._report()

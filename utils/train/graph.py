@@ -1,5 +1,6 @@
 """The training graph of one process: its batches, its step, its variables."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,9 +10,11 @@ import tensorflow.compat.v1 as tf
 
 from utils.data.batching import worst_batch
 from utils.errors import DataError
-from utils.train.optimizer import make_optimizer
-from utils.train.replicas import broadcast
-from utils.train.step import Seeds, build_step
+from utils.train.optimizer import learning_rate_at, make_optimizer
+from utils.train.profile import Profiler
+from utils.train.step import Seeds, broadcast, build_step
+
+log = logging.getLogger(__name__)
 
 
 class Task(NamedTuple):
@@ -47,7 +50,9 @@ class StepResult(NamedTuple):
       grad_norm: before clipping.
       is_finite: whether the update was made.
       num_leaving: above 0 where one of the processes that step together wants to stop.
-      wait_secs: of the step's time, what this process waited for its batch.
+      learning_rate: of the step.
+      seconds: that the step took.
+      wait_secs: of these, what this process waited for its batch.
     """
 
     number: int
@@ -56,6 +61,8 @@ class StepResult(NamedTuple):
     grad_norm: float
     is_finite: bool
     num_leaving: float
+    learning_rate: float
+    seconds: float
     wait_secs: float
 
 
@@ -74,9 +81,10 @@ class TrainGraph:
       inference_variables: names of those that a trained model needs.
     """
 
-    def __init__(self, task: Task, config, runtime):
-        """Builds the graph under the runtime's strategy; config is a `TrainConfig`."""
-        self._task, self._runtime = task, runtime
+    def __init__(self, task: Task, config, runtime, profiler: Profiler | None = None):
+        """Builds the graph under the runtime's strategy; config is a `TrainConfig`, profiler chooses steps to trace."""
+        self._task, self._config, self._runtime, self._profiler = task, config, runtime, profiler
+        self._bad_steps = 0
         self._graph = tf.Graph()
         with self._graph.as_default(), runtime.strategy.scope():
             tf.set_random_seed(config.seed)
@@ -139,6 +147,32 @@ class TrainGraph:
             self.start([worst_batch(batches, self._task.frames)], epoch)
             self._run(self._step.warm_up, {})
 
+    def train_step(
+        self, step: int, epoch: int, epoch_share: float, plateau_scale: float, is_leaving: bool
+    ) -> StepResult:
+        """Trains on the next batch at the learning rate that the configuration gives.
+
+        Args:
+          step: updates made so far.
+          epoch: number of the epoch.
+          epoch_share: how much of it is done, 0 to 1.
+          plateau_scale: of the learning rate.
+          is_leaving: whether this process wants to stop.
+
+        Raises:
+          DataError: too many steps in a row were not finite.
+        """
+        learning_rate = learning_rate_at(self._config, step, epoch, epoch_share, plateau_scale)
+        trace = self._profiler.begin_step() if self._profiler else None
+        result = self.run_step(learning_rate, is_leaving, trace)
+        if trace is not None:
+            self._profiler.end_step(int(result.number) + 1)
+        if result.is_finite:
+            self._bad_steps = 0
+        else:
+            self._report(result)
+        return result
+
     def run_step(
         self, learning_rate: float, is_leaving: bool = False, trace: tf.RunMetadata | None = None
     ) -> StepResult:
@@ -154,7 +188,21 @@ class TrainGraph:
         feed = {self._learning_rate: learning_rate, self._leaving: float(is_leaving)}
         begun = time.perf_counter()
         *values, _ = self._run([*fetches, step.update], feed, trace)
-        return StepResult(*values, max(pipeline.waited(begun) for pipeline in self._pipelines))
+        seconds = time.perf_counter() - begun
+        wait_secs = max(pipeline.waited(begun) for pipeline in self._pipelines)
+        return StepResult(*values, learning_rate, seconds, wait_secs)
+
+    def _report(self, result: StepResult) -> None:
+        self._bad_steps += 1
+        bad = ~np.isfinite(result.losses)
+        named = ', '.join(self._task.name_row(row) for row in (result.rows[bad] if bad.any() else result.rows))
+        what = 'loss' if bad.any() else 'gradient'
+        log.warning('step %d: the %s is not finite; no update. Utterances: %s', result.number + 1, what, named)
+        if self._bad_steps >= self._config.max_bad_steps:
+            raise DataError(
+                f'{self._bad_steps} steps in a row without a finite {what}; lower -lr or -gc, or look at the '
+                f'utterances named above; the newest checkpoint is kept'
+            )
 
     def _run(self, fetches, feed, trace=None):
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE) if trace is not None else None

@@ -4,16 +4,16 @@ import dataclasses
 import logging
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 from tqdm import tqdm
 
-from utils.cluster.coordinator import Alone
 from utils.train.checkpoint import Checkpoints, TrainState
 from utils.train.graph import Task, TrainGraph
 from utils.train.history import History, Summaries, describe
 from utils.train.profile import Profiler
 from utils.train.signals import StopRequest
-from utils.train.stepping import Stepper
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,29 @@ BEST = {True: ' (best)', False: ''}
 def _crossed(before: int, now: int, period: int) -> bool:
     """Whether a multiple of the period was passed; where others train too, a step may count for several."""
     return now // period > before // period
+
+
+class Alone:
+    """The crew of a process that trains by itself: nobody to tell and nobody to wait for."""
+
+    def publish(self, paths: list[Path], fingerprint: str) -> None:
+        """What is trained is known."""
+
+    def begin(self, shares: list, own: tuple[int, int]) -> None:
+        """Training begins, from `shares` as a checkpoint has them, or all from the chief's own epoch and batch."""
+
+    def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
+        """An epoch begins."""
+
+    def shares(self, own: tuple[int, int]) -> list:
+        """(epoch, batch) of each worker; own is the chief's."""
+        return []
+
+    def wait_for_others(self, should_stop: Callable[[], bool]) -> None:
+        """Waits until every share of the last epoch is done."""
+
+    def finish(self) -> None:
+        """The run is complete."""
 
 
 class Trainer:
@@ -42,8 +65,7 @@ class Trainer:
         self._task, self._config, self._run_dir = task, config, run_dir
         self._runtime, self._crew = runtime, crew or Alone()
         self._checkpoints = Checkpoints(run_dir, config.keep_checkpoints, config.average_checkpoints)
-        self._graph = TrainGraph(task, config, runtime)
-        self._stepper = Stepper(self._graph, task, config, Profiler(run_dir, profile_steps))
+        self._graph = TrainGraph(task, config, runtime, Profiler(run_dir, profile_steps))
 
     def run(self) -> int:
         """Trains until the epochs are done, dev stops improving, or a signal asks to stop.
@@ -150,34 +172,34 @@ class Trainer:
 
     def _run_step(self, num_batches: int, bar) -> bool:
         """Takes a step; whether one of those who step together wants to stop."""
-        state, stepper, before = self._state, self._stepper, self._state.step
-        share = state.batch / num_batches
-        result = stepper.run(state.step, state.epoch, share, state.plateau_scale, bool(self._stop.signal))
+        state, before = self._state, self._state.step
+        share, is_leaving = state.batch / num_batches, bool(self._stop.signal)
+        result = self._graph.train_step(state.step, state.epoch, share, state.plateau_scale, is_leaving)
         losses = result.losses
         state.step, state.batch = int(result.number) + 1, state.batch + 1
-        state.seconds, state.epoch_seconds = state.seconds + stepper.seconds, state.epoch_seconds + stepper.seconds
+        state.seconds, state.epoch_seconds = state.seconds + result.seconds, state.epoch_seconds + result.seconds
         state.epoch_wait_seconds += result.wait_secs
         state.utterances += len(losses)
         if result.is_finite:
             state.loss_sum, state.loss_count = state.loss_sum + float(losses.sum()), state.loss_count + len(losses)
         state.progress = {
             'train_loss': state.loss_sum / max(state.loss_count, 1),
-            'learning_rate': stepper.learning_rate,
+            'learning_rate': result.learning_rate,
             'seconds': round(state.seconds, 1),
             'utterances_per_sec': round(state.utterances / max(state.epoch_seconds, 1e-9), 2),
             'input_wait_share': round(state.epoch_wait_seconds / max(state.epoch_seconds, 1e-9), 4),
         }
         bar.update(len(losses))
-        shown = {'loss': f'{state.progress["train_loss"]:.2f}', 'lr': f'{stepper.learning_rate:.1e}'}
+        shown = {'loss': f'{state.progress["train_loss"]:.2f}', 'lr': f'{result.learning_rate:.1e}'}
         bar.set_postfix(shown, input_wait=f'{state.progress["input_wait_share"]:.1%}', refresh=False)
         if _crossed(before, state.step, self._config.summary_steps):
             self._summaries.add(
                 state.step,
                 train__loss=float(losses.mean()),
-                train__learning_rate=stepper.learning_rate,
+                train__learning_rate=result.learning_rate,
                 train__gradient_norm=float(result.grad_norm),
-                train__utterances_per_sec=len(losses) / stepper.seconds,
-                train__input_wait_share=result.wait_secs / stepper.seconds,
+                train__utterances_per_sec=len(losses) / result.seconds,
+                train__input_wait_share=result.wait_secs / result.seconds,
             )
         return result.num_leaving > 0
 
