@@ -69,22 +69,23 @@ def train(flags: Flags) -> int:
 
     import_tensorflow()
 
-    from utils.cluster.startup import enlist, serve
+    from utils.cluster.startup import join_cluster, run_parameter_server
     from utils.train.strategies import local_runtime, session_options
-    from utils.train.trainer import Alone
+    from utils.train.trainer import LocalCoordinator
 
     values, cluster = flags.values, flags.cluster
     threads = values.gpu_fraction, values.intra_op_threads, values.inter_op_threads
     if not cluster:
-        return lead(flags, local_runtime(*threads, towers=values.gpus), Alone())
+        return lead(flags, local_runtime(*threads, towers=values.gpus), LocalCoordinator())
     if cluster.job == 'ps':
-        return serve(cluster, session_options(*threads), values.cluster_timeout_secs)
-    with enlist(cluster, session_options(*threads), values.gpus, values.cluster_timeout_secs) as (runtime, crew):
-        return lead(flags, runtime, crew) if cluster.is_chief else follow(flags, runtime, crew)
+        return run_parameter_server(cluster, session_options(*threads), values.cluster_timeout_secs)
+    timeout_secs = values.cluster_timeout_secs
+    with join_cluster(cluster, session_options(*threads), values.gpus, timeout_secs) as (runtime, coordinator):
+        return lead(flags, runtime, coordinator) if cluster.is_chief else follow(flags, runtime, coordinator)
 
 
-def lead(flags: Flags, runtime, crew) -> int:
-    """Opens the run directory and trains into it, alone or as the chief of a crew."""
+def lead(flags: Flags, runtime, coordinator) -> int:
+    """Opens the run directory and trains into it, alone or as the chief of a cluster."""
     import models
     from utils.data.index import read_index
     from utils.data.loader import STATISTICS_NAME, compute_statistics, fitting_rows, usable_rows
@@ -104,7 +105,7 @@ def lead(flags: Flags, runtime, crew) -> int:
     if is_new:
         compute_statistics(train_index, config.model.features).save(run_dir)
     paths = [Path(run_dir) / name for name in (CONFIG_NAME, VOCABULARY_NAME, STATISTICS_NAME)]
-    crew.publish(paths, train_index.fingerprint)
+    coordinator.publish(paths, train_index.fingerprint)
     recognizer = load_recognizer(run_dir, checkpoint='', session_config=runtime.session_config)
     frames_per_symbol = models.get(config.model.model).frames_per_symbol
     train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, frames_per_symbol))
@@ -115,26 +116,26 @@ def lead(flags: Flags, runtime, crew) -> int:
     images = config.train.attention_images if config.model.model == 'las' else 0
     validate = Validation(recognizer, dev_index, config.train.batch_size, images, run_dir)
     task = training_task(config, train_index, recognizer, runtime.num_replicas, validate)
-    return Trainer(task, config.train, runtime, run_dir, crew, values.profile_steps).run()
+    return Trainer(task, config.train, runtime, run_dir, coordinator, values.profile_steps).run()
 
 
-def follow(flags: Flags, runtime, crew) -> int:
+def follow(flags: Flags, runtime, coordinator) -> int:
     """Trains what the chief trains; what is in the run directory comes from the chief."""
     import models
-    from utils.cluster.worker import Follower
+    from utils.cluster.worker import WorkerLoop
     from utils.data.index import read_index
     from utils.data.loader import usable_rows
 
     train_index = read_index(flags.values.train_files)
     with tempfile.TemporaryDirectory() as run_dir:
-        crew.receive(run_dir, train_index.fingerprint)
+        coordinator.receive(run_dir, train_index.fingerprint)
         config = RunConfig.load(run_dir)
         check_same_flags(config, flags)
         recognizer = load_recognizer(run_dir, checkpoint='', session_config=runtime.session_config)
     frames_per_symbol = models.get(config.model.model).frames_per_symbol
     train_index = train_index.take(usable_rows(train_index, recognizer.vocabulary, frames_per_symbol))
     task = training_task(config, train_index, recognizer, runtime.num_replicas)
-    return Follower(task, config.train, runtime, crew).run()
+    return WorkerLoop(task, config.train, runtime, coordinator).run()
 
 
 def training_task(config: RunConfig, train_index, recognizer, num_replicas: int, validate: Callable | None = None):
@@ -144,7 +145,7 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
     from utils.data.batching import BatchSize, plan_epoch
     from utils.data.loader import Loader, symbol_frequencies
     from utils.data.pipeline import Pipeline
-    from utils.train.graph import Task
+    from utils.train.graph import TrainingTask
     from utils.train.strategies import warn_if_emulated
 
     options = config.train
@@ -164,7 +165,7 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
     is_unigram = options.label_smoothing == 'unigram'
     frequencies = symbol_frequencies(train_index, recognizer.vocabulary) if is_unigram else ()
 
-    return Task(
+    return TrainingTask(
         loss_fn=training_loss(config, frequencies),
         make_pipeline=lambda: Pipeline(loader.batch, config.model.features),
         plan=lambda epoch: plan_epoch(train_index.frames, size, options.seed, epoch, options.sortagrad),

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from utils.cluster.peers import answers, check_port_is_free, wait_for
+from utils.cluster.peers import check_port_is_free, is_reachable, wait_until_reachable
 from utils.cluster.spec import Cluster
 from utils.config import parse_train_flags
 from utils.errors import DataError, UsageError
@@ -126,14 +126,14 @@ def test_a_port_in_use_is_named_with_its_flag(listener):
 
 def test_who_listens_answers_and_who_does_not_is_named_after_a_bounded_wait(listener):
     _, host = listener
-    assert answers(host)
+    assert is_reachable(host)
     listener[0].close()
-    assert not answers(host)
+    assert not is_reachable(host)
     start = time.monotonic()
     with pytest.raises(DataError, match='ps 3 did not answer within 0.3 s'):
-        wait_for({'ps 3': host}, 0.3)
+        wait_until_reachable({'ps 3': host}, 0.3)
     assert time.monotonic() - start < 30
-    assert not answers('no-such-host.invalid:1')
+    assert not is_reachable('no-such-host.invalid:1')
 
 
 def test_a_host_that_comes_late_is_waited_for(listener):
@@ -142,5 +142,5 @@ def test_a_host_that_comes_late_is_waited_for(listener):
     port = int(host.rpartition(':')[2])
     late = []
     threading.Timer(0.5, lambda: late.append(socket.create_server(('127.0.0.1', port)))).start()
-    wait_for({'ps 0': host}, 30)
+    wait_until_reachable({'ps 0': host}, 30)
     late[0].close()

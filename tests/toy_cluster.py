@@ -13,31 +13,31 @@ PUBLISHED = 'the same for all'
 def toy_task(cluster, run_dir, epochs, step_secs, timeout_secs):
     """One task: main function of its process."""
     from tests.toy_tasks import make_task, replace
-    from utils.cluster.startup import enlist, serve
-    from utils.cluster.worker import Follower
+    from utils.cluster.startup import join_cluster, run_parameter_server
+    from utils.cluster.worker import WorkerLoop
     from utils.train.strategies import session_options
     from utils.train.trainer import Trainer
 
     options = session_options(inter_op_threads=2)
     if cluster.job == 'ps':
-        return serve(cluster, options, timeout_secs)
-    with enlist(cluster, options, 1, timeout_secs) as (runtime, crew):
+        return run_parameter_server(cluster, options, timeout_secs)
+    with join_cluster(cluster, options, 1, timeout_secs) as (runtime, coordinator):
         config = replace(epochs=epochs, checkpoint_secs=0.5)
         task = make_task(on_step=lambda: time.sleep(step_secs))
         if cluster.is_chief:
-            crew.publish([], PUBLISHED)
-            return Trainer(task, config, runtime, run_dir, crew).run()
-        crew.receive(run_dir, PUBLISHED)
-        return Follower(task, config, runtime, crew).run()
+            coordinator.publish([], PUBLISHED)
+            return Trainer(task, config, runtime, run_dir, coordinator).run()
+        coordinator.receive(run_dir, PUBLISHED)
+        return WorkerLoop(task, config, runtime, coordinator).run()
 
 
 def replica_task(cluster, model, steps, batch, path):
     """A worker that all-reduces some steps of a model; the chief saves the weights."""
     from tests.toy_tasks import run_steps
-    from utils.cluster.startup import enlist
+    from utils.cluster.startup import join_cluster
     from utils.train.strategies import session_options
 
-    with enlist(cluster, session_options(inter_op_threads=2), 1, 120) as (runtime, crew):
+    with join_cluster(cluster, session_options(inter_op_threads=2), 1, 120) as (runtime, coordinator):
         weights, _ = run_steps(model, runtime, steps, batch)
         if cluster.is_chief:
             np.savez(path, **{name.replace('/', '.'): value for name, value in weights.items()})

@@ -12,7 +12,7 @@ from utils.data.batching import BatchSize, plan_epoch
 from utils.data.loader import pad
 from utils.data.pipeline import Pipeline
 from utils.run_directory import RunConfig
-from utils.train.graph import Task, TrainGraph
+from utils.train.graph import TrainGraph, TrainingTask
 from utils.train.step import StepLoss
 
 NUM_ROWS = 12
@@ -96,7 +96,7 @@ def make_task(seen=None, bad_rows=(), errors=(), on_step=lambda: None):
     def plan(epoch):
         return plan_epoch(np.arange(1, NUM_ROWS + 1), BatchSize(3), 1, epoch, True)
 
-    return Task(loss_fn, Numbers, plan, np.arange(1, NUM_ROWS + 1), lambda row: f'row {row}', validate)
+    return TrainingTask(loss_fn, Numbers, plan, np.arange(1, NUM_ROWS + 1), lambda row: f'row {row}', validate)
 
 
 def load(rows, epoch):
@@ -109,7 +109,7 @@ def load(rows, epoch):
 
 def make_model_task(model):
     """Training of a model with `MODEL_CONFIG` on the utterances of `load`."""
-    return Task(
+    return TrainingTask(
         loss_fn=training_loss(RunConfig(model, MODEL_CONFIG, '')),
         make_pipeline=lambda: Pipeline(load, FEATURES),
         plan=lambda epoch: [np.arange(NUM_ROWS)],

@@ -60,7 +60,7 @@ def make_task(options):
     from utils.config import TrainConfig
     from utils.data.pipeline import Pipeline
     from utils.run_directory import RunConfig
-    from utils.train.graph import Task
+    from utils.train.graph import TrainingTask
 
     model = ModelConfig(features=FEATURES, hidden_units=options.hiddens, rnn_layers=2, conv_layers=2, activation='tanh')
     config = TrainConfig(optimizer='nm', learning_rate=1e-5, keep_prob=1.0)
@@ -74,7 +74,7 @@ def make_task(options):
         return features[:n], lengths[0], labels[:n], lengths[1], np.asarray(rows, np.int32)
 
     loss_fn = training_loss(RunConfig(model, config, ''))
-    return Task(loss_fn, lambda: Pipeline(load, FEATURES), None, None, str, None), config
+    return TrainingTask(loss_fn, lambda: Pipeline(load, FEATURES), None, None, str, None), config
 
 
 def run_task(options, layout: Layout, job: str, index: int, hosts: list[str]) -> None:
@@ -85,7 +85,7 @@ def run_task(options, layout: Layout, job: str, index: int, hosts: list[str]) ->
 
     import_tensorflow()
     from utils.cluster.spec import Cluster
-    from utils.cluster.startup import enlist, serve
+    from utils.cluster.startup import join_cluster, run_parameter_server
     from utils.train.strategies import local_runtime, session_options
 
     if not layout.workers:
@@ -93,30 +93,30 @@ def run_task(options, layout: Layout, job: str, index: int, hosts: list[str]) ->
         return
     cluster = Cluster(tuple(hosts[: layout.ps]), tuple(hosts[layout.ps :]), job, index)
     if job == 'ps':
-        serve(cluster, session_options(), 120)
+        run_parameter_server(cluster, session_options(), 120)
         return
-    with enlist(cluster, session_options(), 1, 120) as (runtime, crew):
-        measure(options, runtime, crew)
+    with join_cluster(cluster, session_options(), 1, 120) as (runtime, coordinator):
+        measure(options, runtime, coordinator)
 
 
-def measure(options, runtime, crew) -> None:
+def measure(options, runtime, coordinator) -> None:
     """Times the steps of this process."""
     import time
 
     import numpy as np
     import tensorflow.compat.v1 as tf
 
-    from utils.cluster.coordinator import LEFT, Position
+    from utils.cluster.coordinator import LEFT, WorkerProgress
     from utils.train.graph import TrainGraph
 
     task, config = make_task(options)
     graph = TrainGraph(task, config, runtime)
     rows = np.arange(options.batch * runtime.num_replicas)
     with graph.open(None) as session:
-        if crew and runtime.is_chief:
-            crew.begin([], (0, 0))
-        elif crew:
-            crew.await_orders(bool, 'to ready the variables')
+        if coordinator and runtime.is_chief:
+            coordinator.begin([], (0, 0))
+        elif coordinator:
+            coordinator.await_chief_state(bool, 'to ready the variables')
         graph.start([rows] * (WARM_UP_STEPS + options.steps), 0)
         for _ in range(WARM_UP_STEPS):
             graph.run_step(config.learning_rate)
@@ -127,11 +127,11 @@ def measure(options, runtime, crew) -> None:
             size = sum(variable.shape.num_elements() * 4 for variable in tf.trainable_variables())
     found = {'steps': options.steps, 'utterances': utterances, 'seconds': seconds, 'sent': sent, 'size': size}
     print(json.dumps(found), flush=True)
-    if crew and runtime.is_chief:
-        crew.finish()
-    elif crew:
-        orders = crew.await_orders(lambda orders: orders.finished, 'to end')
-        crew.report(Position(orders.generation, 0, 0, LEFT))
+    if coordinator and runtime.is_chief:
+        coordinator.finish()
+    elif coordinator:
+        state = coordinator.await_chief_state(lambda state: state.finished, 'to end')
+        coordinator.report(WorkerProgress(state.generation, 0, 0, LEFT))
 
 
 def run_layout(options, layout: Layout) -> str:

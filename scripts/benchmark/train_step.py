@@ -66,13 +66,13 @@ def our_step(case, arrays, log_dir, dtype='float32'):
     from utils.config import TrainConfig
     from utils.data.pipeline import Pipeline
     from utils.run_directory import RunConfig
-    from utils.train.graph import Task, TrainGraph
+    from utils.train.graph import TrainGraph, TrainingTask
     from utils.train.history import Summaries
     from utils.train.strategies import local_runtime
 
     model_config = ModelConfig(**case.model_fields)
     config = RunConfig(model_config, TrainConfig(dtype=dtype), '')
-    task = Task(
+    task = TrainingTask(
         loss_fn=training_loss(config),
         make_pipeline=lambda: Pipeline(lambda rows, epoch: arrays, model_config.features),
         plan=lambda epoch: [],

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from utils.cluster.peers import QUIET_SECS, RESTART, Watch, answers
+from utils.cluster.peers import QUIET_SECS, RESTART, LivenessMonitor, is_reachable
 from utils.cluster.spec import Cluster
-from utils.cluster.store import Board
+from utils.cluster.store import KeyValueStore
 from utils.errors import DataError
-from utils.train.trainer import Alone
+from utils.train.trainer import LocalCoordinator
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ TRAINING, DONE, LEFT = 'training', 'done', 'left'
 
 
 @dataclasses.dataclass
-class Orders:
+class ChiefState:
     """What the chief says.
 
     Attributes:
@@ -45,7 +45,7 @@ class Orders:
 
 
 @dataclasses.dataclass
-class Position:
+class WorkerProgress:
     """Where a worker stands: its generation, epoch, batch of its share, and what it does."""
 
     generation: str
@@ -54,26 +54,26 @@ class Position:
     state: str = TRAINING
 
 
-class Crew(Alone):
+class ClusterCoordinator(LocalCoordinator):
     """The other workers, as this one sees them."""
 
-    def __init__(self, cluster: Cluster, boards: list[Board], watch: Watch, timeout_secs: float):
+    def __init__(self, cluster: Cluster, stores: list[KeyValueStore], monitor: LivenessMonitor, timeout_secs: float):
         """Meets the others.
 
         Args:
           cluster: everyone.
-          boards: of all parameter servers, or of the chief; the first is the crew's.
+          stores: of all parameter servers, or of the chief; the first is used by the coordinator.
           watch: over those whom this process needs.
           timeout_secs: bounds every wait for somebody who does not answer.
         """
-        self.cluster, self.watch = cluster, watch
-        self._boards, self._board, self._timeout_secs = boards, boards[0], timeout_secs
+        self.cluster, self.monitor = cluster, monitor
+        self._stores, self._store, self._timeout_secs = stores, stores[0], timeout_secs
         self._others = range(1, len(cluster.ws_hosts))
 
     @staticmethod
     def names(cluster: Cluster) -> list[str]:
-        """The texts on the board."""
-        return ['layout', 'run', 'orders', 'over', *(f'worker{i}' for i in range(len(cluster.ws_hosts)))]
+        """The texts on the store."""
+        return ['layout', 'run', 'chief_state', 'finished', *(f'worker{i}' for i in range(len(cluster.ws_hosts)))]
 
     # the chief's side
 
@@ -85,34 +85,34 @@ class Crew(Alone):
           fingerprint: of the training index.
         """
         files = {path.name: base64.b64encode(path.read_bytes()).decode() for path in paths}
-        self._board.write(run=json.dumps({'files': files, 'fingerprint': fingerprint}))
+        self._store.write(run=json.dumps({'files': files, 'fingerprint': fingerprint}))
 
     def begin(self, shares: list, own: tuple[int, int]) -> None:
         """Tells the others that the variables are ready, and where each of them begins."""
-        self._orders = Orders(str(time.time_ns()), shares or [list(own)] * len(self.cluster.ws_hosts))
-        self._command()
+        self._chief_state = ChiefState(str(time.time_ns()), shares or [list(own)] * len(self.cluster.ws_hosts))
+        self._publish_state()
 
     def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
         """Tells the others how the chief goes on."""
-        self._orders = dataclasses.replace(self._orders, epoch=epoch, plateau_scale=plateau_scale)
-        self._command()
+        self._chief_state = dataclasses.replace(self._chief_state, epoch=epoch, plateau_scale=plateau_scale)
+        self._publish_state()
 
-    def _command(self) -> None:
-        self._board.write(orders=json.dumps(dataclasses.asdict(self._orders)))
+    def _publish_state(self) -> None:
+        self._store.write(chief_state=json.dumps(dataclasses.asdict(self._chief_state)))
 
     def shares(self, own: tuple[int, int]) -> list:
         """(epoch, batch) of each worker's share; with all-reduce all are where the chief is."""
         if not self.cluster.ps_hosts:
             return [list(own)] * len(self.cluster.ws_hosts)
-        others = (self._position_of(worker) for worker in self._others)
+        others = (self._progress_of(worker) for worker in self._others)
         return [list(own), *([position.epoch, position.batch] for position in others)]
 
-    def _position_of(self, worker: int) -> Position:
-        (text,) = self._board.read(f'worker{worker}')
-        position = Position(**json.loads(text)) if text else None
-        if position and position.generation == self._orders.generation:
+    def _progress_of(self, worker: int) -> WorkerProgress:
+        (text,) = self._store.read(f'worker{worker}')
+        position = WorkerProgress(**json.loads(text)) if text else None
+        if position and position.generation == self._chief_state.generation:
             return position
-        return Position(self._orders.generation, *self._orders.starts[worker])
+        return WorkerProgress(self._chief_state.generation, *self._chief_state.starts[worker])
 
     def wait_for_others(self, should_stop: Callable[[], bool]) -> None:
         """Waits for the other workers' shares of the epochs; one that stays away is given up after the timeout."""
@@ -121,22 +121,22 @@ class Crew(Alone):
 
     def finish(self) -> None:
         """Sends the others home, and waits until they have gone."""
-        self.watch.stop()
-        self._orders = dataclasses.replace(self._orders, finished=True)
-        self._command()
+        self.monitor.stop()
+        self._chief_state = dataclasses.replace(self._chief_state, finished=True)
+        self._publish_state()
         self._wait_for_state((LEFT,), bool)
-        for board in self._boards if self.cluster.ps_hosts else ():
-            board.write(over='yes')
+        for store in self._stores if self.cluster.ps_hosts else ():
+            store.write(finished='yes')
 
     def _wait_for_state(self, states: tuple[str, ...], should_stop: Callable[[], bool]) -> None:
         seen, mentioned = dict.fromkeys(self._others, time.monotonic()), time.monotonic()
         waiting = list(self._others)
         while waiting and not should_stop():
             for worker in list(waiting):
-                position, name = self._position_of(worker), self.cluster.describe('worker', worker)
+                position, name = self._progress_of(worker), self.cluster.describe('worker', worker)
                 if position.state in states:
                     waiting.remove(worker)
-                elif answers(self.cluster.ws_hosts[worker]):
+                elif is_reachable(self.cluster.ws_hosts[worker]):
                     seen[worker] = time.monotonic()
                 elif time.monotonic() - seen[worker] > self._timeout_secs:
                     log.warning(
@@ -156,7 +156,7 @@ class Crew(Alone):
         Raises:
           DataError: the chief trains on other utterances.
         """
-        self._run = self._await(lambda: self._board.read('run')[0], 'to open the run')
+        self._run = self._await(lambda: self._store.read('run')[0], 'to open the run')
         run = json.loads(self._run)
         if run['fingerprint'] != fingerprint:
             raise DataError(
@@ -165,29 +165,29 @@ class Crew(Alone):
         for name, text in run['files'].items():
             (Path(run_dir) / name).write_bytes(base64.b64decode(text))
 
-    def await_orders(self, is_new: Callable[[Orders], bool], what: str, should_stop=bool) -> Orders | None:
-        """The chief's orders, once they are what is waited for; None when should_stop says so."""
-        return self._await(lambda: (orders := self.orders()) and is_new(orders) and orders, what, should_stop)
+    def await_chief_state(self, is_new: Callable[[ChiefState], bool], what: str, should_stop=bool) -> ChiefState | None:
+        """The chief's state, once they are what is waited for; None when should_stop says so."""
+        return self._await(lambda: (state := self.chief_state()) and is_new(state) and state, what, should_stop)
 
-    def orders(self) -> Orders | None:
-        """The chief's orders, where it has given some."""
-        (text,) = self._board.read('orders')
-        return Orders(**json.loads(text)) if text else None
+    def chief_state(self) -> ChiefState | None:
+        """The chief's state, where it has given some."""
+        (text,) = self._store.read('chief_state')
+        return ChiefState(**json.loads(text)) if text else None
 
-    def own_position(self, orders: Orders) -> Position:
+    def own_progress(self, state: ChiefState) -> WorkerProgress:
         """Where this worker goes on: where it was in this generation, or where the generation began.
 
         Raises:
           DataError: the chief has started again as something else.
         """
-        self._orders = orders
-        if self._board.read('run')[0] != self._run:
+        self._chief_state = state
+        if self._store.read('run')[0] != self._run:
             raise DataError('the chief has started again with other settings; start this worker again as well')
-        return self._position_of(self.cluster.index)
+        return self._progress_of(self.cluster.index)
 
-    def report(self, position: Position) -> None:
+    def report(self, position: WorkerProgress) -> None:
         """Notes where this worker stands."""
-        self._board.write(**{f'worker{self.cluster.index}': json.dumps(dataclasses.asdict(position))})
+        self._store.write(**{f'worker{self.cluster.index}': json.dumps(dataclasses.asdict(position))})
 
     def _await(self, poll: Callable, what: str, should_stop: Callable[[], bool] = bool):
         chief = self.cluster.describe('worker', 0)
@@ -197,7 +197,7 @@ class Crew(Alone):
             if value:
                 return value
             now = time.monotonic()
-            if answers(self.cluster.ws_hosts[0]):
+            if is_reachable(self.cluster.ws_hosts[0]):
                 seen = now
             elif now - seen > self._timeout_secs:
                 raise DataError(f'{chief}, the chief, did not answer for {self._timeout_secs:g} s; {RESTART}')
@@ -208,5 +208,5 @@ class Crew(Alone):
         return None
 
 
-def _place(position: Position) -> tuple[int, int]:
+def _place(position: WorkerProgress) -> tuple[int, int]:
     return position.epoch, position.batch

@@ -24,7 +24,7 @@ def _address(host: str) -> tuple[str, int]:
     return name.strip('[]'), int(port)
 
 
-def answers(host: str, timeout_secs: float = PROBE_SECS) -> bool:
+def is_reachable(host: str, timeout_secs: float = PROBE_SECS) -> bool:
     """Whether something listens at host:port."""
     try:
         socket.create_connection(_address(host), timeout=timeout_secs).close()
@@ -52,7 +52,7 @@ def check_port_is_free(host: str, flag: str) -> None:
             ) from None
 
 
-def wait_for(hosts: Mapping[str, str], timeout_secs: float, should_stop: Callable[[], bool] = bool) -> None:
+def wait_until_reachable(hosts: Mapping[str, str], timeout_secs: float, should_stop: Callable[[], bool] = bool) -> None:
     """Waits until every host answers.
 
     Args:
@@ -66,7 +66,7 @@ def wait_for(hosts: Mapping[str, str], timeout_secs: float, should_stop: Callabl
     start, mentioned = time.monotonic(), False
     missing = dict(hosts)
     while not should_stop():
-        missing = {name: host for name, host in missing.items() if not answers(host)}
+        missing = {name: host for name, host in missing.items() if not is_reachable(host)}
         waited = time.monotonic() - start
         if not missing:
             return
@@ -81,7 +81,7 @@ def wait_for(hosts: Mapping[str, str], timeout_secs: float, should_stop: Callabl
         time.sleep(0.2)
 
 
-class Watch:
+class LivenessMonitor:
     """Ends this process with a line and status 1 when a task that it cannot do without stays away too long."""
 
     def __init__(self, peers: dict[str, str], timeout_secs: float):
@@ -103,7 +103,7 @@ class Watch:
         seen = dict.fromkeys(self._peers, time.monotonic())
         while not self._stopped.wait(min(PERIOD_SECS, self._timeout_secs / 4)):
             for name, host in self._peers.items():
-                if answers(host):
+                if is_reachable(host):
                     seen[name] = time.monotonic()
                 elif time.monotonic() - seen[name] > self._timeout_secs and not self._stopped.is_set():
                     # the main thread may hang in TensorFlow, where no exception reaches it
@@ -112,7 +112,7 @@ class Watch:
 
     def explain(self, error: Exception) -> DataError:
         """What is behind a failed step: the task that is lost, where there is one."""
-        gone = [name for name, host in self._peers.items() if not answers(host)]
+        gone = [name for name, host in self._peers.items() if not is_reachable(host)]
         if gone:
             return DataError(lost(', '.join(gone)))
         reason = str(getattr(error, 'message', error)).strip().splitlines()[0][:200]

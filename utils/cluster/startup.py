@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import tensorflow.compat.v1 as tf
 
-from utils.cluster.coordinator import POLL_SECS, Crew
-from utils.cluster.peers import Watch, answers, check_port_is_free, wait_for
+from utils.cluster.coordinator import POLL_SECS, ClusterCoordinator
+from utils.cluster.peers import LivenessMonitor, check_port_is_free, is_reachable, wait_until_reachable
 from utils.cluster.runtime import check_worker_towers, cluster_runtime
 from utils.cluster.spec import FLAGS, Cluster
-from utils.cluster.store import Board
+from utils.cluster.store import KeyValueStore
 from utils.errors import DataError
 from utils.train.strategies import Runtime
 
@@ -32,25 +32,27 @@ def start_server(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
         raise DataError(f'{cluster.address}: no server can be started ({error.message.splitlines()[0]})') from None
 
 
-def _board(cluster: Cluster, server: tf.train.Server, job: str, index: int, timeout_secs: float) -> Board:
+def _open_store(cluster: Cluster, server: tf.train.Server, job: str, index: int, timeout_secs: float) -> KeyValueStore:
     device = f'/job:{job}/task:{index}'
     own = f'/job:{cluster.job}/task:{cluster.index}'
-    return Board(server.target, device, {device, own}, Crew.names(cluster), timeout_secs)
+    return KeyValueStore(server.target, device, {device, own}, ClusterCoordinator.names(cluster), timeout_secs)
 
 
-def _put_up(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> Board:
-    """The board of this very process, empty but for the hosts that it was given."""
-    board = _board(cluster, server, cluster.job, cluster.index, timeout_secs)
-    board.write(**{**dict.fromkeys(Crew.names(cluster), ''), 'layout': cluster.layout})
-    return board
+def _create_store(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> KeyValueStore:
+    """The store of this very process, empty but for the hosts that it was given."""
+    store = _open_store(cluster, server, cluster.job, cluster.index, timeout_secs)
+    store.write(**{**dict.fromkeys(ClusterCoordinator.names(cluster), ''), 'layout': cluster.layout})
+    return store
 
 
-def _join_board(cluster: Cluster, server: tf.train.Server, job: str, index: int, timeout_secs: float) -> Board:
-    """The board of another task, whose hosts must be ours."""
+def _open_peer_store(
+    cluster: Cluster, server: tf.train.Server, job: str, index: int, timeout_secs: float
+) -> KeyValueStore:
+    """The store of another task, whose hosts must be ours."""
     name, end = cluster.describe(job, index), time.monotonic() + timeout_secs
     try:
-        board = _board(cluster, server, job, index, timeout_secs)
-        while not (theirs := board.read('layout')[0]):
+        store = _open_store(cluster, server, job, index, timeout_secs)
+        while not (theirs := store.read('layout')[0]):
             if time.monotonic() > end:
                 raise DataError(f'{name} answers, but is not ready within {timeout_secs:g} s; look at its log')
             time.sleep(POLL_SECS)
@@ -59,10 +61,10 @@ def _join_board(cluster: Cluster, server: tf.train.Server, job: str, index: int,
         raise DataError(f'{name} went away, or is another task ({reason}); start all with the same hosts') from None
     if theirs != cluster.layout:
         raise DataError(f'{name} was started with {theirs}, this task with {cluster.layout}; give all the same hosts')
-    return board
+    return store
 
 
-def join(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> Crew:
+def connect(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> ClusterCoordinator:
     """A worker joins the others: all that it needs answer, and were given the same hosts.
 
     Raises:
@@ -71,22 +73,22 @@ def join(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> Crew
     if cluster.ps_hosts:
         servers = range(len(cluster.ps_hosts))
         peers = {cluster.describe('ps', i): cluster.ps_hosts[i] for i in servers}
-        wait_for(peers, timeout_secs)
-        boards = [_join_board(cluster, server, 'ps', i, timeout_secs) for i in servers]
+        wait_until_reachable(peers, timeout_secs)
+        stores = [_open_peer_store(cluster, server, 'ps', i, timeout_secs) for i in servers]
     else:
         others = [i for i in range(len(cluster.ws_hosts)) if i != cluster.index]
         peers = {cluster.describe('worker', i): cluster.ws_hosts[i] for i in others}
-        boards = [_put_up(cluster, server, timeout_secs)]
-        wait_for(peers, timeout_secs)
-        joined = [_join_board(cluster, server, 'worker', i, timeout_secs) for i in others]
-        boards = boards if cluster.is_chief else joined
-    return Crew(cluster, boards, Watch(peers, timeout_secs), timeout_secs)
+        stores = [_create_store(cluster, server, timeout_secs)]
+        wait_until_reachable(peers, timeout_secs)
+        joined = [_open_peer_store(cluster, server, 'worker', i, timeout_secs) for i in others]
+        stores = stores if cluster.is_chief else joined
+    return ClusterCoordinator(cluster, stores, LivenessMonitor(peers, timeout_secs), timeout_secs)
 
 
 @contextlib.contextmanager
-def enlist(
+def join_cluster(
     cluster: Cluster, options: tf.ConfigProto, towers: int, timeout_secs: float
-) -> Iterator[tuple[Runtime, Crew]]:
+) -> Iterator[tuple[Runtime, ClusterCoordinator]]:
     """Makes this process a worker of a cluster; failures of the cluster within become a `DataError` that says whose.
 
     Args:
@@ -98,17 +100,17 @@ def enlist(
     check_worker_towers(towers)
     runtime = cluster_runtime(cluster, options, towers)
     server = start_server(cluster, runtime.cluster_config)
-    crew = join(cluster, server, timeout_secs)
+    coordinator = connect(cluster, server, timeout_secs)
     log.info('%s of a cluster: %s', cluster.describe('worker', cluster.index), cluster.layout)
     try:
-        yield runtime._replace(target=server.target), crew
+        yield runtime._replace(target=server.target), coordinator
     except tf.errors.OpError as error:
-        raise crew.watch.explain(error) from error
+        raise coordinator.monitor.explain(error) from error
     finally:
-        crew.watch.stop()
+        coordinator.monitor.stop()
 
 
-def serve(cluster: Cluster, config: tf.ConfigProto, timeout_secs: float) -> int:
+def run_parameter_server(cluster: Cluster, config: tf.ConfigProto, timeout_secs: float) -> int:
     """A parameter server: holds its variables until the chief says that the run is over.
 
     Returns:
@@ -117,14 +119,14 @@ def serve(cluster: Cluster, config: tf.ConfigProto, timeout_secs: float) -> int:
     Raises:
       DataError: no worker has answered for a while.
     """
-    board = _put_up(cluster, start_server(cluster, config), timeout_secs)
+    store = _create_store(cluster, start_server(cluster, config), timeout_secs)
     log.info('%s is ready for %d workers', cluster.describe('ps', cluster.index), len(cluster.ws_hosts))
     seen = probed = time.monotonic()
-    while not board.read('over')[0]:
+    while not store.read('finished')[0]:
         now = time.monotonic()
         if now - probed > min(2.0, timeout_secs / 4):
             probed = now
-            if any(answers(host) for host in cluster.ws_hosts):
+            if any(is_reachable(host) for host in cluster.ws_hosts):
                 seen = time.monotonic()
             elif now - seen > timeout_secs:
                 raise DataError(

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 from utils.errors import DataError
 
 
-class Board:
+class KeyValueStore:
     """Named texts on a device of the cluster. They live as long as the process that owns the device."""
 
     def __init__(self, target: str, device: str, filters: Iterable[str], names: Iterable[str], timeout_secs: float):
@@ -25,7 +25,7 @@ class Board:
         self._reads, self._writes, self._values = {}, {}, {}
         with tf.Graph().as_default() as graph, tf.device(f'{device}/cpu:0'):
             for name in names:
-                handle = tf.raw_ops.VarHandleOp(dtype=tf.string, shape=[], shared_name=f'board/{name}')
+                handle = tf.raw_ops.VarHandleOp(dtype=tf.string, shape=[], shared_name=f'store/{name}')
                 self._values[name] = tf.placeholder(tf.string, [])
                 self._writes[name] = tf.raw_ops.AssignVariableOp(resource=handle, value=self._values[name])
                 self._reads[name] = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.string)

@@ -24,7 +24,7 @@ class Validation:
         self._images = AttentionImages(recognizer, index, num_images, run_dir) if num_images else None
 
     def __call__(self, checkpoint_path: str) -> dict:
-        """What the trainer wants to know of a checkpoint, see `graph.Task.validate`."""
+        """What the trainer wants to know of a checkpoint, see `graph.TrainingTask.validate`."""
         self._recognizer.restore(checkpoint_path)
         evaluation = self._recognizer.evaluate(self._index, self._batch_size)
         scores = evaluation.scores

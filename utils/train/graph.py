@@ -17,7 +17,7 @@ from utils.train.step import Seeds, broadcast, build_step
 log = logging.getLogger(__name__)
 
 
-class Task(NamedTuple):
+class TrainingTask(NamedTuple):
     """What is trained.
 
     Attributes:
@@ -81,7 +81,7 @@ class TrainGraph:
       inference_variables: names of those that a trained model needs.
     """
 
-    def __init__(self, task: Task, config, runtime, profiler: Profiler | None = None):
+    def __init__(self, task: TrainingTask, config, runtime, profiler: Profiler | None = None):
         """Builds the graph under the runtime's strategy; config is a `TrainConfig`, profiler chooses steps to trace."""
         self._task, self._config, self._runtime, self._profiler = task, config, runtime, profiler
         self._bad_steps = 0

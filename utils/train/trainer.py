@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from utils.train.checkpoint import Checkpoints, TrainState
-from utils.train.graph import Task, TrainGraph
+from utils.train.graph import TrainGraph, TrainingTask
 from utils.train.history import History, Summaries, describe
 from utils.train.profile import Profiler
 from utils.train.signals import StopRequest
@@ -25,8 +25,8 @@ def _crossed(before: int, now: int, period: int) -> bool:
     return now // period > before // period
 
 
-class Alone:
-    """The crew of a process that trains by itself: nobody to tell and nobody to wait for."""
+class LocalCoordinator:
+    """The coordinator of a process that trains by itself: nobody to tell and nobody to wait for."""
 
     def publish(self, paths: list[Path], fingerprint: str) -> None:
         """What is trained is known."""
@@ -49,9 +49,17 @@ class Alone:
 
 
 class Trainer:
-    """Trains a task under a strategy into a run directory: alone, or as the chief of a crew."""
+    """Trains a task under a strategy into a run directory: alone, or as the chief of a cluster."""
 
-    def __init__(self, task: Task, config, runtime, run_dir: str, crew: Alone | None = None, profile_steps: int = 0):
+    def __init__(
+        self,
+        task: TrainingTask,
+        config,
+        runtime,
+        run_dir: str,
+        coordinator: LocalCoordinator | None = None,
+        profile_steps: int = 0,
+    ):
         """Builds the graph.
 
         Args:
@@ -59,11 +67,11 @@ class Trainer:
           config: a `TrainConfig`.
           runtime: strategy and session settings.
           run_dir: where checkpoints, history and summaries go.
-          crew: the other workers.
+          coordinator: the other workers.
           profile_steps: steps to trace.
         """
         self._task, self._config, self._run_dir = task, config, run_dir
-        self._runtime, self._crew = runtime, crew or Alone()
+        self._runtime, self._coordinator = runtime, coordinator or LocalCoordinator()
         self._checkpoints = Checkpoints(run_dir, config.keep_checkpoints, config.average_checkpoints)
         self._graph = TrainGraph(task, config, runtime, Profiler(run_dir, profile_steps))
 
@@ -78,7 +86,7 @@ class Trainer:
         with StopRequest() as self._stop, self._graph.open(self._checkpoints.newest()):
             self._state = self._checkpoints.state(steps[-1]) if steps else self._first_state()
             self._go_on()
-            self._crew.begin(self._state.shares, (self._state.epoch, self._state.batch))
+            self._coordinator.begin(self._state.shares, (self._state.epoch, self._state.batch))
             self._history = History(self._run_dir, self._state.step, self._task.loss_unit)
             self._summaries = Summaries(self._run_dir, self._config.use_summary, self._state.step)
             try:
@@ -125,7 +133,7 @@ class Trainer:
             epoch = self._state.epoch
             self._graph.try_worst_batch(self._task.plan(max(epoch - config.initial_epoch, 1)), epoch)
         while self._state.epoch < last and not self._stopped_early():
-            self._crew.begin_epoch(self._state.epoch, self._state.plateau_scale)
+            self._coordinator.begin_epoch(self._state.epoch, self._state.plateau_scale)
             if not self._run_epoch(is_last=self._state.epoch + 1 == last):
                 self._save(validated=self._state.validated)
                 reached = self._stop.signal or signal.SIGTERM, self._state.step
@@ -134,7 +142,7 @@ class Trainer:
         if self._stopped_early():
             log.info('dev has not improved for %d epochs: training ends', config.early_stop)
         self._average()
-        self._crew.finish()
+        self._coordinator.finish()
         return 0
 
     def _stopped_early(self) -> bool:
@@ -162,7 +170,7 @@ class Trainer:
                     self._save(validated=True)
                     last_save = time.monotonic()
         if is_last:
-            self._crew.wait_for_others(lambda: self._stop.signal)
+            self._coordinator.wait_for_others(lambda: self._stop.signal)
             if self._stop.signal:
                 return False
         self._begin_epoch(state.epoch + 1)
@@ -206,7 +214,7 @@ class Trainer:
     def _save(self, validated: bool) -> None:
         self._state.validated = validated
         self._state.step = self._graph.read_step()  # others may have gone on
-        self._state.shares = self._crew.shares((self._state.epoch, self._state.batch))
+        self._state.shares = self._coordinator.shares((self._state.epoch, self._state.batch))
         self._checkpoints.save(self._graph.session, self._graph.saver, self._state)
         self._summaries.flush()
 
