@@ -3,7 +3,7 @@
 import os
 import sys
 
-from utils.cli import PreprocessParser
+from utils.data.preprocess_flags import PreprocessParser
 from utils.errors import run_main
 
 

@@ -9,8 +9,8 @@ import soundfile
 
 import libri_preprocess
 import thchs_preprocess
-from utils.cli import PreprocessParser
 from utils.data.index import read_index
+from utils.data.preprocess_flags import PreprocessParser
 from utils.data.split import parse_ratio, split_speakers
 from utils.errors import DataError, UsageError, run_main
 

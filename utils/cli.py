@@ -1,25 +1,14 @@
-"""Command lines: a parser whose errors are one line, and the flags that the preprocessing scripts share.
+"""Command lines: a parser whose errors are one line, and flags declared from the fields of a dataclass.
 
 Imports nothing heavy, so that ``-h`` answers at once.
 """
 
 import argparse
 import dataclasses
-import itertools
-import sys
 import types
 import typing
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any, NoReturn
-
-from utils.data.split import parse_ratio
-from utils.system import num_cores
-
-_PREPROCESS_EPILOG = (
-    'Features are written to SAVE, one .npz an utterance; what is there already and still right is not made again. '
-    'The corpus is only read. Exit status: 0 if all went well; 1 if utterances had to be left out for a fault in the '
-    'corpus (the index holds the others; each one left out is named) or nothing could be done; 2 for a wrong command.'
-)
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -130,93 +119,3 @@ def given_options(values: argparse.Namespace, config_class: type) -> dict[str, A
     names = {field.name for field in dataclasses.fields(config_class)}
     given = ((name, value) for name, value in vars(values).items() if name in names)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in given}
-
-
-class PreprocessParser(Parser):
-    """The flags of libri_preprocess.py and thchs_preprocess.py."""
-
-    def __init__(self, names: Sequence[str], default_name: str, path_help: str, **kwargs):
-        super().__init__(epilog=_PREPROCESS_EPILOG, **kwargs)
-        self._names = names
-        self._default_name = default_name
-        self._add_feature_flags()
-        add = self.add_argument
-        add(
-            '-s',
-            '--split',
-            type=_ratio,
-            help='split into train:dev:test by speaker, the hours in this ratio, e.g. 8:1:1; writes STEM.train.json, '
-            'STEM.dev.json and STEM.test.json for a JSONFILE of STEM.json, and no JSONFILE itself (default: no split)',
-        )
-        add(
-            '-n',
-            '--name',
-            action='append',
-            type=self._known_names,
-            metavar=f'{{{",".join(names)}}}',
-            help=f'sub-directories of PATH to read, one or several: -n A B, or -n A,B (default: {default_name})',
-        )
-        add('--jobs', type=count, default=num_cores(), help='processes to use; left out, one for each core')
-        add('path', help=path_help)
-        add('save', help='directory for the feature files')
-        add('jsonfile', help='the index to write; one that exists is kept as JSONFILE.bak')
-
-    def _add_feature_flags(self) -> None:
-        add = self.add_argument
-        add(
-            '-m',
-            '--mode',
-            choices=('mfcc', 'fbank', 'log'),
-            default='fbank',
-            help='feature type: mfcc (39: with deltas and delta-deltas), log mel fbank, or log power spectrogram',
-        )
-        add(
-            '-f',
-            '--featlen',
-            type=int,
-            choices=(13, 39, 40, 81, 161),
-            help='feature dimensions: mfcc 13 or 39; fbank 40; log 81 (up to 4 kHz) or 161 (up to 8 kHz) '
-            '(default: 13, 40, 161)',
-        )
-        add('-wl', '--winlen', type=float, default=0.02, help='window, seconds; log takes at most 0.02')
-        add('-ws', '--winstep', type=float, default=0.01, help='step from window to window, seconds')
-
-    def parse_args(self, args=None, namespace=None):
-        """As in argparse; ``name`` becomes the list of names, each once."""
-        args = sys.argv[1:] if args is None else args
-        parsed = super().parse_args(self._repeat_name_flag(args), namespace)
-        given = parsed.name or [[self._default_name]]
-        parsed.name = list(dict.fromkeys(name for names in given for name in names))
-        return parsed
-
-    def _repeat_name_flag(self, args: Sequence[str]) -> list[str]:
-        """Rewrites ``-n A B PATH`` as ``-n A -n B PATH``: nargs='+' would take PATH for a name too."""
-        result: list[str] = []
-        can_follow = False
-        remaining = iter(args)
-        for arg in remaining:
-            if arg == '--':
-                return [*result, arg, *remaining]
-            if can_follow and set(arg.split(',')) <= set(self._names):
-                result += ['--name', arg]
-                continue
-            result.append(arg)
-            can_follow = arg.startswith('--name=')
-            if arg in ('-n', '--name'):
-                result += itertools.islice(remaining, 1)
-                can_follow = True
-        return result
-
-    def _known_names(self, text: str) -> list[str]:
-        names = text.split(',')
-        for name in names:
-            if name not in self._names:
-                raise argparse.ArgumentTypeError(f"'{name}' is not one of {', '.join(self._names)}")
-        return names
-
-
-def _ratio(text: str) -> tuple[float, ...]:
-    try:
-        return parse_ratio(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
