@@ -29,6 +29,6 @@ def test_a_document_without_markers_stays_as_it_is(tmp_path):
     assert text == 'no table here\n'
 
 
-def test_the_readme_has_the_markers():
-    text = (SCRIPT.parents[2] / 'README.md').read_text()
+def test_the_readme_of_the_benchmarks_has_the_markers():
+    text = (SCRIPT.parent / 'README.md').read_text()
     assert text.count(BEGIN) == text.count(END) == 1

@@ -1,4 +1,4 @@
-"""Puts the rows that the benchmarks printed into a document, between its two markers."""
+"""Writes the rows printed by the benchmarks into a document, between its two markers."""
 
 import argparse
 import sys
@@ -11,10 +11,10 @@ BEGIN, END = '<!-- benchmark: written by scripts/benchmark/run_all.sh -->', '<!-
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Rewrites the document, whole or not at all."""
+    """Replaces the table atomically; returns 1 if the document lacks the markers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('rows', help='file of table rows')
-    parser.add_argument('document', help='file with the markers')
+    parser.add_argument('document', help='file that holds the markers')
     arguments = parser.parse_args(argv)
     from utils.files import write_text
 
