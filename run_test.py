@@ -94,7 +94,7 @@ def decode_indexes(
     decoder: Callable, indexes: 'Sequence[Index]', names: Sequence[str], args, vocabulary: 'Vocabulary'
 ) -> 'list[IndexResult]':
     """Decodes the saved posteriors of each index; all of them are opened before the first is decoded."""
-    from utils.data.loader import references
+    from utils.data.transcripts import references
     from utils.metrics import score
     from utils.recognition.posteriors import open_posteriors
     from utils.recognition.report import Evaluation

@@ -25,7 +25,7 @@ def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None)
     import models
     from models.layers import Phase
     from utils.data.features import FeatureSpec
-    from utils.data.loader import FeatureStatistics
+    from utils.data.statistics import FeatureStatistics
     from utils.data.vocabulary import Vocabulary
     from utils.decode import ctc, spelling
     from utils.recognition.recognizer import Inference, Recognizer
@@ -88,7 +88,8 @@ def lead(flags: Flags, runtime, coordinator) -> int:
     """Opens the run directory and trains into it, alone or as the chief of a cluster."""
     import models
     from utils.data.index import read_index
-    from utils.data.loader import STATISTICS_NAME, compute_statistics, fitting_rows, usable_rows
+    from utils.data.statistics import STATISTICS_NAME, compute_statistics
+    from utils.data.transcripts import fitting_rows, usable_rows
     from utils.recognition.validation import Validation
     from utils.run_directory import prepare_run
     from utils.train.strategies import describe_batch
@@ -124,7 +125,7 @@ def follow(flags: Flags, runtime, coordinator) -> int:
     import models
     from utils.cluster.worker import WorkerLoop
     from utils.data.index import read_index
-    from utils.data.loader import usable_rows
+    from utils.data.transcripts import usable_rows
 
     train_index = read_index(flags.values.train_files)
     with tempfile.TemporaryDirectory() as run_dir:
@@ -143,8 +144,9 @@ def training_task(config: RunConfig, train_index, recognizer, num_replicas: int,
     import models
     from utils.data.augment import Augmentation
     from utils.data.batching import BatchSize, plan_epoch
-    from utils.data.loader import Loader, symbol_frequencies
+    from utils.data.loader import Loader
     from utils.data.pipeline import Pipeline
+    from utils.data.transcripts import symbol_frequencies
     from utils.train.graph import TrainingTask
     from utils.train.strategies import warn_if_emulated
 

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from run_test import index_names, spells
     from utils.data.index import read_index
-    from utils.data.loader import references
+    from utils.data.transcripts import references
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
     from utils.recognition.posteriors import open_posteriors
 

@@ -6,8 +6,8 @@ import os
 import numpy as np
 import pytest
 
-from utils.data import index_columns
-from utils.data.feature_file import is_current, read_shape, remove_stale, write_features
+from utils.data import index as index_module
+from utils.data.feature_file import write_features
 from utils.data.features import FeatureSpec
 from utils.data.index import index_key, read_index, write_index
 from utils.errors import DataError
@@ -121,38 +121,8 @@ def test_key_is_relative_below_the_index_and_absolute_elsewhere():
     assert index_key('/x/..feat/b.npz', '/x/i.json') == '..feat/b.npz'
 
 
-def test_feature_file_is_current_only_if_whole_and_equal(tmp_path):
-    audio, path = tmp_path / 'a.flac', str(tmp_path / 'a.npz')
-    audio.write_bytes(b'')
-    label = np.array([1, 2], np.int32)
-    assert not is_current(path, str(audio), (3, 2), label)
-    write_features(path, np.ones((3, 2)), label)
-    assert is_current(path, str(audio), (3, 2), label)
-    assert read_shape(path) == (3, 2)
-    assert not is_current(path, str(audio), (4, 2), label)
-    assert not is_current(path, str(audio), (3, 2), label[:1])
-    written = (tmp_path / 'a.npz').read_bytes()
-    (tmp_path / 'a.npz').write_bytes(written.replace(np.float32(1).tobytes(), b'\0\0\0\0', 1))
-    assert not is_current(path, str(audio), (3, 2), label)
-    (tmp_path / 'a.npz').write_bytes(written[:-9])
-    assert not is_current(path, str(audio), (3, 2), label)
-    with pytest.raises(DataError, match='no feature file'):
-        read_shape(path)
-    write_features(path, np.ones((3, 2)), label)
-    os.utime(audio, (4e9, 4e9))
-    assert not is_current(path, str(audio), (3, 2), label)
-
-
-def test_only_files_of_dead_processes_are_stale(tmp_path):
-    names = [f'.a.npz.{os.getpid()}.tmp', '.a.npz.4194305.tmp', 'a.npz.4194305.tmp']  # above the largest process id
-    for name in names:
-        (tmp_path / name).touch()
-    remove_stale(str(tmp_path))
-    assert sorted(os.listdir(tmp_path)) == sorted([names[0], names[2]])
-
-
 def test_lines_are_read_in_chunks_and_named_singly(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_columns, '_CHUNK', 2)
+    monkeypatch.setattr(index_module, '_LINES', 2)
     good = [make(tmp_path, name) for name in 'abcde']
     index = read_index([write(tmp_path, *good[:3], '  \n', *good[3:])])
     assert [index.where(row).split('/')[-1] for row in (1, 3)] == ['i.json line 2 (b)', 'i.json line 5 (d)']

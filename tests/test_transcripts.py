@@ -1,12 +1,13 @@
-"""Counting whole columns of transcripts agrees with counting them one by one."""
+"""Transcripts that do not fit their frames are found; whole columns are counted like single transcripts."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.indexes import make_index
 from utils.data import transcripts
-from utils.data.transcripts import UNKNOWN, count_frames_needed, frames_needed
+from utils.data.transcripts import UNKNOWN, count_frames_needed, fitting_rows, frames_needed, usable_rows
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError
 
@@ -46,3 +47,27 @@ def test_any_transcripts(texts):
 
 def test_no_transcripts_are_no_counts():
     assert count_frames_needed([], ENGLISH).dtype == np.int64
+
+
+def test_ctc_needs_a_blank_between_equal_symbols():
+    assert frames_needed([1, 2, 3]) == 3
+    assert frames_needed([1, 1, 1]) == 5
+    assert frames_needed([]) == 0
+
+
+def test_transcripts_that_do_not_fit_are_named_and_left_out(tmp_path, caplog):
+    index = make_index(tmp_path, [(6, 'abc'), (6, 'aab'), (6, ''), (3, 'ab')])
+    # with a stride of 2 there are 3 output frames; "aab" needs 4
+    assert fitting_rows(index, ENGLISH, 2).tolist() == [True, False, False, True]
+    assert usable_rows(index, ENGLISH, 2).tolist() == [0, 3]
+    assert 'train.json line 2 (1)' in caplog.text and 'train.json line 3 (2)' in caplog.text
+
+
+def test_nothing_left_is_an_error(tmp_path):
+    with pytest.raises(DataError, match='none of the 1 transcripts fits'):
+        usable_rows(make_index(tmp_path, [(2, 'abcdef')]), ENGLISH, 2)
+
+
+def test_a_character_outside_the_vocabulary_names_its_line(tmp_path):
+    with pytest.raises(DataError, match=r"train\.json line 2 \(1\): character 'é' is not in"):
+        fitting_rows(make_index(tmp_path, [(9, 'a'), (9, 'é')]), ENGLISH, 2)

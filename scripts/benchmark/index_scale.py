@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = measuring.start(parser, argv)
     from utils.data.batching import BatchSize, padded_frames, plan_epoch
     from utils.data.index import read_index
-    from utils.data.loader import usable_rows
+    from utils.data.transcripts import usable_rows
     from utils.data.vocabulary import Vocabulary
 
     def timed(what, function, *inputs):

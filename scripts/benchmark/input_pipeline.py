@@ -77,8 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     from utils.data.augment import Augmentation
     from utils.data.batching import BatchSize, plan_epoch
     from utils.data.index import read_index
-    from utils.data.loader import Loader, compute_statistics
+    from utils.data.loader import Loader
     from utils.data.pipeline import Pipeline
+    from utils.data.statistics import compute_statistics
     from utils.data.vocabulary import Vocabulary
     from utils.train.strategies import local_runtime
 

@@ -39,6 +39,31 @@ def is_current(path: str, audio_path: str, shape: tuple[int, int], label: np.nda
         return False
 
 
+def read_features(path: str, num_features: int, where: str) -> np.ndarray:
+    """The features of one utterance, float32 `[frames, features]`.
+
+    Args:
+      path: the feature file.
+      num_features: number of features expected in a frame.
+      where: place of the utterance in its index, for messages; see `Index.where`.
+
+    Raises:
+      DataError: the file is missing, damaged, or has another number of features.
+    """
+    try:
+        with np.load(path) as arrays:
+            features = arrays['features']
+    except Exception as error:  # zipfile, zlib and numpy each have their own ways to say that a file is damaged
+        reason = 'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read ({error})'
+        raise DataError(f'{where}: {path}: {reason}; run the preprocessing again') from None
+    if features.ndim != 2 or features.shape[1] != num_features:
+        raise DataError(
+            f'{where}: {path} has features of shape {list(features.shape)}, '
+            f'not {num_features} a frame; give the -f it was made with'
+        )
+    return features.astype(np.float32, copy=False)
+
+
 def read_shape(path: str) -> tuple[int, int]:
     """``(frames, featlen)`` of a feature file, from its header alone."""
     try:

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from utils.data.loader import references
+from utils.data.transcripts import references
 from utils.decode.tuning import Candidate, Point, rank, reranking, search, walk
 from utils.lm.fusion_steps import CHAR, Fusion
 from utils.lm.scorer import Weights

@@ -9,8 +9,10 @@ import tensorflow.compat.v1 as tf
 
 from utils.data.batching import BatchSize, cut
 from utils.data.index import Index
-from utils.data.loader import FeatureStatistics, Loader, fitting_rows, pad, references
+from utils.data.loader import Loader, pad
 from utils.data.pipeline import Batch, Pipeline
+from utils.data.statistics import FeatureStatistics
+from utils.data.transcripts import fitting_rows, references
 from utils.data.vocabulary import Vocabulary
 from utils.decode import ctc
 from utils.metrics import score

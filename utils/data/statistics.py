@@ -1,0 +1,60 @@
+"""Mean and standard deviation of the features over a training index."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from utils.data.feature_file import read_features
+from utils.data.index import Index
+from utils.errors import DataError
+from utils.files import replacing
+
+STATISTICS_NAME = 'feature_statistics.npz'
+
+
+class FeatureStatistics(NamedTuple):
+    """Mean and standard deviation of each feature over the training index, float32 `[features]`."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    def normalise(self, features: np.ndarray) -> np.ndarray:
+        """Features `[frames, features]` with mean 0 and deviation 1 over the training set."""
+        return (features - self.mean) / self.std
+
+    def save(self, run_dir: str) -> None:
+        """Writes them into a run directory."""
+        with replacing(Path(run_dir) / STATISTICS_NAME) as temporary_path, open(temporary_path, 'wb') as file:
+            np.savez(file, mean=self.mean, std=self.std)
+
+    @classmethod
+    def load(cls, run_dir: str) -> 'FeatureStatistics':
+        """Reads those of a run directory."""
+        path = Path(run_dir) / STATISTICS_NAME
+        try:
+            with np.load(path) as arrays:
+                return cls(arrays['mean'], arrays['std'])
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f'{path}: cannot be read ({error}); restore it or train anew with -r no') from None
+
+
+def compute_statistics(index: Index, num_features: int) -> FeatureStatistics:
+    """Mean and deviation over all frames, in float64 and in the order of the index, so that they repeat exactly."""
+
+    def sums(row):
+        features = read_features(index.keys[row], num_features, index.where(row)).astype(np.float64)
+        return len(features), features.sum(0), np.square(features).sum(0)
+
+    count, total, squares = 0, np.zeros(num_features), np.zeros(num_features)
+    with ThreadPoolExecutor() as pool:
+        rows = pool.map(sums, range(len(index)))
+        for frames, first, second in tqdm(
+            rows, total=len(index), desc='feature statistics', unit='utt', disable=None, leave=False
+        ):
+            count, total, squares = count + frames, total + first, squares + second
+    mean = total / max(count, 1)
+    std = np.sqrt(np.maximum(squares / max(count, 1) - np.square(mean), 1e-8))
+    return FeatureStatistics(mean.astype(np.float32), std.astype(np.float32))
