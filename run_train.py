@@ -2,12 +2,15 @@
 
 import dataclasses
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from models.config import ModelConfig
+from utils.cli import given_options
+from utils.cluster.spec import find_cluster
 from utils.config import Flags, parse_train_flags
 from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError, run_main
@@ -65,6 +68,8 @@ def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None)
 
 def train(flags: Flags) -> int:
     """Trains as the command line says: alone, or as a task of a cluster."""
+    cluster = find_cluster(flags.run, flags.given, os.environ.get('TF_CONFIG', ''))
+
     from utils.system import import_tensorflow
 
     import_tensorflow()
@@ -73,7 +78,7 @@ def train(flags: Flags) -> int:
     from utils.train.strategies import local_runtime, session_options
     from utils.train.trainer import LocalCoordinator
 
-    values, cluster = flags.values, flags.cluster
+    values = flags.run
     threads = values.gpu_fraction, values.intra_op_threads, values.inter_op_threads
     if not cluster:
         return lead(flags, local_runtime(*threads, towers=values.gpus), LocalCoordinator())
@@ -95,12 +100,12 @@ def lead(flags: Flags, runtime, coordinator) -> int:
     from utils.train.strategies import describe_batch
     from utils.train.trainer import Trainer
 
-    values, run_dir = flags.values, flags.values.savepath
-    train_index, dev_index = read_index(values.train_files), read_index(values.dev_files)
+    options, run_dir = flags.train, flags.run.savepath
+    train_index, dev_index = read_index(options.train_files), read_index(options.dev_files)
     config, is_new = prepare_run(flags, train_index.spec)
     if dev_index.spec != train_index.spec:
         raise DataError(
-            f'{values.dev_files[0]} has features {dev_index.spec}, {values.train_files[0]} has {train_index.spec}; '
+            f'{options.dev_files[0]} has features {dev_index.spec}, {options.train_files[0]} has {train_index.spec}; '
             f'preprocess both alike'
         )
     if is_new:
@@ -117,7 +122,7 @@ def lead(flags: Flags, runtime, coordinator) -> int:
     images = config.train.attention_images if config.model.model == 'las' else 0
     validate = Validation(recognizer, dev_index, config.train.batch_size, images, run_dir)
     task = training_task(config, train_index, recognizer, runtime.num_replicas, validate)
-    return Trainer(task, config.train, runtime, run_dir, coordinator, values.profile_steps).run()
+    return Trainer(task, config.train, runtime, run_dir, coordinator, flags.run.profile_steps).run()
 
 
 def follow(flags: Flags, runtime, coordinator) -> int:
@@ -127,7 +132,7 @@ def follow(flags: Flags, runtime, coordinator) -> int:
     from utils.data.index import read_index
     from utils.data.transcripts import usable_rows
 
-    train_index = read_index(flags.values.train_files)
+    train_index = read_index(flags.train.train_files)
     with tempfile.TemporaryDirectory() as run_dir:
         coordinator.receive(run_dir, train_index.fingerprint)
         config = RunConfig.load(run_dir)
@@ -205,27 +210,17 @@ def score(flags: Flags) -> int:
     """Restores the best checkpoint and scores the -d files, like run_test.py."""
     import run_test
 
-    values = flags.values
-    check_same_model(
-        RunConfig.load(values.savepath).model, flags.fields_of(ModelConfig, given_only=True), values.savepath
-    )
+    run_dir = flags.run.savepath
+    check_same_model(RunConfig.load(run_dir).model, given_options(flags.given, ModelConfig), run_dir)
+    out_dir = str(Path(run_dir) / flags.run.mode)
     return run_test.main(
-        [
-            '-s',
-            values.savepath,
-            '-t',
-            *values.dev_files,
-            '-b',
-            str(values.batch_size),
-            '--out',
-            str(Path(values.savepath) / values.mode),
-        ]
+        ['-s', run_dir, '-t', *flags.train.dev_files, '-b', str(flags.train.batch_size), '--out', out_dir]
     )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     flags = parse_train_flags(argv)
-    return train(flags) if flags.values.mode == 'train' else score(flags)
+    return train(flags) if flags.run.mode == 'train' else score(flags)
 
 
 if __name__ == '__main__':

@@ -110,7 +110,7 @@ class ModelConfig:
     speller_layers: int = _las(1, low=1, help='recurrent layers of the speller')
     ctc_weight: float = _las(
         0.2, low=0, high=0.99,
-        help="weight of the loss of a CTC head on the listener, beside the speller's; 0: no CTC head, as in the paper",
+        help='share of the loss from a CTC head on the listener; 0: no such head, as in the paper',
     )
 
     @property

@@ -2,14 +2,16 @@
 
 import json
 import logging
+import os
 import socket
 import threading
 import time
 
 import pytest
 
+import run_train
 from utils.cluster.peers import check_port_is_free, is_reachable, wait_until_reachable
-from utils.cluster.spec import Cluster
+from utils.cluster.spec import Cluster, find_cluster
 from utils.config import parse_train_flags
 from utils.errors import DataError, UsageError
 
@@ -18,7 +20,8 @@ HOSTS = ['--ps_hosts', 'p:1,q:1', '--ws_hosts', 'a:1,b:1']
 
 
 def parse(*extra):
-    return parse_train_flags([*REQUIRED, *extra]).cluster
+    flags = parse_train_flags([*REQUIRED, *extra])
+    return find_cluster(flags.run, flags.given, os.environ.get('TF_CONFIG', ''))
 
 
 def tf_config(monkeypatch, cluster, kind='worker', index=0):
@@ -107,6 +110,15 @@ def test_an_odd_tf_config_is_one_clear_line(monkeypatch, text, message):
 def test_hosts_that_cannot_be_a_cluster_are_refused(extra, message):
     with pytest.raises(UsageError, match=message):
         parse(*extra)
+
+
+def test_a_cluster_in_the_environment_is_for_training_only(monkeypatch, tmp_path):
+    monkeypatch.setenv('TF_CONFIG', '[1]')
+    arguments = ['-t', 'a.json', '-d', 'c.json', '-s', str(tmp_path)]
+    with pytest.raises(UsageError, match='TF_CONFIG is not'):
+        run_train.main(arguments)
+    with pytest.raises(DataError, match='no config.json here'):
+        run_train.main([*arguments, '-m', 'dev'])
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """From flags to a configuration."""
 
 import dataclasses
+import re
 
 import pytest
 
 from models.config import ModelConfig
-from utils.config import TrainConfig, parse_train_flags
+from utils.config import RunFlags, TrainConfig, parse_train_flags, train_parser
 from utils.errors import UsageError
 from utils.run_directory import new_model_config, new_train_config
 
@@ -33,11 +34,73 @@ def test_defaults_are_those_of_the_contract():
     assert train.train_files == ('a.json', 'b.json') and train.use_summary
 
 
-def test_the_defaults_of_flags_and_dataclasses_agree():
+def test_without_flags_the_configuration_is_the_dataclasses():
     flags = parse()
     given = {'train_files': ('a.json', 'b.json'), 'dev_files': ('c.json',)}
-    assert new_train_config(flags, None) == TrainConfig(**given)
-    assert new_model_config(flags, 28) == ModelConfig()
+    assert (flags.train, flags.model, flags.run) == (TrainConfig(**given), ModelConfig(), RunFlags(savepath='run'))
+    assert sorted(vars(flags.given)) == ['dev_files', 'savepath', 'train_files']
+
+
+FIELDS = [field for config in (ModelConfig, TrainConfig, RunFlags) for field in dataclasses.fields(config)]
+
+
+def another_value(field):
+    """A value that an option takes and that is not its default, and the words of the command line for it."""
+    default, choices = field.default, field.metadata['option'].choices
+    if isinstance(default, bool):
+        return not default, ['no' if default else 'yes']
+    if isinstance(default, tuple):
+        return ['x', 'y'], ['x', 'y']
+    if choices:
+        value = next(each for each in choices if each != default)
+    elif isinstance(default, int):
+        value = default + 1
+    elif isinstance(default, float):
+        value = {'lr_decay': 2.0}.get(field.name, 0.75 * default + 0.11)
+    else:
+        value = 'text'
+    return value, [str(value)]
+
+
+@pytest.mark.parametrize('field', FIELDS, ids=[field.name for field in FIELDS])
+def test_every_field_is_an_option_whose_flags_set_it(field):
+    value, words = another_value(field)
+    assert value != field.default
+    for flag in field.metadata['option'].flags or (f'--{field.name}',):
+        assert getattr(train_parser().parse_args([*REQUIRED, flag, *words]), field.name) == value
+
+
+def test_every_option_of_the_parser_is_a_field_and_no_name_stands_twice():
+    names = [field.name for field in FIELDS]
+    assert len(names) == len(set(names))
+    flags = {flag for field in FIELDS for flag in (*field.metadata['option'].flags, f'--{field.name}')}
+    assert set(re.findall(r'^  (--?\w+)', train_parser().format_help(), re.M)) <= {*flags, '-h'}
+
+
+# flag, long flag and default of every option whose command line is fixed
+CONTRACT = """
+    -rc --rnncell gru            -b --batch_size 16       -n --hiddens 1024      -f --features 81
+    -c --classes taken           -rl --rnn_layers 7       -cl --conv_layers 3    -g --gpus 1
+    -a --activation relu         -o --optimizer adam      -lr --learning_rate 2e-05
+    -k --keep_prob 0.9           -gc --grad_clip 1        -m --mode train        -r --restoremodel yes
+    -bn --batchnorm yes          -p --epochs 10           -i --initial_epoch 0   -t --trainfiles -
+    -d --devfiles -              -s --savepath -          -gf --gpu_fraction 1   -md --model ds2
+    -ub --use_bidirectional_rnn yes                       -us --use_summary yes  -v --vocabfile the
+    - --ps_hosts none            - --ws_hosts the         - --job_name worker    - --task_index 0
+""".split()
+
+
+FIXED = list(zip(CONTRACT[::3], CONTRACT[1::3], CONTRACT[2::3], strict=True))
+
+
+@pytest.mark.parametrize(('short', 'long', 'default'), FIXED)
+def test_help_has_every_fixed_flag_with_its_text_and_default(monkeypatch, short, long, default):
+    monkeypatch.setenv('COLUMNS', '1000')
+    entries = [' '.join(entry.split()) for entry in re.split(r'\n  (?=-)', train_parser().format_help())]
+    (entry,) = [entry for entry in entries if re.search(rf'(^|, ){long}(?= )', entry)]
+    assert short == '-' or entry.startswith(short + ' ')
+    assert len(entry.partition(long)[2].split()) > 3
+    assert default == '-' or f'(default: {default}' in entry
 
 
 def test_deep_speech_has_its_own_defaults_which_flags_override():
@@ -75,21 +138,13 @@ def test_las_has_its_own_defaults_where_the_papers_differ():
         (['-md', 'ds1', '-cl', '2'], '-cl 2 is for ds2 and las, -md is ds1'),
         (['--context_frames', '5'], '--context_frames 5 is for ds1'),
         (['--ctc_weight', '0'], '--ctc_weight 0.0 is for las, -md is ds2'),
-        (['--lr_schedule', 'cosine', '--lr_decay', '1.2'], 'no part in --lr_schedule cosine'),
+        (['--lr_schedule', 'cosine', '--lr_decay', '1.2'], 'cosine does not use --lr_decay'),
         (['-gc', '0'], '-1 for no limit'),
-        (['--ps_hosts', 'localhost:1'], '--ps_hosts without --ws_hosts'),
-        (['--job_name', 'ps'], 'for a cluster'),
     ],
 )
 def test_flags_that_cannot_work_together_are_refused(extra, message):
     with pytest.raises(UsageError, match=message):
         parse(*extra)
-
-
-def test_a_cluster_in_the_environment_is_for_training_only(monkeypatch):
-    monkeypatch.setenv('TF_CONFIG', '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}')
-    assert parse().cluster.index == 1
-    assert parse('-m', 'dev').cluster is None
 
 
 @pytest.mark.parametrize('extra', [['-b', '0'], ['-lr', 'fast'], ['-bn', 'perhaps'], ['-k', '1.5'], ['-f', '80']])

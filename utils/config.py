@@ -1,137 +1,225 @@
-"""What a run is made of: frozen dataclasses, made from the flags once, saved as JSON in the run directory."""
+"""Training configuration and run flags, each option declared once, and the parser of run_train.py made from them."""
 
 import argparse
 import dataclasses
-import os
+import functools
+from collections.abc import Sequence
 
-from models.config import MODEL_DEFAULTS, PYRAMID_HALVINGS
-from utils.cluster.spec import Cluster, find_cluster
+from models.config import MODEL_DEFAULTS, ModelConfig, option
+from utils.cli import Parser, add_options, given_options
 from utils.errors import UsageError
-from utils.flags import train_parser
 
-# flags that only some models have
-OWN_FLAGS = {
-    'conv_layers': ('-cl', ('ds2', 'las')),
-    'lookahead_frames': ('--lookahead_frames', ('ds2',)),
-    'context_frames': ('--context_frames', ('ds1',)),
-    'attention': ('--attention', ('las',)),
-    'speller_layers': ('--speller_layers', ('las',)),
-    'ctc_weight': ('--ctc_weight', ('las',)),
-    'sample_prob': ('--sample_prob', ('las',)),
-    'label_smoothing': ('--label_smoothing', ('las',)),
-    'attention_images': ('--attention_images', ('las',)),
-}
+_run = functools.partial(option, group='run')
+_training = functools.partial(option, group='training')
+_las = functools.partial(option, group='listen, attend and spell', models=('las',))
+_augmentation = functools.partial(option, group='augmentation of the training features')
+_record = functools.partial(option, group='records of the run')
+_device = functools.partial(option, group='devices')
+
 ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """How a model is trained; may change when a run goes on."""
+    """Options of training, which may change when a run is resumed. The field names are those in config.json."""
 
-    train_files: tuple[str, ...] = ()
-    dev_files: tuple[str, ...] = ()
-    batch_size: int = 16
-    frames_per_batch: int = 0
-    sortagrad: bool = True
-    seed: int = 1
-    optimizer: str = 'adam'
-    learning_rate: float = 2e-5
-    momentum: float = 0.99
-    beta2: float = 0.999
-    grad_clip: float = 1.0
-    keep_prob: float = 0.9
-    dtype: str = 'float32'
-    input_noise: float = 0.0
-    sample_prob: float = 0.1
-    label_smoothing: str = 'none'
-    attention_images: int = 2
-    epochs: int = 10
-    initial_epoch: int = 0
-    lr_schedule: str = 'epoch'
-    lr_decay: float = 1.0
-    warmup_steps: int = 0
-    time_masks: int = 0
-    freq_masks: int = 0
-    max_time_mask: int = 30
-    max_freq_mask: int = 8
-    tempo_range: float = 0.0
-    warp_range: float = 0.0
-    augment_from_epoch: int = 0
-    patience: int = 1
-    early_stop: int = 0
-    validate_steps: int = 0
-    checkpoint_secs: float = 600.0
-    keep_checkpoints: int = 5
-    average_checkpoints: int = 5
-    max_bad_steps: int = 10
-    summary_steps: int = 100
-    use_summary: bool = True
+    train_files: tuple[str, ...] = _run(
+        (), '-t', '--trainfiles', is_required=True, metavar='INDEX', help='training indexes, one or more'
+    )
+    dev_files: tuple[str, ...] = _run(
+        (), '-d', '--devfiles', is_required=True, metavar='INDEX', help='validation (or test) indexes, one or more'
+    )
+    batch_size: int = _training(16, '-b', low=1, help='utterances per step and replica')
+    frames_per_batch: int = _training(
+        0, low=0, help='frames per step and replica including padding, instead of -b; 0: use -b'
+    )
+    sortagrad: bool = _training(True, help='train the first epoch in order of increasing length')
+    seed: int = _training(
+        1, low=0, help='random seed of the run: initial weights, order of utterances, dropout, augmentation'
+    )
+    optimizer: str = _training(
+        'adam', '-o', choices=('adam', 'sgd', 'momentum', 'nm', 'rmsprop', 'adagrad'),
+        help='optimizer; nm is Nesterov momentum',
+    )
+    learning_rate: float = _training(2e-5, '-lr', low=0, help='peak learning rate')
+    momentum: float = _training(0.99, low=0, high=1, help='momentum coefficient of the momentum and nm optimizers')
+    beta2: float = _training(0.999, low=0, high=1, help="decay rate of adam's second moment")
+    grad_clip: float = _training(1.0, '-gc', help='largest global norm of the gradients; -1: no limit')
+    keep_prob: float = _training(0.9, '-k', high=1, help='dropout keep probability; 0 or less: no dropout')
+    dtype: str = _training(
+        'float32', choices=('float32', 'bfloat16'),
+        help='data type of the large matrix products in training; weights, sums and losses are float32',
+    )
+    input_noise: float = _training(
+        0.0, low=0, help='standard deviation of the Gaussian noise added to the normalised features'
+    )
+    sample_prob: float = _las(
+        0.1, low=0, high=1, help="scheduled sampling in training: probability of feeding the model's own symbol back"
+    )
+    label_smoothing: str = _las(
+        'none', choices=('none', 'unigram', 'neighborhood'),
+        help='move some of the probability of each target symbol to frequent symbols (unigram) or to the symbols '
+        'beside it in the transcript (neighborhood)',
+    )
+    attention_images: int = _las(
+        2, low=0, help='dev utterances whose attention is drawn in RUN_DIR/attention after each epoch'
+    )
+    epochs: int = _training(10, '-p', low=1, help='number of epochs to train')
+    initial_epoch: int = _training(0, '-i', low=0, help='number of the first epoch')
+    lr_schedule: str = _training(
+        'epoch', choices=('epoch', 'plateau', 'cosine'),
+        help='learning rate schedule: divide by --lr_decay after every epoch, divide when the dev error stops '
+        'improving, or fall to 0 along a cosine',
+    )
+    lr_decay: float = _training(
+        1.0, low=1, help='divisor of the epoch and plateau schedules; the Deep Speech 2 paper has 1.2'
+    )
+    warmup_steps: int = _training(0, low=0, help='steps over which the learning rate rises linearly from 0')
+    time_masks: int = _augmentation(0, low=0, help='time masks per utterance')
+    freq_masks: int = _augmentation(0, low=0, help='frequency masks per utterance')
+    max_time_mask: int = _augmentation(
+        30, low=1, help='longest time mask, frames; at most an eighth of the utterance is masked by one'
+    )
+    max_freq_mask: int = _augmentation(8, low=1, help='widest frequency mask, feature dimensions')
+    tempo_range: float = _augmentation(
+        0.0, low=0, high=0.5, help='stretch the time axis by a random factor within 1 ± this value'
+    )
+    warp_range: float = _augmentation(
+        0.0, low=0, high=0.5, help='stretch the frequency axis by a random factor within 1 ± this value (fbank, log)'
+    )
+    augment_from_epoch: int = _augmentation(0, low=0, help='number of the first epoch with augmentation')
+    patience: int = _training(
+        1, low=1, help='epochs without a better dev error before the plateau schedule divides the learning rate'
+    )
+    early_stop: int = _training(0, low=0, help='stop after this many epochs without a better dev error; 0: never')
+    validate_steps: int = _record(
+        0, low=0, help='steps between validations, in addition to the one after each epoch; 0: after epochs only'
+    )
+    checkpoint_secs: float = _record(
+        600.0, low=0, help='seconds between checkpoints within an epoch; 0: a checkpoint after every step'
+    )
+    keep_checkpoints: int = _record(5, low=1, help='number of newest checkpoints to keep')
+    average_checkpoints: int = _record(
+        5, low=0, help='number of last epochs whose weights are averaged at the end; 0: no average'
+    )
+    max_bad_steps: int = _training(
+        10, low=1, help='stop after this many steps in a row whose loss or gradient is not finite'
+    )
+    summary_steps: int = _record(100, low=1, help='steps between summaries')
+    use_summary: bool = _record(True, '-us', help='write TensorBoard summaries')
 
     @property
     def plan_fields(self) -> tuple:
-        """What the batch plan depends on: a run resumed in the middle of an epoch must agree in these."""
+        """Options that determine the batch plan; a run resumed within an epoch must have the same values."""
         return (self.train_files, self.batch_size, self.frames_per_batch, self.sortagrad, self.seed, self.initial_epoch)
 
 
 @dataclasses.dataclass(frozen=True)
+class RunFlags:
+    """Options of this process alone, which are not saved in the run directory."""
+
+    mode: str = _run(
+        'train', '-m', choices=('train', 'dev', 'test'),
+        help='train, or restore the best checkpoint and score the -d files (dev, test)',
+    )
+    savepath: str = _run(
+        '', '-s', is_required=True, metavar='RUN_DIR',
+        help='run directory: checkpoints, config, vocabulary, feature statistics, history, logs',
+    )
+    restoremodel: bool = _run(
+        True, '-r', help='yes: resume from the newest checkpoint in RUN_DIR if there is one; no: start a new run and '
+        'keep an old one as RUN_DIR.1',
+    )
+    vocabfile: str | None = option(
+        None, '-v', group='model',
+        help='vocabulary, one "TOKEN ID" a line, <SPACE> for the space (default: the English alphabet, 28 tokens)',
+    )
+    profile_steps: int = _record(
+        0, '--profile', low=0, metavar='STEPS',
+        help='steps to trace into RUN_DIR/profile, in a cluster those of the chief: timelines for chrome://tracing and '
+        'a table of operations; 0: none',
+    )
+    gpus: int = _device(
+        1, '-g', low=1, help='towers on this machine, each with its own batch; without GPUs they are CPU devices'
+    )
+    gpu_fraction: float = _device(1.0, '-gf', low=0.01, high=1, help="share of each GPU's memory to allocate")
+    intra_op_threads: int = _device(
+        0, low=0, help='threads within an operation; 0: without a GPU one for every two cores, because the two '
+        'directions of a layer run side by side',
+    )
+    inter_op_threads: int = _device(0, low=0, help='operations that run at once; 0: one per core')
+    ps_hosts: str = _device(
+        '', help='parameter servers, host:port,host:port; the workers then update asynchronously (default: none)'
+    )
+    ws_hosts: str = _device(
+        '', help='workers, host:port,host:port; the first is the chief; without --ps_hosts they all-reduce '
+        '(default: the cluster in TF_CONFIG, or this machine alone)',
+    )
+    job_name: str = _device('worker', choices=('ps', 'worker'), help='job of this process in the cluster')
+    task_index: int = _device(0, low=0, help='index of this process within its job')
+    cluster_timeout_secs: float = _device(
+        120.0, low=1, help='longest wait for a task of the cluster that does not answer, seconds'
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Flags:
-    """A parsed command line.
+    """A parsed command line of run_train.py.
 
     Attributes:
-      values: every flag, given or default.
-      given: names of the flags that the command line sets.
-      cluster: that this process trains in; None where it trains alone.
+      model, train, run: the options, with the defaults of the model where they are not given.
+      given: only what the command line gives; `utils.cli.given_options` takes the fields of one dataclass from it.
     """
 
-    values: argparse.Namespace
-    given: frozenset[str]
-    cluster: Cluster | None = None
-
-    def fields_of(self, config_class, given_only: bool) -> dict:
-        """The flags that are fields of a configuration class."""
-        names = {field.name for field in dataclasses.fields(config_class)} & set(vars(self.values))
-        return {name: getattr(self.values, name) for name in names if not given_only or name in self.given}
+    model: ModelConfig
+    train: TrainConfig
+    run: RunFlags
+    given: argparse.Namespace
 
 
-def parse_train_flags(argv: list[str] | None = None) -> Flags:
-    """Parses and checks the command line of run_train.py; exits with status 2 where it cannot work."""
-    parser = train_parser()
-    values = parser.parse_args(argv)
-    for action in parser._actions:  # parse again without defaults: what remains was given
-        action.default = argparse.SUPPRESS
-    given = frozenset(vars(parser.parse_args(argv)))
-    values.activation = ACTIVATION_SPELLINGS.get(values.activation, values.activation)
-    if values.keep_prob <= 0:
-        values.keep_prob = 1.0
-    for name in ('train_files', 'dev_files'):
-        setattr(values, name, tuple(getattr(values, name)))
-    for name, value in MODEL_DEFAULTS[values.model].items():
-        if name not in given:
-            setattr(values, name, value)
-    _check(values, given)
-    is_training = values.mode == 'train'
-    return Flags(values, given, find_cluster(values, given, os.environ.get('TF_CONFIG', '')) if is_training else None)
+def train_parser() -> Parser:
+    """The parser of run_train.py, made from the options of the three dataclasses."""
+    parser = Parser(prog='run_train.py', description='Train an end-to-end speech recogniser, or score one.')
+    for config_class in (ModelConfig, TrainConfig, RunFlags):
+        add_options(parser, config_class)
+    return parser
 
 
-def _check(values, given) -> None:
-    if values.frames_per_batch and 'batch_size' in given:
+def parse_train_flags(argv: Sequence[str] | None = None) -> Flags:
+    """Parses and checks the command line of run_train.py.
+
+    Raises:
+      UsageError: options that cannot work together.
+      SystemExit: with status 2, for an unknown option or a value out of range.
+    """
+    given = train_parser().parse_args(argv)
+    if 'activation' in given:
+        given.activation = ACTIVATION_SPELLINGS.get(given.activation, given.activation)
+    if 'keep_prob' in given:
+        given.keep_prob = given.keep_prob if given.keep_prob > 0 else 1.0
+    model_defaults = MODEL_DEFAULTS[getattr(given, 'model', ModelConfig.model)]
+    model = ModelConfig(**{**model_defaults, **given_options(given, ModelConfig)})
+    train = TrainConfig(**given_options(given, TrainConfig))
+    flags = Flags(model, train, RunFlags(**given_options(given, RunFlags)), given)
+    _check(flags)
+    return flags
+
+
+def _check(flags: Flags) -> None:
+    model, train = flags.model, flags.train
+    if train.frames_per_batch and 'batch_size' in flags.given:
         raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
-    for name, (flag, models) in OWN_FLAGS.items():
-        if name in given and values.model not in models:
-            raise UsageError(
-                f'{flag} {getattr(values, name)} is for {" and ".join(models)}, -md is {values.model}; leave it out'
-            )
-    if values.model == 'ds1' and values.rnn_layers != 1:
-        raise UsageError(f'-rl {values.rnn_layers}: Deep Speech has one recurrent layer; leave it out')
-    num_halving = PYRAMID_HALVINGS - (values.conv_layers > 0)  # convolutions halve time too
-    if values.model == 'las' and values.rnn_layers < num_halving:
-        raise UsageError(
-            f'-rl {values.rnn_layers}: the listener of las has {num_halving} layers that halve time; '
-            f'give {num_halving} or more'
-        )
-    if values.lr_schedule == 'plateau' and values.lr_decay == 1:
+    for config in (model, train):
+        for name, value in given_options(flags.given, type(config)).items():
+            option = config.__dataclass_fields__[name].metadata['option']
+            if option.models and model.model not in option.models:
+                flag, models = [*option.flags, f'--{name}'][0], ' and '.join(option.models)
+                raise UsageError(f'{flag} {value} is for {models}, -md is {model.model}; leave it out')
+    for text in model.contradictions():
+        raise UsageError(text)
+    if train.lr_schedule == 'plateau' and train.lr_decay == 1:
         raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
-    if values.lr_schedule == 'cosine' and values.lr_decay != 1:
-        raise UsageError('--lr_decay has no part in --lr_schedule cosine; leave one of them out')
-    if values.grad_clip <= 0 and values.grad_clip != -1:
-        raise UsageError(f'-gc {values.grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')
+    if train.lr_schedule == 'cosine' and train.lr_decay != 1:
+        raise UsageError('--lr_schedule cosine does not use --lr_decay; leave one of them out')
+    if train.grad_clip <= 0 and train.grad_clip != -1:
+        raise UsageError(f'-gc {train.grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')

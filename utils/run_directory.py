@@ -6,9 +6,10 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.config import ModelConfig
+from utils.cli import given_options
 from utils.config import Flags, TrainConfig
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
 from utils.errors import DataError, UsageError
@@ -45,7 +46,7 @@ class RunConfig:
         path = Path(run_dir) / CONFIG_NAME
         try:
             values = json.loads(path.read_text())
-            train = {k: tuple(v) if isinstance(v, list) else v for k, v in values['train'].items()}
+            train: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values['train'].items()}
             return cls(ModelConfig(**values['model']), TrainConfig(**train), values['feature_spec'])
         except FileNotFoundError:
             raise DataError(
@@ -67,18 +68,18 @@ def prepare_run(flags: Flags, spec: 'FeatureSpec') -> tuple[RunConfig, bool]:
     Returns:
       The configuration, and whether the run is new. A new one's vocabulary and configuration are written.
     """
-    run_dir, train_file = flags.values.savepath, flags.values.train_files[0]
-    if spec.featlen != flags.values.features:
+    run_dir, train_file = flags.run.savepath, flags.train.train_files[0]
+    if spec.featlen != flags.model.features:
         raise DataError(
-            f'{train_file} has {spec.featlen} features a frame, -f says {flags.values.features}; give -f {spec.featlen}'
+            f'{train_file} has {spec.featlen} features a frame, -f says {flags.model.features}; give -f {spec.featlen}'
         )
-    given_vocabulary = Vocabulary.read(flags.values.vocabfile) if flags.values.vocabfile else None
-    if (Path(run_dir) / CONFIG_NAME).exists() and flags.values.restoremodel:
+    given_vocabulary = Vocabulary.read(flags.run.vocabfile) if flags.run.vocabfile else None
+    if (Path(run_dir) / CONFIG_NAME).exists() and flags.run.restoremodel:
         saved = RunConfig.load(run_dir)
-        check_same_model(saved.model, flags.fields_of(ModelConfig, given_only=True), run_dir)
+        check_same_model(saved.model, given_options(flags.given, ModelConfig), run_dir)
         if given_vocabulary and given_vocabulary != Vocabulary.read(str(Path(run_dir) / VOCABULARY_NAME)):
             raise UsageError(
-                f'{run_dir} holds another vocabulary than {flags.values.vocabfile}; leave -v out or give another -s'
+                f'{run_dir} holds another vocabulary than {flags.run.vocabfile}; leave -v out or give another -s'
             )
         if str(spec) != saved.feature_spec:
             raise DataError(
@@ -118,21 +119,18 @@ def keep_aside(run_dir: str) -> None:
 
 def new_model_config(flags: Flags, num_tokens: int) -> ModelConfig:
     """The model of a new run; -c is checked against the vocabulary."""
-    fields = flags.fields_of(ModelConfig, given_only=False)
-    classes = fields.get('classes') or num_tokens + 1
+    classes = flags.model.classes if 'classes' in flags.given else num_tokens + 1
     if classes != num_tokens + 1:
         raise UsageError(
             f'-c {classes} does not fit the vocabulary of {num_tokens} tokens, which needs {num_tokens + 1}; '
             f'leave -c out or name the vocabulary with -v'
         )
-    return ModelConfig(**{**fields, 'classes': classes})
+    return dataclasses.replace(flags.model, classes=classes)
 
 
 def new_train_config(flags: Flags, saved: TrainConfig | None) -> TrainConfig:
     """How to train: the flags given, over what the run directory says where there is a run, over the defaults."""
-    if saved is None:
-        return TrainConfig(**flags.fields_of(TrainConfig, given_only=False))
-    return dataclasses.replace(saved, **flags.fields_of(TrainConfig, given_only=True))
+    return flags.train if saved is None else dataclasses.replace(saved, **given_options(flags.given, TrainConfig))
 
 
 def check_same_flags(config, flags: Flags) -> None:
@@ -143,7 +141,7 @@ def check_same_flags(config, flags: Flags) -> None:
       flags: of this worker.
     """
     for part in (config.model, config.train):
-        for name, value in flags.fields_of(type(part), given_only=True).items():
+        for name, value in given_options(flags.given, type(part)).items():
             if name not in ('train_files', 'dev_files') and value != getattr(part, name):
                 raise UsageError(
                     f'this worker was started with {name} {value}, the chief with {getattr(part, name)}; '
