@@ -84,21 +84,20 @@ def _threshold(text: str) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
-    from utils.lm.arpa_writer import write_arpa
+    from utils.lm.arpa import write_arpa
     from utils.lm.kneser_ney import estimate, read_corpus
-    from utils.lm.normalise import Normaliser
-    from utils.lm.text import Overlap, read_sentences, test_indexes
+    from utils.lm.text import Overlap, TextNormalizer, read_sentences, test_indexes
 
     vocabulary = Vocabulary.english()
     if args.savepath or args.vocabfile:
         vocabulary = Vocabulary.read(args.vocabfile or str(Path(args.savepath) / VOCABULARY_NAME))
     if args.unit == 'word' and not vocabulary.has_space:
         raise UsageError(f'--unit word: {vocabulary.name} has no space to part words with; train with --unit char')
-    normaliser = Normaliser(vocabulary.tokens, args.unit)
+    normalizer = TextNormalizer(vocabulary.tokens, args.unit)
     checked = args.check if args.check is not None else test_indexes(args.texts)
-    overlap = Overlap(checked, Normaliser(vocabulary.tokens, args.unit))
-    corpus = read_corpus(overlap.watch(map(normaliser, read_sentences(args.texts))))
-    for line in (*overlap.warnings(), *normaliser.warnings()):
+    overlap = Overlap(checked, TextNormalizer(vocabulary.tokens, args.unit))
+    corpus = read_corpus(overlap.watch(map(normalizer, read_sentences(args.texts))))
+    for line in (*overlap.warnings(), *normalizer.warnings()):
         log.warning('%s', line)
     rows = estimate(corpus, args.order, args.prune)
     write_arpa(args.lm, corpus.words, rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, count  # noqa: E402
-from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding, load_fusion  # noqa: E402
+from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding  # noqa: E402
 from utils.decode.spelling_decoder import DEFAULT_BEAM_WIDTH as SPELLER_BEAM_WIDTH  # noqa: E402
 from utils.decode.spelling_decoder import add_spelling_flags  # noqa: E402
 from utils.errors import run_main  # noqa: E402
@@ -56,13 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.data.index import read_index
     from utils.data.transcripts import references
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
+    from utils.lm.scorer import load_scorer
     from utils.recognition.posteriors import open_posteriors
 
     is_speller = spells(args)
     args.beam_width = args.beam_width or (SPELLER_BEAM_WIDTH if is_speller else DEFAULT_BEAM_WIDTH)
     vocabulary = Vocabulary.read(str(Path(args.savepath) / VOCABULARY_NAME))
     decoding = Decoding(args.beam_width, args.lm, lexicon=args.lexicon)
-    fusion = load_fusion(decoding, vocabulary.tokens)
+    fusion = load_scorer(args.lm, vocabulary.tokens, decoding.lm_weight, decoding.word_bonus, decoding.lexicon)
     names, indexes = index_names(args.devfiles), [read_index([path]) for path in args.devfiles]
     if is_speller:
         found = tune_speller(args, indexes, fusion, decoding)
@@ -107,8 +108,7 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
     from utils.decode.ctc_beam import BeamOptions, decode_utterances
     from utils.decode.decoder import make_decoder
     from utils.decode.tuning import Point, search
-    from utils.lm.fusion_steps import CHAR
-    from utils.lm.scorer import with_weights
+    from utils.lm.scorer import CHAR, with_weights
     from utils.metrics import score
 
     def scored(hypotheses):
@@ -154,7 +154,7 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without, speller=
     """
     from utils.decode.tuned import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
-    from utils.lm.fusion_steps import CHAR
+    from utils.lm.scorer import CHAR
     from utils.plots import draw_surface
 
     best = min(points, key=rank)

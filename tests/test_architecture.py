@@ -83,7 +83,7 @@ assert not {{'tensorflow', 'numpy', 'scipy'}} & set(sys.modules)
 
 def test_machine_code_is_made_anew_when_any_of_its_sources_changes():
     importlib.import_module('utils.decode.ctc_beam')
-    importlib.import_module('utils.lm.label_fusion')
+    importlib.import_module('utils.lm.scorer')
     importlib.import_module('utils.decode.ctc_prefix')
     importlib.import_module('utils.lm.arpa')
     made_of = {
@@ -93,5 +93,5 @@ def test_machine_code_is_made_anew_when_any_of_its_sources_changes():
         for value in vars(module).values()
         if hasattr(value, 'py_func')
     }
-    assert {'decode/prefix_search.py', 'lm/fusion_steps.py', 'lm/arpa_scan.py'} <= made_of
+    assert {'decode/prefix_search.py', 'lm/scorer.py', 'lm/arpa.py'} <= made_of
     assert set(jit.sources()) == made_of | {'jit.py'}

@@ -10,7 +10,7 @@ from tests.oracles import BLANK, TOKENS, WORD_TEXT, char_model, collapse, ngram_
 from utils.decode import ctc
 from utils.decode.ctc_beam import BeamOptions, decode
 from utils.errors import DataError, UsageError
-from utils.lm.scorer import Weights, make_fusion, model_unit, with_weights
+from utils.lm.scorer import Weights, make_scorer, model_unit, with_weights
 
 EVERYTHING = BeamOptions(beam_width=5000, num_best=10, symbol_mass=1.0, threshold=500.0)
 
@@ -64,7 +64,7 @@ def word_score(lm, ids, weights, known_only=False):
 def test_with_a_word_model_it_finds_what_exhaustive_search_finds(tmp_path, seed, known_only):
     lm, weights = word_model(tmp_path), Weights(0.8, 0.7)
     log_probs = posteriors(np.random.default_rng(seed), 6)
-    fusion = make_fusion(lm, TOKENS, weights, unknown_words=not known_only)
+    fusion = make_scorer(lm, TOKENS, weights, unknown_words=not known_only)
     scores = {
         ids: log_prob + word_score(lm, ids, weights, known_only) for ids, log_prob in all_texts(log_probs).items()
     }
@@ -79,7 +79,7 @@ def test_with_a_character_model_it_finds_what_exhaustive_search_finds(tmp_path, 
     for ids, log_prob in all_texts(log_probs).items():
         letters = ['<SPACE>' if symbol == 0 else TOKENS[symbol] for symbol in ids]
         scores[ids] = log_prob + 0.9 * lm.log_probs(letters).sum() + 1.1 * len(ids)
-    assert_best(decode_one(log_probs, fusion=make_fusion(lm, TOKENS, weights)), scores)
+    assert_best(decode_one(log_probs, fusion=make_scorer(lm, TOKENS, weights)), scores)
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -94,7 +94,7 @@ def test_with_a_character_model_and_a_lexicon_it_finds_what_exhaustive_search_fi
         letters = ['<SPACE>' if letter == ' ' else letter for letter in text]
         allowed = set(text.split()) <= {'ab', 'b', 'ba'}
         scores[ids] = log_prob + 0.9 * lm.log_probs(letters).sum() + 1.1 * len(ids) if allowed else -np.inf
-    assert_best(decode_one(log_probs, fusion=make_fusion(lm, TOKENS, weights, lexicon_model=words)), scores)
+    assert_best(decode_one(log_probs, fusion=make_scorer(lm, TOKENS, weights, lexicon_model=words)), scores)
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -108,7 +108,7 @@ def test_a_narrow_pruned_beam_scores_what_it_returns_exactly_and_never_below_gre
         best = decode_one(log_probs, options)[0]
         assert best.log_prob == best.score == pytest.approx(texts[best.ids], abs=1e-4)
         assert best.score >= texts[greedy] - 1e-4
-        best = decode_one(log_probs, options, make_fusion(lm, TOKENS, weights))[0]
+        best = decode_one(log_probs, options, make_scorer(lm, TOKENS, weights))[0]
         assert best.score >= texts[greedy] + word_score(lm, greedy, weights) - 1e-4
         assert best.score == pytest.approx(best.log_prob + 1.5 * best.lm_log_prob - 0.5 * best.num_words, abs=1e-9)
 
@@ -156,7 +156,7 @@ def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
     path = [2, 1, 3, 0, 3, 5, 4]  # bad dog
     log_probs = peaked(path, 7)
     log_probs[0, 3], log_probs[0, 2] = math.log(0.5), math.log(0.4167)  # more like "dad dog"
-    fusion = make_fusion(lm, tokens, Weights(1.0, 0.0))
+    fusion = make_scorer(lm, tokens, Weights(1.0, 0.0))
     texts = [
         ''.join(tokens[symbol] for symbol in decode_one(log_probs, BeamOptions(), each, blank_id=6)[0].ids)
         for each in (None, fusion, with_weights(fusion, Weights(0.0, 0.0)))
@@ -165,7 +165,7 @@ def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
 
 
 def test_forbidden_words_never_come_out_even_where_nothing_else_fits(tmp_path):
-    fusion = make_fusion(ngram_model(tmp_path, [['ab']]), TOKENS, Weights(1.0, 0.0), unknown_words=False)
+    fusion = make_scorer(ngram_model(tmp_path, [['ab']]), TOKENS, Weights(1.0, 0.0), unknown_words=False)
     for path in ([1, 3, 0, 2], [1, 3, 3], [2, 2]):
         for each in decode_one(peaked(path, 4, 0.9999), BeamOptions(num_best=4), fusion):
             assert set(''.join(TOKENS[symbol] for symbol in each.ids).split()) <= {'ab'}
@@ -187,8 +187,8 @@ def test_case_of_the_model_is_folded_to_the_vocabularys(tmp_path):
     (tmp_path / 'upper').mkdir()
     upper = ngram_model(tmp_path / 'upper', [line.upper().split() for line in WORD_TEXT])
     log_probs = posteriors(np.random.default_rng(0), 6)
-    lower = make_fusion(word_model(tmp_path), TOKENS, Weights(0.8, 0.7))
-    folded = make_fusion(upper, TOKENS, Weights(0.8, 0.7))
+    lower = make_scorer(word_model(tmp_path), TOKENS, Weights(0.8, 0.7))
+    folded = make_scorer(upper, TOKENS, Weights(0.8, 0.7))
     assert decode_one(log_probs, fusion=folded) == decode_one(log_probs, fusion=lower)
 
 
@@ -196,19 +196,19 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
     words, letters = word_model(tmp_path), char_model(tmp_path)
     assert (model_unit(words, TOKENS), model_unit(letters, TOKENS)) == ('word', 'char')
     with pytest.raises(DataError, match='has no <SPACE> to end a word with'):
-        make_fusion(words, ['a', 'b'], Weights(1.0, 0.0))
+        make_scorer(words, ['a', 'b'], Weights(1.0, 0.0))
     with pytest.raises(DataError, match='unit word .* not char; train one with'):
-        make_fusion(words, TOKENS, Weights(1.0, 0.0), unit='char')
+        make_scorer(words, TOKENS, Weights(1.0, 0.0), unit='char')
     with pytest.raises(DataError, match='none of its words .* can be spelled'):
-        make_fusion(words, [' ', 'x', 'y'], Weights(1.0, 0.0))
+        make_scorer(words, [' ', 'x', 'y'], Weights(1.0, 0.0))
     with pytest.raises(DataError, match='lm_weight -1'):
-        make_fusion(words, TOKENS, Weights(-1.0, 0.0))
+        make_scorer(words, TOKENS, Weights(-1.0, 0.0))
     with pytest.raises(DataError, match='5 classes do not fit a vocabulary of 3 tokens'):
-        decode_one(posteriors(np.random.default_rng(0), 3, 5), fusion=make_fusion(words, TOKENS, Weights()), blank_id=4)
+        decode_one(posteriors(np.random.default_rng(0), 3, 5), fusion=make_scorer(words, TOKENS, Weights()), blank_id=4)
 
 
 def test_a_model_that_the_vocabulary_spells_in_part_is_named(tmp_path, caplog):
-    make_fusion(ngram_model(tmp_path, [['a', 'xyz', 'zyx']]), TOKENS, Weights(1.0, 0.0))
+    make_scorer(ngram_model(tmp_path, [['a', 'xyz', 'zyx']]), TOKENS, Weights(1.0, 0.0))
     assert 'only 1 of 3 words' in caplog.text
 
 

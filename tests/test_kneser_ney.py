@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from utils.errors import DataError
-from utils.lm.arpa_writer import write_arpa
+from utils.lm.arpa import write_arpa
 from utils.lm.kneser_ney import adjusted_counts, count_ngrams, discounts, estimate, read_corpus
 from utils.lm.ngram import load_model
 

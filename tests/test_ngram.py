@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from utils.errors import DataError
-from utils.lm.ngram import LN_10, load_model
-from utils.lm.ngram_cache import cache_paths
+from utils.lm.ngram import LN_10, cache_paths, load_model
 
 SMALL = """\
 this is a comment

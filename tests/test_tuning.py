@@ -19,7 +19,7 @@ from utils.decode.spelling import SpelledHypothesis
 from utils.decode.tuned import read_tuned
 from utils.decode.tuning import Candidate, Point, format_points, rank, reranking, search
 from utils.lm.ngram import load_model
-from utils.lm.scorer import Weights, make_fusion
+from utils.lm.scorer import Weights, make_scorer
 from utils.metrics import ErrorCounts, Scores
 from utils.recognition.posteriors import PosteriorsInfo, writing_posteriors
 from utils.run_directory import RunConfig
@@ -108,7 +108,7 @@ def test_reranking_adds_the_language_models_part_to_each_candidate(tmp_path):
     (tmp_path / 'lm.arpa').write_text(
         '\\data\\\nngram 1=5\n\n\\1-grams:\n-9 <unk>\n-99 <s>\n-1 </s>\n-0.5 b\n-2 a\n\n\\end\\\n'
     )
-    fusion = make_fusion(load_model(tmp_path / 'lm.arpa'), [' ', 'a', 'b'], Weights(1.0, 0.0))
+    fusion = make_scorer(load_model(tmp_path / 'lm.arpa'), [' ', 'a', 'b'], Weights(1.0, 0.0))
     best_of = reranking([[Candidate((1,), -1.0), Candidate((2,), -2.0)], [Candidate((1, 1), -1.0)]], fusion)
     turning = 1 / (1.5 * np.log(10))  # the weight at which "b" overtakes "a"
     assert best_of(Weights(0.9 * turning, 0.0)) == [(1,), (1, 1)]

@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from utils.data.vocabulary import Vocabulary
     from utils.lm.ngram import load_model
-    from utils.lm.scorer import Weights, make_fusion
+    from utils.lm.scorer import Weights, make_scorer
 
     python = make_environment(Path(args.env))
     tokens = Vocabulary.english().tokens
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             read_posteriors(args.posteriors, tokens) if args.posteriors else synthetic_posteriors(sentences, tokens)
         )
         posteriors = posteriors[: args.utterances]
-        fusion = make_fusion(load_model(lm_path), tokens, Weights(LM_WEIGHT, WORD_BONUS), unknown_words=False)
+        fusion = make_scorer(load_model(lm_path), tokens, Weights(LM_WEIGHT, WORD_BONUS), unknown_words=False)
         job = {
             'tokens': tokens,
             'lm': lm_path,
@@ -122,7 +122,7 @@ def synthetic_sentences(rng) -> list[list[str]]:
 
 
 def train_model(sentences: list[list[str]], path: str) -> str:
-    from utils.lm.arpa_writer import write_arpa
+    from utils.lm.arpa import write_arpa
     from utils.lm.kneser_ney import estimate, read_corpus
 
     corpus = read_corpus(sentences)

@@ -32,7 +32,7 @@ class SpellingBeam:
     Args:
       end_id: the class of `<sos>/<eos>`, the last one.
       options: how to search.
-      fusion: a `label_fusion.LabelFusion`, or None.
+      fusion: a `lm.scorer.LabelScorer`, or None.
     """
 
     def __init__(self, end_id: int, options: SpellingOptions, fusion=None):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.jit import compiled, kernel
-from utils.lm.fusion_steps import AT_ROOT, WORD, Fusion, closing_bound, follow, fused
+from utils.lm.scorer import AT_ROOT, WORD, Scorer, closing_bound, follow, fused
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
@@ -48,7 +48,7 @@ class Beam(NamedTuple):
 
 
 @compiled
-def make_beam(num_frames: int, beam_width: int, fusion: Fusion) -> Beam:
+def make_beam(num_frames: int, beam_width: int, fusion: Scorer) -> Beam:
     """A beam that holds the empty prefix."""
     max_nodes = num_frames * beam_width + 1
     capacity = 2 * beam_width
@@ -107,7 +107,7 @@ def memo_entry(node: int, symbol: int) -> int:
 
 
 @kernel
-def ask(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Fusion) -> bool:
+def ask(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Scorer) -> bool:
     """Sees to it that the memo holds what the language model says of a node with one more symbol.
 
     False, and nothing written, for a space whose word cannot lift ``weight`` above ``cut``.

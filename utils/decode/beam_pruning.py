@@ -5,11 +5,11 @@ import numpy as np
 from utils.decode.beam_memory import TOTAL, Beam
 from utils.decode.selection import kth_largest
 from utils.jit import kernel
-from utils.lm.fusion_steps import CHAR, WORD, Fusion
+from utils.lm.scorer import CHAR, WORD, Scorer
 
 
 @kernel
-def set_bounds(fusion: Fusion, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray) -> None:
+def set_bounds(fusion: Scorer, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray) -> None:
     """Writes the most that the language model can multiply a weight with on each symbol.
 
     A word's end can gain any amount over the word's estimate; the space moves to the front, so that symbols

@@ -18,8 +18,7 @@ from utils.decode import ctc
 from utils.decode.alignment import best_alignment, ctc_log_prob
 from utils.decode.prefix_search import search
 from utils.errors import DataError, UsageError
-from utils.lm.fusion_steps import Fusion, fused, score_symbols
-from utils.lm.scorer import no_fusion
+from utils.lm.scorer import Scorer, fused, no_scorer, score_symbols
 from utils.system import num_cores
 
 # a posterior that is smaller counts as this, so that no frame can empty the beam
@@ -88,7 +87,7 @@ def decode(
     lengths: np.ndarray,
     blank_id: int,
     options: BeamOptions | None = None,
-    fusion: Fusion | None = None,
+    fusion: Scorer | None = None,
     num_threads: int | None = None,
 ) -> list[list[BeamHypothesis]]:
     """Decodes a batch, an utterance a thread.
@@ -98,7 +97,7 @@ def decode(
       lengths: int `[batch]`, the frames of each utterance; what lies beyond is not looked at.
       blank_id: the id of the blank.
       options: of the search.
-      fusion: the language model, from `fusion.make_fusion`; None: there is none.
+      fusion: the language model, from `scorer.make_scorer`; None: there is none.
       num_threads: None: as many as there are cores for this process.
 
     Returns:
@@ -119,7 +118,7 @@ def decode_utterances(
     utterances: Sequence[np.ndarray],
     blank_id: int,
     options: BeamOptions | None = None,
-    fusion: Fusion | None = None,
+    fusion: Scorer | None = None,
     num_threads: int | None = None,
 ) -> list[list[BeamHypothesis]]:
     """As `decode`, from log posteriors `[frames, symbols]` of each utterance."""
@@ -137,7 +136,7 @@ def decode_utterances(
         decode_utterance,
         blank_id=blank_id,
         options=options or BeamOptions(),
-        fusion=fusion or no_fusion(num_symbols - 1),
+        fusion=fusion or no_scorer(num_symbols - 1),
     )
     num_threads = min(num_threads or num_cores(), len(utterances))
     if num_threads <= 1:
@@ -152,7 +151,7 @@ def with_alternatives(results: Sequence[Sequence[BeamHypothesis]]) -> list[BeamH
 
 
 def decode_utterance(
-    log_probs: np.ndarray, blank_id: int, options: BeamOptions, fusion: Fusion
+    log_probs: np.ndarray, blank_id: int, options: BeamOptions, fusion: Scorer
 ) -> list[BeamHypothesis]:
     """Decodes one utterance; ``log_probs`` is `[frames, symbols]`. See `decode`."""
     log_probs = np.require(log_probs, np.float32, ['C', 'W'])
@@ -191,17 +190,17 @@ def _greedy_text(log_probs: np.ndarray, blank_id: int) -> np.ndarray:
     return path[is_new & (path != blank_id)].astype(np.int64)
 
 
-def _score(probs: np.ndarray, text: np.ndarray, blank_id: int, fusion: Fusion) -> tuple[float, float, float, int]:
+def _score(probs: np.ndarray, text: np.ndarray, blank_id: int, fusion: Scorer) -> tuple[float, float, float, int]:
     """Q(y), log p(y | x), log P_LM(y) and the number of words."""
     log_prob = ctc_log_prob(probs, text, blank_id)
     lm_log_prob, num_words = score_symbols(fusion, text)
     return log_prob + fused(fusion, lm_log_prob, num_words), log_prob, lm_log_prob, int(num_words)
 
 
-def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, fusion: Fusion | None = None) -> float:
+def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, fusion: Scorer | None = None) -> float:
     """Q(y) of a given text; -inf where it holds forbidden words or the frames (`[frames, symbols]`) are too few."""
     probs = np.maximum(np.exp(np.require(log_probs, np.float32, ['C', 'W'])), LEAST_PROB)
-    fusion = fusion or no_fusion(log_probs.shape[1] - 1)
+    fusion = fusion or no_scorer(log_probs.shape[1] - 1)
     return _score(probs, np.array(ids, np.int64), blank_id, fusion)[0]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from utils.cli import count, natural, number
 from utils.decode import spelling_decoder
 from utils.decode.tuned import DECODING_NAME, find_tuned, read_tuned
-from utils.errors import DataError, UsageError
+from utils.errors import UsageError
 
 log = logging.getLogger(__name__)
 
@@ -131,30 +131,6 @@ def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None, spell
     return decoding
 
 
-def load_fusion(decoding: Decoding, tokens: Sequence[str]):
-    """The language model of a search, joined to the vocabulary; None without.
-
-    Raises:
-      DataError: it cannot be read, or does not fit the vocabulary.
-    """
-    if decoding.lm is None:
-        return None
-    from utils.lm.fusion_steps import CHAR
-    from utils.lm.ngram import load_model
-    from utils.lm.scorer import Weights, make_fusion
-
-    weights = Weights(decoding.lm_weight, decoding.word_bonus)
-    words = None if decoding.lexicon in ('yes', 'no') else load_model(decoding.lexicon)
-    fusion = make_fusion(
-        load_model(decoding.lm), tokens, weights, unknown_words=decoding.lexicon != 'yes', lexicon_model=words
-    )
-    if fusion.mode == CHAR and decoding.lexicon == 'yes':
-        raise DataError(f'{decoding.lm} is a model of characters, which has no words; give --lexicon a model of words')
-    if fusion.mode != CHAR and words is not None:
-        raise DataError(f'{decoding.lm} is a model of words and its own lexicon; give --lexicon yes, or no')
-    return fusion
-
-
 def make_decoder(decoding: Decoding | None, tokens: Sequence[str], from_posteriors: bool = False) -> Callable | None:
     """The decoder of CTC posteriors that `resolve_decoding` found; None is greedy, from best paths.
 
@@ -171,10 +147,13 @@ def make_decoder(decoding: Decoding | None, tokens: Sequence[str], from_posterio
         return _greedy(len(tokens)) if from_posteriors else None
     from utils.decode.ctc_beam import BeamOptions, decode_utterances, with_alternatives
     from utils.jit import is_cached
+    from utils.lm.scorer import load_scorer
 
     if not is_cached():
         log.info('compiling the beam search, this once: 15 seconds or more')
-    fusion = load_fusion(decoding, tokens)
+    fusion = decoding.lm and load_scorer(
+        decoding.lm, tokens, decoding.lm_weight, decoding.word_bonus, decoding.lexicon
+    )
     options = BeamOptions(beam_width=decoding.beam_width, num_best=decoding.num_best)
 
     def decode_batch(log_probs, lengths):

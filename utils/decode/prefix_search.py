@@ -40,7 +40,7 @@ from utils.decode.beam_memory import (
 from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
 from utils.decode.selection import pick_symbols
 from utils.jit import compiled, kernel
-from utils.lm.fusion_steps import AT_ROOT, Fusion, finish, fused
+from utils.lm.scorer import AT_ROOT, Scorer, finish, fused
 
 
 @kernel
@@ -74,7 +74,7 @@ def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float,
 @kernel
 def _extend(
     beam: Beam, size: int, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray, cut: float,
-    relative_floor: float, fusion: Fusion,
+    relative_floor: float, fusion: Scorer,
 ) -> int:  # fmt: skip
     """Collects the prefixes one symbol longer than those in the beam whose weights exceed ``cut``.
 
@@ -168,7 +168,7 @@ def _renew(
 @compiled
 def search(
     probs: np.ndarray, blank_id: int, beam_width: int, symbol_mass: float, symbol_limit: int, threshold: float,
-    fusion: Fusion, num_results: int,
+    fusion: Scorer, num_results: int,
 ) -> list[np.ndarray]:  # fmt: skip
     """Finds the best texts of one utterance.
 
@@ -213,7 +213,7 @@ def search(
 
 
 @compiled
-def _results(beam: Beam, size: int, fusion: Fusion, num_results: int) -> list[np.ndarray]:
+def _results(beam: Beam, size: int, fusion: Scorer, num_results: int) -> list[np.ndarray]:
     nodes, scores = beam.nodes[:size].copy(), np.empty(size)
     for slot in range(size):
         log_prob = finish(fusion, beam.tree[nodes[slot], STATE], beam.tree[nodes[slot], LEXICON])

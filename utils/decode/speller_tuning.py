@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 
 from utils.data.transcripts import references
 from utils.decode.tuning import Candidate, Point, rank, reranking, search, walk
-from utils.lm.fusion_steps import CHAR, Fusion
-from utils.lm.scorer import Weights
+from utils.lm.scorer import CHAR, Scorer, Weights
 from utils.metrics import Scores, score
 
 # a speller knows much of what a language model says, its CTC head does not; where scores are not divided by the length,
@@ -57,7 +56,7 @@ class SpellerTuner:
     batch_size: int
     make_decoder: Callable
     given: Mapping[str, float]
-    fusion: Fusion
+    fusion: Scorer
     progress: Callable
 
     def __post_init__(self):

@@ -94,10 +94,9 @@ def make_spelling_decoder(
         )
     from utils.decode.attention_beam import SpellingBeam
     from utils.decode.ctc_beam import with_alternatives
-    from utils.decode.decoder import load_fusion
     from utils.decode.spelling import SpellingOptions
     from utils.jit import is_cached
-    from utils.lm.label_fusion import LabelFusion
+    from utils.lm.scorer import LabelScorer, load_scorer
 
     if not is_cached():
         log.info('compiling the beam search, this once: 15 seconds or more')
@@ -106,10 +105,12 @@ def make_spelling_decoder(
     if given.get('coverage_weight'):
         given.setdefault('length_norm', 0.0)  # coverage is in proportion to the whole text
     options = SpellingOptions(decoding.beam_width, decoding.num_best, ctc_weight=ctc_weight, **given)
-    fusion = load_fusion(decoding, tokens)
+    fusion = decoding.lm and load_scorer(
+        decoding.lm, tokens, decoding.lm_weight, decoding.word_bonus, decoding.lexicon
+    )
 
     class Decoder(SpellingBeam):
         def __call__(self, steps):
             return with_alternatives(self.results())
 
-    return Decoder(len(tokens), options, fusion and LabelFusion(fusion))
+    return Decoder(len(tokens), options, fusion and LabelScorer(fusion))

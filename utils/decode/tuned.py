@@ -50,7 +50,7 @@ class Tuned:
 
 def lm_id(path: str | os.PathLike) -> str:
     """What tells a language model's file from others, wherever it lies."""
-    from utils.lm.ngram_cache import fingerprint
+    from utils.lm.ngram import fingerprint
 
     size, _, digest = fingerprint(Path(path))
     return f'{size}-{digest}'

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.lm.fusion_steps import Fusion, score_symbols
-from utils.lm.scorer import Weights
+from utils.lm.scorer import Scorer, Weights, score_symbols
 from utils.metrics import Scores
 
 LM_WEIGHTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
@@ -45,7 +44,7 @@ class Candidate(NamedTuple):
     share: float = 1.0
 
 
-def reranking(nbest: Sequence[Sequence[Candidate]], fusion: Fusion) -> Callable[[Weights], list[tuple[int, ...]]]:
+def reranking(nbest: Sequence[Sequence[Candidate]], fusion: Scorer) -> Callable[[Weights], list[tuple[int, ...]]]:
     """The best text of each utterance as a function of the language model's weights, among n best without it."""
     said = [[score_symbols(fusion, np.array(each.ids, np.int64)) for each in candidates] for candidates in nbest]
 

@@ -1,21 +1,228 @@
-"""ARPA files, the interchange format of n-gram models, read: plain or gzipped, of any order."""
+"""ARPA files, the interchange format of n-gram models, read and written: plain or gzipped, of any order."""
 
 import gzip
+import logging
 import re
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
 from utils.errors import DataError
-from utils.lm import arpa_scan
-from utils.lm.arpa_scan import Rows, WordTable
-from utils.lm.arpa_words import index_words, with_unknown
+from utils.files import replacing
+from utils.jit import compiled, kernel
 
+log = logging.getLogger(__name__)
+
+UNKNOWN, START, END = '<unk>', '<s>', '</s>'
 MAX_ORDER = 10
 BLOCK_BYTES = 1 << 24
+ROWS_AT_A_TIME = 100_000  # that are turned into Python objects
+# what KenLM gives a word that the model cannot score at all: nearly, but not quite, impossible
+LOG10_OF_UNLISTED = -100.0
+NEEDS_MORE, SECTION_ENDS, BAD_NUMBER, UNKNOWN_WORD, BAD_FIELDS, TOO_MANY = range(6)
+NO_PROBABILITY = -99.0  # how ARPA files write log10 of zero
+
+
+class WordTable(NamedTuple):
+    """An open-addressing hash table from the 64-bit hash of a word's bytes to its id (-1: a free slot)."""
+
+    hashes: np.ndarray
+    ids: np.ndarray
+
+
+class Rows(NamedTuple):
+    """The n-grams of one order: word ids uint32 `[rows, order]`, log10 numbers float32 `[rows]`."""
+
+    ngrams: np.ndarray
+    log_probs: np.ndarray
+    backoffs: np.ndarray
+
+
+@kernel
+def hash_word(text: np.ndarray, first: int, end: int) -> int:
+    """FNV-1a over the bytes, then mixed, so that the low bits depend on all of them."""
+    value = np.uint64(0xCBF29CE484222325)
+    for position in range(first, end):
+        value = (value ^ np.uint64(text[position])) * np.uint64(0x100000001B3)
+    return value ^ (value >> np.uint64(29))
+
+
+@kernel
+def fill_word_table(text: np.ndarray, ends: np.ndarray, table: WordTable, firsts: np.ndarray) -> None:
+    """Enters the words that ``text`` holds end to end; ``firsts`` gets the id of each word's first occurrence."""
+    mask = len(table.ids) - 1
+    start = 0
+    for word in range(len(ends)):
+        value = hash_word(text, start, ends[word])
+        start = ends[word]
+        slot = np.int64(value & np.uint64(mask))
+        while table.ids[slot] >= 0 and table.hashes[slot] != value:
+            slot = (slot + 1) & mask
+        if table.ids[slot] < 0:
+            table.ids[slot] = word
+            table.hashes[slot] = value
+        firsts[word] = table.ids[slot]
+
+
+@kernel
+def _find_word(table: WordTable, text: np.ndarray, first: int, end: int) -> int:
+    mask = len(table.ids) - 1
+    value = hash_word(text, first, end)
+    slot = np.int64(value & np.uint64(mask))
+    while table.ids[slot] >= 0:
+        if table.hashes[slot] == value:
+            return table.ids[slot]
+        slot = (slot + 1) & mask
+    return -1
+
+
+@kernel
+def parse_number(text: np.ndarray, first: int, end: int) -> float:
+    """A decimal number, perhaps with an exponent; -inf counts as the -99 of other files; NaN where it is no number."""
+    position = first
+    sign = 1.0
+    if position < end and (text[position] == 45 or text[position] == 43):  # - +
+        sign = -1.0 if text[position] == 45 else 1.0
+        position += 1
+    if end - position >= 3 and (text[position] | 32) == 105 and (text[position + 1] | 32) == 110 and sign < 0:  # -inf
+        return NO_PROBABILITY
+    value, scale, digits, after_point = 0.0, 0, 0, False
+    while position < end and (48 <= text[position] <= 57 or (text[position] == 46 and not after_point)):
+        if text[position] == 46:
+            after_point = True
+        else:
+            value = value * 10.0 + (text[position] - 48)
+            digits += 1
+            scale -= after_point
+        position += 1
+    if position + 1 < end and digits and (text[position] | 32) == 101:  # e
+        position += 1
+        negative = text[position] == 45
+        position += text[position] == 45 or text[position] == 43
+        exponent = 0
+        if position == end:
+            return np.nan
+        while position < end and 48 <= text[position] <= 57:
+            exponent = min(exponent * 10 + (text[position] - 48), 400)
+            position += 1
+        scale += -exponent if negative else exponent
+    if position != end or digits == 0:
+        return np.nan
+    return sign * value * 10.0**scale
+
+
+@kernel
+def _split(text: np.ndarray, position: int, end: int, bounds: np.ndarray) -> int:
+    """Writes where the fields of a line begin and end (two rows of ``bounds``); returns their number."""
+    num_fields = 0
+    while position < end:
+        while position < end and (text[position] == 32 or 9 <= text[position] <= 13):
+            position += 1
+        if position == end:
+            break
+        if num_fields == bounds.shape[1]:
+            return num_fields + 1
+        bounds[0, num_fields] = position
+        while position < end and not (text[position] == 32 or 9 <= text[position] <= 13):
+            position += 1
+        bounds[1, num_fields] = position
+        num_fields += 1
+    return num_fields
+
+
+@compiled
+def scan_lines(text: np.ndarray, position: int, table: WordTable, rows: Rows, row: int) -> tuple[int, int, int, int]:
+    """Reads whole lines of one order from ``text`` into ``rows`` from ``row`` on.
+
+    Returns:
+      The status (`NEEDS_MORE`: no whole line is left; `SECTION_ENDS`: at a line that begins with a backslash;
+      or an error), where the first line that was not taken begins, the next row, and the number of lines taken.
+    """
+    order = rows.ngrams.shape[1]
+    bounds = np.empty((2, order + 2), np.int64)
+    num_lines = 0
+    while True:
+        end = position
+        while end < len(text) and text[end] != 10:
+            end += 1
+        if end == len(text):
+            return NEEDS_MORE, position, row, num_lines
+        num_fields = _split(text, position, end, bounds)
+        if num_fields and text[bounds[0, 0]] == 92 and num_fields <= 1:  # a backslash: \2-grams: or \end\
+            return SECTION_ENDS, position, row, num_lines
+        if num_fields:
+            if num_fields < order + 1 or num_fields > order + 2:
+                return BAD_FIELDS, position, row, num_lines
+            if row == len(rows.log_probs):
+                return TOO_MANY, position, row, num_lines
+            log_prob = parse_number(text, bounds[0, 0], bounds[1, 0])
+            backoff = parse_number(text, bounds[0, order + 1], bounds[1, order + 1]) if num_fields == order + 2 else 0.0
+            if not log_prob <= 1e-3 or np.isnan(backoff):
+                return BAD_NUMBER, position, row, num_lines
+            for field in range(order):
+                word = _find_word(table, text, bounds[0, field + 1], bounds[1, field + 1])
+                if word < 0:
+                    return UNKNOWN_WORD, position, row, num_lines
+                rows.ngrams[row, field] = word
+            rows.log_probs[row] = min(log_prob, 0.0)
+            rows.backoffs[row] = backoff
+            row += 1
+        num_lines += 1
+        position = end + 1
+
+
+def explain(status: int, order: int, count: int) -> str:
+    """What is wrong with a line at which reading stopped."""
+    return {
+        BAD_NUMBER: 'holds a number that is none, or a log10 probability above 0',
+        UNKNOWN_WORD: 'has a word that is not among the 1-grams',
+        BAD_FIELDS: f'is not "LOG10_PROBABILITY, {order} word(s), perhaps LOG10_BACKOFF"',
+        TOO_MANY: f'is one {order}-gram more than the {count} that the header promises',
+    }[status]
+
+
+
+
+def index_words(path: Path, words: list[str], texts: list[bytes], rows: Rows) -> tuple[list[str], Rows, WordTable]:
+    """A hash table of the words; a word that is listed again is left out."""
+    size = 1 << max(4, (2 * len(words)).bit_length())
+    table = WordTable(np.zeros(size, np.uint64), np.full(size, -1, np.int64))
+    ends = np.cumsum([len(text) for text in texts], dtype=np.int64)
+    firsts = np.empty(len(words), np.int64)
+    fill_word_table(np.frombuffer(b''.join(texts) or b' ', np.uint8), ends, table, firsts)
+    is_first = firsts == np.arange(len(words))
+    if is_first.all():
+        return words, rows, table
+    for row in np.flatnonzero(~is_first):
+        if words[row] != words[firsts[row]]:
+            raise DataError(f'{path}: words {words[row]!r} and {words[firsts[row]]!r} have the same hash; rename one')
+    log.warning('%s lists %d words twice (first: %r); the first entry of each counts', path,
+                int((~is_first).sum()), words[int(np.argmin(is_first))])  # fmt: skip
+    new_ids = np.cumsum(is_first) - 1
+    used = table.ids >= 0
+    table.ids[used] = new_ids[table.ids[used]]
+    kept = Rows(new_ids[is_first, np.newaxis].astype(np.uint32), rows.log_probs[is_first], rows.backoffs[is_first])
+    return [word for word, first in zip(words, is_first, strict=True) if first], kept, table
+
+
+def with_unknown(path: Path, words: list[str], rows: Rows) -> tuple[list[str], Rows]:
+    """Names the unknown word `<unk>`; a model without it gets one with the probability that KenLM would give."""
+    if UNKNOWN not in words and UNKNOWN.upper() in words:
+        words[words.index(UNKNOWN.upper())] = UNKNOWN
+    if UNKNOWN in words:
+        return words, rows
+    log.warning('%s has no <unk>: a word that it lacks gets log10 probability %g', path, LOG10_OF_UNLISTED)
+    return [*words, UNKNOWN], Rows(
+        np.append(rows.ngrams, [[len(words)]], axis=0).astype(np.uint32),
+        np.append(rows.log_probs, np.float32(LOG10_OF_UNLISTED)),
+        np.append(rows.backoffs, np.float32(0)),
+    )
+
+
 
 
 @dataclass(frozen=True)
@@ -158,8 +365,8 @@ def _read_unigrams(lines: _Lines, count: int) -> tuple[list[str], Rows, WordTabl
             break
         number = [_number(lines, field) for field in (fields[0], *fields[2:])]
         if len(fields) not in (2, 3) or len(texts) == count or number[0] > 1e-3:
-            status = arpa_scan.TOO_MANY if len(texts) == count else arpa_scan.BAD_FIELDS
-            raise lines.error(f'{_show(line)} {arpa_scan.explain(status, 1, count)}; make the file again')
+            status = TOO_MANY if len(texts) == count else BAD_FIELDS
+            raise lines.error(f'{_show(line)} {explain(status, 1, count)}; make the file again')
         rows.log_probs[len(texts)], rows.backoffs[len(texts)] = (
             min(number[0], 0.0),
             number[1] if len(number) > 1 else 0.0,
@@ -180,7 +387,7 @@ def _read_unigrams(lines: _Lines, count: int) -> tuple[list[str], Rows, WordTabl
 
 def _number(lines: _Lines, field: bytes) -> float:
     text = np.frombuffer(field, np.uint8)
-    value = arpa_scan.parse_number(text, 0, len(text))
+    value = parse_number(text, 0, len(text))
     if np.isnan(value):
         raise lines.error(f'{_show(field)} is not a number; make the file again')
     return value
@@ -192,13 +399,13 @@ def _read_section(lines: _Lines, order: int, count: int, table: WordTable) -> Ro
     row = 0
     while True:
         text = np.frombuffer(lines.block, np.uint8) if lines.block else np.empty(0, np.uint8)
-        status, lines.position, row, num_lines = arpa_scan.scan_lines(text, lines.position, table, rows, row)
+        status, lines.position, row, num_lines = scan_lines(text, lines.position, table, rows, row)
         lines.line += num_lines
-        if status == arpa_scan.SECTION_ENDS:
+        if status == SECTION_ENDS:
             break
-        if status != arpa_scan.NEEDS_MORE:
+        if status != NEEDS_MORE:
             line = lines.take() or b''
-            raise lines.error(f'{_show(line)} {arpa_scan.explain(status, order, count)}; make the file again')
+            raise lines.error(f'{_show(line)} {explain(status, order, count)}; make the file again')
         if not lines.more():
             raise lines.error(f'the file ends after {row} of {count} {order}-grams; it is cut off: make it again')
     if row < count:
@@ -209,3 +416,29 @@ def _read_section(lines: _Lines, order: int, count: int, table: WordTable) -> Ro
 def _show(line: bytes) -> str:
     text = line.decode(errors='replace').strip()
     return repr(text if len(text) <= 60 else text[:57] + '...')
+
+
+
+
+def write_arpa(path: str | Path, words: Sequence[str], orders: Sequence[Rows]) -> None:
+    """Writes an ARPA file (gzipped where the name ends in .gz), whole or not at all; the directory is made."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary_path:
+        opener = gzip.open if path.suffix == '.gz' else open
+        with opener(temporary_path, 'wt', encoding='utf-8', newline='\n') as file:
+            file.write('\\data\\\n')
+            file.writelines(f'ngram {order}={len(rows.log_probs)}\n' for order, rows in enumerate(orders, 1))
+            for order, rows in enumerate(orders, 1):
+                file.write(f'\n\\{order}-grams:\n')
+                file.writelines(_lines(words, rows, has_backoff=order < len(orders)))
+            file.write('\n\\end\\\n')
+
+
+def _lines(words: Sequence[str], rows: Rows, has_backoff: bool) -> Iterator[str]:
+    for first in range(0, len(rows.log_probs), ROWS_AT_A_TIME):
+        part = slice(first, first + ROWS_AT_A_TIME)
+        columns = (rows.ngrams[part].tolist(), rows.log_probs[part].tolist(), rows.backoffs[part].tolist())
+        for ngram, log_prob, backoff in zip(*columns, strict=True):
+            text = ' '.join([words[word] for word in ngram])
+            yield f'{log_prob:.7g}\t{text}\t{backoff:.7g}\n' if has_backoff else f'{log_prob:.7g}\t{text}\n'

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from utils.errors import DataError
-from utils.lm.arpa_scan import NO_PROBABILITY, Rows
-from utils.lm.arpa_words import END, START, UNKNOWN
+from utils.lm.arpa import END, NO_PROBABILITY, START, UNKNOWN, Rows
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.lm.arpa_words import END, START, UNKNOWN
+from utils.lm.arpa import END, START, UNKNOWN
 from utils.lm.ngram import NgramModel
 
 log = logging.getLogger(__name__)
@@ -20,14 +20,14 @@ class Lexicon(NamedTuple):
       tokens: int32 `[num_nodes]`, the last token of each prefix.
       words: int32 `[num_nodes]`, the id of the word that the prefix is; -1 where it is none.
       depths: int32 `[num_nodes]`, the length of the prefix.
-      estimates: float32 `[num_nodes]`, the log probability of the most probable word (as a unigram) that begins so.
+      look_ahead: float32 `[num_nodes]`, the log probability of the most probable word (as a unigram) that begins so.
     """
 
     children: np.ndarray
     tokens: np.ndarray
     words: np.ndarray
     depths: np.ndarray
-    estimates: np.ndarray
+    look_ahead: np.ndarray
 
 
 def folded(text: str, tokens: Sequence[str]) -> str:
@@ -89,15 +89,15 @@ def _make_trie(
         num_nodes += len(keys)
         ends.append(alive[lengths[alive] == depth + 1])
     ended = np.concatenate([np.empty(0, np.int64), *ends])
-    word_ids, estimates = np.full(num_nodes, -1, np.int32), np.full(num_nodes, -np.inf, np.float32)
+    word_ids, look_ahead = np.full(num_nodes, -1, np.int32), np.full(num_nodes, -np.inf, np.float32)
     word_ids[node_of[ended]] = words[ended]
-    estimates[node_of[ended]] = log_probs[ended]
+    look_ahead[node_of[ended]] = log_probs[ended]
     all_parents = np.concatenate(parents)
     for first in np.cumsum([len(level) for level in parents])[-2::-1]:  # from the last level up
-        np.maximum.at(estimates, all_parents[first:], estimates[first:])
+        np.maximum.at(look_ahead, all_parents[first:], look_ahead[first:])
     children = (1 + np.searchsorted(all_parents[1:], np.arange(num_nodes + 1))).astype(np.int32)
     depths = np.repeat(np.arange(len(tokens)), [len(level) for level in tokens]).astype(np.int32)
-    lexicon = Lexicon(children, np.concatenate(tokens).astype(np.int32), word_ids, depths, estimates)
+    lexicon = Lexicon(children, np.concatenate(tokens).astype(np.int32), word_ids, depths, look_ahead)
     for array in lexicon:
         array.flags.writeable = False
     return lexicon

@@ -1,27 +1,145 @@
-"""An n-gram language model: built from an ARPA file, kept as a memory-mapped binary, scoring word by word."""
+"""An n-gram language model: built from an ARPA file, kept as a memory-mapped binary, scoring word by word.
 
+The n-grams form a trie. Node 0 is the empty context, node ``1 + word`` the unigram of a word, and the
+children of a node stand together, sorted by word, so that a step is a binary search in the children of
+the state and, where the word is not among them, the same one context shorter. A state is the node of
+the longest context that the model knows; it takes no strings and no hashing.
+
+All probabilities are natural logarithms.
+"""
+
+import hashlib
+import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from utils.lm.arpa import Arpa, read_arpa
-from utils.lm.arpa_scan import NO_PROBABILITY, Rows
-from utils.lm.arpa_words import END, START, UNKNOWN
-from utils.lm.ngram_cache import read_cache, write_cache
-from utils.lm.ngram_tables import ROOT, NgramTables, advance, find_nodes, link_level, score_words
+from utils.files import replacing
+from utils.jit import kernel
+from utils.lm.arpa import END, NO_PROBABILITY, START, UNKNOWN, Arpa, Rows, read_arpa
 
 log = logging.getLogger(__name__)
 
+ROOT = 0
 LN_10 = float(np.log(10.0))
+MAGIC = b'ngram-cache-1\n'
+ALIGNMENT = 64
+HASHED_BYTES = 1 << 16
+
+
+class NgramTables(NamedTuple):
+    """A model of ``num_nodes`` n-grams (and the root), of which the first ``num_contexts`` have backoff weights.
+
+    Attributes:
+      words: uint32 `[num_nodes]`, the last word of each n-gram.
+      log_probs: float32 `[num_nodes]`.
+      links: uint32 `[num_nodes]`: of a context, its longest proper suffix in the model, to back off to; of an
+        n-gram of the highest order, the state that follows it.
+      backoffs: float32 `[num_contexts]`.
+      children: uint32 `[num_contexts + 1]`, the first child of each context; the next one's ends its children.
+    """
+
+    words: np.ndarray
+    log_probs: np.ndarray
+    links: np.ndarray
+    backoffs: np.ndarray
+    children: np.ndarray
+
+
+@kernel
+def find_child(words: np.ndarray, first: int, end: int, word: int) -> int:
+    """The node of ``word`` among the nodes ``first <= node < end``, which are sorted by word; -1 if it isn't there."""
+    low, high = np.int64(first), np.int64(end)
+    while low < high:
+        middle = (low + high) >> 1
+        if words[middle] < word:
+            low = middle + 1
+        else:
+            high = middle
+    return low if low < end and words[low] == word else np.int64(-1)
+
+
+@kernel
+def advance(tables: NgramTables, state: int, word: int) -> tuple[float, int]:
+    """Scores a word after a state: p(w | h) if the model lists `h w`, else backoff(h) p(w | h without its first word).
+
+    Returns:
+      The natural log of the probability and the next state.
+    """
+    log_prob = 0.0
+    node = np.int64(state)
+    num_contexts = len(tables.backoffs)
+    while node != ROOT:
+        child = find_child(tables.words, tables.children[node], tables.children[node + 1], word)
+        if child >= 0:
+            following = child if child < num_contexts else np.int64(tables.links[child])
+            return log_prob + tables.log_probs[child], following
+        log_prob += tables.backoffs[node]
+        node = np.int64(tables.links[node])
+    child = np.int64(word) + 1
+    return log_prob + tables.log_probs[child], child if child < num_contexts else np.int64(ROOT)
+
+
+@kernel
+def score_words(tables: NgramTables, state: int, words: np.ndarray, log_probs: np.ndarray) -> int:
+    """Writes the log probability of each word after those before it; returns the state after them all."""
+    node = np.int64(state)
+    for position in range(len(words)):
+        log_prob, node = advance(tables, node, words[position])
+        log_probs[position] = log_prob
+    return node
+
+
+@kernel
+def find_nodes(tables: NgramTables, ngrams: np.ndarray, nodes: np.ndarray) -> int:
+    """Finds the node of every row of ``ngrams`` (`[rows, order]`), -1 where there is none; returns how many lack."""
+    num_missing = 0
+    for row in range(len(ngrams)):
+        node = np.int64(ngrams[row, 0]) + 1
+        for position in range(1, ngrams.shape[1]):
+            node = find_child(tables.words, tables.children[node], tables.children[node + 1], ngrams[row, position])
+            if node < 0:
+                num_missing += 1
+                break
+        nodes[row] = node
+    return num_missing
+
+
+@kernel
+def link_level(
+    tables: NgramTables, parents: np.ndarray, words: np.ndarray, links: np.ndarray, log_probs: np.ndarray
+) -> None:
+    """Links new n-grams to their longest suffixes in ``tables``, which hold the orders below.
+
+    A suffix of `h w` is a suffix of `h` followed by `w`, so the links of the parents lead to it. An n-gram that
+    was missing (its log probability NaN) gets what the definition gives it: it backs off.
+    """
+    for row in range(len(parents)):
+        parent = np.int64(parents[row])
+        word = words[row]
+        if np.isnan(log_probs[row]):
+            suffix_log_prob, _ = advance(tables, np.int64(tables.links[parent]), word)
+            log_probs[row] = tables.backoffs[parent] + suffix_log_prob
+        context = parent
+        child = np.int64(-1)
+        while child < 0:
+            context = np.int64(tables.links[context])
+            if context == ROOT:
+                child = np.int64(word) + 1
+            else:
+                child = find_child(tables.words, tables.children[context], tables.children[context + 1], word)
+        links[row] = child
 
 
 @dataclass(frozen=True)
 class NgramModel:
-    """An n-gram model; see `ngram_tables` for its arrays and its states.
+    """An n-gram model; see the module for its states.
 
     Attributes:
       path: the file it was read from, for messages.
@@ -202,3 +320,86 @@ def _frozen(tables: NgramTables) -> NgramTables:
     for array in tables:
         array.flags.writeable = False
     return tables
+
+
+def cache_paths(path: Path) -> list[Path]:
+    """Where the cache of an ARPA file may lie: beside it, else in the user's cache directory."""
+    root = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    name = hashlib.sha1(os.fsencode(path.absolute())).hexdigest()[:16]
+    return [path.with_name(path.name + '.cache'), root / 'ngram-models' / f'{path.name}-{name}.cache']
+
+
+def fingerprint(path: Path) -> list:
+    """What tells that a file has changed: its size, its time and a hash of its ends."""
+    status = path.stat()
+    digest = hashlib.sha1()
+    with open(path, 'rb') as file:
+        digest.update(file.read(HASHED_BYTES))
+        file.seek(max(0, status.st_size - HASHED_BYTES))
+        digest.update(file.read(HASHED_BYTES))
+    return [status.st_size, status.st_mtime_ns, digest.hexdigest()]
+
+
+def read_cache(path: Path) -> tuple[int, str, NgramTables] | None:
+    """The order, the words (one a line) and the tables of an ARPA file from its cache; None without a valid one."""
+    current = fingerprint(path)
+    for cache_path in cache_paths(path):
+        try:
+            found = _read(cache_path, current)
+        except (OSError, ValueError, KeyError) as error:
+            if cache_path.exists():
+                log.warning('%s is of no use (%s); making it again', cache_path, error)
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+def _read(cache_path: Path, current: list) -> tuple[int, str, NgramTables] | None:
+    with open(cache_path, 'rb') as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            return None
+        header = json.loads(file.readline())
+    if header['fingerprint'] != current:
+        return None
+    if header['size'] != cache_path.stat().st_size:
+        raise ValueError('it is cut off')
+    data = np.asarray(np.memmap(cache_path, np.uint8, 'r'))
+    arrays = {
+        name: data[start : start + count * np.dtype(kind).itemsize].view(kind)
+        for name, (kind, start, count) in header['arrays'].items()
+    }
+    text = arrays.pop('word_text').tobytes().decode()
+    return header['order'], text, NgramTables(**arrays)
+
+
+def write_cache(path: Path, order: int, word_text: str, tables: NgramTables) -> Path | None:
+    """Writes the cache of an ARPA file, whole or not at all; returns its path, None where no place can be written."""
+    arrays = {'word_text': np.frombuffer(word_text.encode(), np.uint8), **tables._asdict()}
+    current = fingerprint(path)
+    for cache_path in cache_paths(path):
+        try:
+            cache_path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(cache_path) as temporary_path:
+                _write(temporary_path, {'order': order, 'fingerprint': current}, arrays)
+            return cache_path
+        except OSError as error:
+            reason = error
+    log.warning('%s could not be cached (%s); it will be read again next time', path, reason)
+    return None
+
+
+def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:
+    # the header's own length moves the arrays, so it gets room that never depends on the numbers
+    start = -(-(len(MAGIC) + len(json.dumps(header)) + 80 * (len(arrays) + 1)) // ALIGNMENT) * ALIGNMENT
+    places = {}
+    for name, array in arrays.items():
+        places[name] = (array.dtype.str, start, len(array))
+        start = -(-(start + array.nbytes) // ALIGNMENT) * ALIGNMENT
+    text = json.dumps({**header, 'arrays': places, 'size': start}).encode() + b'\n'
+    with open(path, 'wb') as file:
+        file.write(MAGIC + text)
+        for name, array in arrays.items():
+            file.seek(places[name][1])
+            file.write(np.ascontiguousarray(array).data if len(array) else b'')
+        file.truncate(start)

@@ -4,6 +4,25 @@ A word model is asked at word ends; between them a lexicon, the trie of the spel
 says which word a prefix spells so far. A character model is asked at each symbol. The score of a text is
 
     lm_weight * log P(text) + word_bonus * (number of words; of symbols with a character model)
+
+Beside a search over label sequences, as an attention model's, each live hypothesis has a state:
+
+    labels = LabelScorer(load_scorer(path, tokens, lm_weight, word_bonus))
+    states = labels.start(num_hypotheses)                  # before the first symbol
+    added = labels.scores(states)                          # [hypotheses, classes], to be added to log P(y_i | y_<i, x)
+    states = labels.follow(states[parents], symbols)       # of the hypotheses that were kept, after their new symbols
+
+Class ``num_tokens``, the last, is the end of the text (`<sos>/<eos>`). The hypotheses of a whole batch go into one
+call. What is added to a text that has ended sums up to
+
+    lm_weight * log P_LM(y) + word_bonus * words(y)
+
+`</s>` included, exactly as `score_symbols` has it for a CTC beam. A character model says its part at
+each symbol. A word model does so at a word's end, the space or the end of the text; within a word the prefix is charged
+what the most probable word that begins so will cost at least (see `follow`), which the word's end gives
+back, so that prefixes compare fairly. A word outside the model costs `<unk>` and its letters, or is forbidden (-inf),
+as ``make_scorer`` was told; so are words outside the lexicon of a character model. A hypothesis that was not forbidden
+itself always has a class that is not.
 """
 
 import logging
@@ -15,16 +34,203 @@ import numpy as np
 
 from utils.data.vocabulary import SPACE
 from utils.errors import DataError
-from utils.lm.arpa_words import END, START, UNKNOWN
-from utils.lm.fusion_steps import CHAR, NONE, WORD, Fusion
+from utils.jit import compiled, kernel
+from utils.lm.arpa import END, START, UNKNOWN
 from utils.lm.lexicon import Lexicon, build_lexicon, folded
-from utils.lm.ngram import NgramModel
-from utils.lm.ngram_tables import NgramTables
+from utils.lm.ngram import ROOT, NgramModel, NgramTables, advance, find_child, load_model
 
 log = logging.getLogger(__name__)
 
 UNITS = ('char', 'word')
 SPECIAL = frozenset((UNKNOWN, START, END))
+NONE, WORD, CHAR = range(3)
+# the "node" of a prefix of n letters that no word of the lexicon begins with is -n
+AT_ROOT = 0  # the node between words
+STATE, LEXICON_NODE = range(2)
+MAX_CONTEXTS = 16  # an ARPA file's order is at most 10
+
+
+class Scorer(NamedTuple):
+    """A language model joined to a vocabulary; made by `make_scorer`.
+
+    Attributes:
+      mode: `NONE`, `WORD` or `CHAR`.
+      tables: the n-grams.
+      lexicon: the spellings of the words (mode `WORD`, and mode `CHAR` where words outside it are forbidden).
+      token_words: int32 `[num_tokens]`, the word id of each token (mode `CHAR`).
+      space_id: the token that ends a word, -1 where there is no lexicon.
+      unknown_id: the id of `<unk>`.
+      end_id: the id of `</s>`; -1: the end is not scored.
+      start_state: the state before the first word.
+      allows_unknown: whether words outside the lexicon may be found.
+      unknown_letter: the log probability of each letter of an unknown word.
+      lm_weight: alpha.
+      word_bonus: beta.
+    """
+
+    mode: int
+    tables: NgramTables
+    lexicon: Lexicon
+    token_words: np.ndarray
+    space_id: int
+    unknown_id: int
+    end_id: int
+    start_state: int
+    allows_unknown: bool
+    unknown_letter: float
+    lm_weight: float
+    word_bonus: float
+
+    @property
+    def unit(self) -> str:
+        """What one word of the model is: 'char' (a token of the vocabulary) or 'word'."""
+        return 'char' if self.mode == CHAR else 'word'
+
+
+@kernel
+def word_log_prob(scorer: Scorer, state: int, lexicon_node: int) -> tuple[float, int]:
+    """The log probability of the word that ends at a lexicon node, -inf where it is forbidden; the next state."""
+    num_letters = -np.int64(lexicon_node)
+    if lexicon_node > 0:
+        word = np.int64(scorer.lexicon.words[lexicon_node])
+        if word >= 0:
+            return advance(scorer.tables, state, word)
+        num_letters = np.int64(scorer.lexicon.depths[lexicon_node])
+    if not scorer.allows_unknown:
+        return -np.inf, np.int64(state)
+    log_prob, following = advance(scorer.tables, state, scorer.unknown_id)
+    return log_prob + scorer.unknown_letter * num_letters, following
+
+
+@kernel
+def ends_word(scorer: Scorer, lexicon_node: int) -> bool:
+    """Whether a word of the lexicon, or none, ends here."""
+    return lexicon_node == AT_ROOT or (lexicon_node > 0 and scorer.lexicon.words[lexicon_node] >= 0)
+
+
+@kernel
+def look_ahead(scorer: Scorer, lexicon_node: int) -> float:
+    """What an open word will cost at least, roughly, whatever stands before it; 0 between words."""
+    if lexicon_node == AT_ROOT:
+        return 0.0
+    if lexicon_node > 0:
+        return scorer.lexicon.look_ahead[lexicon_node]
+    return scorer.tables.log_probs[1 + scorer.unknown_id] - scorer.unknown_letter * lexicon_node
+
+
+@kernel
+def closing_bound(scorer: Scorer, lexicon_node: int) -> float:
+    """The most that the end of an open word can multiply a weight with: 0 where it is none, else as if it were sure."""
+    if lexicon_node == AT_ROOT:
+        return 1.0
+    if not scorer.allows_unknown and not ends_word(scorer, lexicon_node):
+        return 0.0
+    return np.exp(-scorer.lm_weight * look_ahead(scorer, lexicon_node))
+
+
+@kernel
+def follow(scorer: Scorer, state: int, lexicon_node: int, symbol: int) -> tuple[float, int, int, int]:
+    """Appends a symbol to a prefix.
+
+    An open word is charged its `look_ahead`, and with its end gets what it really costs, so that prefixes within
+    words compare fairly with those at word ends; the sum over a text is exact.
+
+    Returns:
+      The log probability that the language model gives for the symbol (-inf where it is forbidden), the
+      number of words (or symbols) that begin with it, the next state and the next lexicon node.
+    """
+    if scorer.mode == CHAR:
+        log_prob, following = advance(scorer.tables, state, scorer.token_words[symbol])
+        if scorer.allows_unknown:
+            return log_prob, 1, following, np.int64(AT_ROOT)
+        if symbol == scorer.space_id:
+            return log_prob if ends_word(scorer, lexicon_node) else -np.inf, 1, following, np.int64(AT_ROOT)
+        node = _spell(scorer, lexicon_node, symbol)
+        return log_prob if node > 0 else -np.inf, 1, following, node
+    if scorer.mode == NONE:
+        return 0.0, 0, np.int64(state), np.int64(lexicon_node)
+    if symbol == scorer.space_id:
+        if lexicon_node == AT_ROOT:  # a space at the beginning or after a space ends no word
+            return 0.0, 0, np.int64(state), np.int64(AT_ROOT)
+        log_prob, following = word_log_prob(scorer, state, lexicon_node)
+        return log_prob - look_ahead(scorer, lexicon_node), 0, following, np.int64(AT_ROOT)
+    node = _spell(scorer, lexicon_node, symbol)
+    if node < 0 and not scorer.allows_unknown:
+        return -np.inf, 0, np.int64(state), node
+    begun = 1 if lexicon_node == AT_ROOT else 0
+    return look_ahead(scorer, node) - look_ahead(scorer, lexicon_node), begun, np.int64(state), node
+
+
+@kernel
+def _spell(scorer: Scorer, lexicon_node: int, symbol: int) -> int:
+    """The node of a prefix with one more letter."""
+    node = np.int64(lexicon_node)
+    if node < 0:
+        return node - 1
+    child = find_child(scorer.lexicon.tokens, scorer.lexicon.children[node], scorer.lexicon.children[node + 1], symbol)
+    return child if child >= 0 else -np.int64(scorer.lexicon.depths[node]) - 1
+
+
+@kernel
+def finish(scorer: Scorer, state: int, lexicon_node: int) -> float:
+    """Ends a text: the log probability of its last word, if one is open, less its look-ahead, and of `</s>`."""
+    log_prob, node = 0.0, np.int64(state)
+    if scorer.mode == NONE:
+        return log_prob
+    if scorer.mode == CHAR and not scorer.allows_unknown and not ends_word(scorer, lexicon_node):
+        return -np.inf
+    if scorer.mode == WORD and lexicon_node != AT_ROOT:
+        log_prob, node = word_log_prob(scorer, node, lexicon_node)
+        log_prob -= look_ahead(scorer, lexicon_node)
+    if scorer.end_id >= 0:
+        end_log_prob, _ = advance(scorer.tables, node, scorer.end_id)
+        log_prob += end_log_prob
+    return log_prob
+
+
+@kernel
+def score_symbols(scorer: Scorer, symbols: np.ndarray) -> tuple[float, int]:
+    """The log probability of a whole text, -inf where it holds a forbidden word, and its words (or symbols)."""
+    log_prob, num_words = 0.0, 0
+    state, lexicon_node = np.int64(scorer.start_state), np.int64(AT_ROOT)
+    for symbol in symbols:
+        added, begun, state, lexicon_node = follow(scorer, state, lexicon_node, symbol)
+        log_prob += added
+        num_words += begun
+    return log_prob + finish(scorer, state, lexicon_node), num_words
+
+
+@kernel
+def fused(scorer: Scorer, log_prob: float, num_words: int) -> float:
+    """alpha * log P + beta * words; what is forbidden stays so where alpha is 0."""
+    if log_prob == -np.inf:
+        return log_prob
+    return scorer.lm_weight * log_prob + scorer.word_bonus * num_words
+
+
+def load_scorer(path: str, tokens: Sequence[str], lm_weight: float, word_bonus: float, lexicon: str = 'no') -> Scorer:
+    """Loads a language model and joins it to a vocabulary.
+
+    Args:
+      path: the ARPA file.
+      tokens: the tokens of the vocabulary in the order of their ids.
+      lm_weight: alpha.
+      word_bonus: beta.
+      lexicon: 'yes': words that a word model lacks are forbidden; a path: those that this word model lacks are,
+        beside a character model; 'no'.
+
+    Raises:
+      DataError: a file cannot be read, or does not fit the vocabulary.
+    """
+    words = None if lexicon in ('yes', 'no') else load_model(lexicon)
+    scorer = make_scorer(
+        load_model(path), tokens, Weights(lm_weight, word_bonus), unknown_words=lexicon != 'yes', lexicon_model=words
+    )
+    if scorer.mode == CHAR and lexicon == 'yes':
+        raise DataError(f'{path} is a model of characters, which has no words; give --lexicon a model of words')
+    if scorer.mode != CHAR and words is not None:
+        raise DataError(f'{path} is a model of words and its own lexicon; give --lexicon yes, or no')
+    return scorer
 
 
 class Weights(NamedTuple):
@@ -34,14 +240,14 @@ class Weights(NamedTuple):
     word_bonus: float = 0.0
 
 
-def no_fusion(num_tokens: int) -> Fusion:
+def no_scorer(num_tokens: int) -> Scorer:
     """What a search without language model takes."""
     uints, floats, ints = np.zeros(2, np.uint32), np.zeros(1, np.float32), np.full(max(1, num_tokens), -1, np.int32)
     zeros = np.zeros(2, np.int32)
     for array in (uints, floats, ints, zeros):
         array.flags.writeable = False
     tables = NgramTables(uints, floats, uints, floats, uints)
-    return Fusion(NONE, tables, Lexicon(zeros, zeros, zeros, zeros, floats), ints, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
+    return Scorer(NONE, tables, Lexicon(zeros, zeros, zeros, zeros, floats), ints, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
 
 
 def model_unit(model: NgramModel, tokens: Sequence[str]) -> str:
@@ -53,7 +259,7 @@ def model_unit(model: NgramModel, tokens: Sequence[str]) -> str:
     return 'char' if strange <= (len(model.words) // 2 if has_long_tokens else 0) else 'word'
 
 
-def make_fusion(
+def make_scorer(
     model: NgramModel,
     tokens: Sequence[str],
     weights: Weights,
@@ -61,8 +267,8 @@ def make_fusion(
     unknown_words: bool = True,
     unknown_letter: float | None = None,
     lexicon_model: NgramModel | None = None,
-) -> Fusion:
-    """Prepares the fusion of a model.
+) -> Scorer:
+    """Prepares the scorer of a model.
 
     Args:
       model: the language model.
@@ -84,7 +290,7 @@ def make_fusion(
             f'{model.path}: its words are of the unit {found_unit} (the first: {_first_words(model)}), not {unit}; '
             f'train one with scripts/train_lm.py --unit {unit}'
         )
-    base = no_fusion(len(tokens))._replace(
+    base = no_scorer(len(tokens))._replace(
         tables=model.tables,
         end_id=model.end_id,
         start_state=model.start_state,
@@ -93,10 +299,10 @@ def make_fusion(
         unknown_letter=-math.log(len(tokens)) if unknown_letter is None else float(unknown_letter),
     )
     if found_unit == 'char':
-        fusion = base._replace(mode=CHAR, token_words=_token_words(model, tokens), allows_unknown=True)
+        scorer = base._replace(mode=CHAR, token_words=_token_words(model, tokens), allows_unknown=True)
         if lexicon_model is not None:
             lexicon = _lexicon_beside(lexicon_model, tokens)
-            fusion = fusion._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)
+            scorer = scorer._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)
     elif ' ' not in tokens:
         raise DataError(
             f'{model.path} is a model of words (the first: {_first_words(model)}), but the vocabulary has no {SPACE} '
@@ -107,10 +313,10 @@ def make_fusion(
         _check_coverage(model, num_spelled, len(model.words) - len(SPECIAL.intersection(model.word_ids)))
         if unknown_words:  # words outside the lexicon may begin like those in it
             unknown = model.tables.log_probs[1 + model.unknown_id] + base.unknown_letter * lexicon.depths
-            lexicon = lexicon._replace(estimates=np.maximum(lexicon.estimates, unknown).astype(np.float32))
-            lexicon.estimates.flags.writeable = False
-        fusion = base._replace(mode=WORD, lexicon=lexicon, space_id=list(tokens).index(' '))
-    return with_weights(fusion, weights)
+            lexicon = lexicon._replace(look_ahead=np.maximum(lexicon.look_ahead, unknown).astype(np.float32))
+            lexicon.look_ahead.flags.writeable = False
+        scorer = base._replace(mode=WORD, lexicon=lexicon, space_id=list(tokens).index(' '))
+    return with_weights(scorer, weights)
 
 
 def _lexicon_beside(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
@@ -125,14 +331,14 @@ def _lexicon_beside(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
     return lexicon
 
 
-def with_weights(fusion: Fusion, weights: Weights) -> Fusion:
-    """The same fusion with other weights, which takes no time."""
+def with_weights(scorer: Scorer, weights: Weights) -> Scorer:
+    """The same scorer with other weights, which takes no time."""
     lm_weight, word_bonus = float(weights.lm_weight), float(weights.word_bonus)
     if not (0 <= lm_weight < 1e3 and abs(word_bonus) < 1e3):
         raise DataError(
             f'lm_weight {lm_weight:g} and word_bonus {word_bonus:g} must be numbers from 0 and from -1000 to 1000'
         )
-    return fusion._replace(lm_weight=lm_weight, word_bonus=word_bonus)
+    return scorer._replace(lm_weight=lm_weight, word_bonus=word_bonus)
 
 
 def _token_words(model: NgramModel, tokens: Sequence[str]) -> np.ndarray:
@@ -159,3 +365,135 @@ def _check_coverage(model: NgramModel, num_known: int, num_all: int) -> None:
 
 def _first_words(model: NgramModel) -> str:
     return ', '.join(repr(word) for word in [word for word in model.words if word not in SPECIAL][:3]) or 'none'
+
+
+class LabelScores(NamedTuple):
+    """What a language model says of every next class.
+
+    Attributes:
+      log_probs: float32 `[hypotheses, classes]`, natural log, without weight; -inf where it is forbidden.
+      num_words: float32 `[hypotheses, classes]`, 1 where a word begins (with a character model: at each symbol).
+    """
+
+    log_probs: np.ndarray
+    num_words: np.ndarray
+
+
+class LabelScorer:
+    """A language model for a search over label sequences; see the module for how to use it.
+
+    Attributes:
+      num_tokens: of the vocabulary.
+      num_classes: one more; the last class ends a text.
+    """
+
+    def __init__(self, scorer: Scorer):
+        """Takes a model that `make_scorer` has joined to the vocabulary."""
+        self._scorer = scorer
+        self.num_tokens = len(scorer.token_words)
+        self.num_classes = self.num_tokens + 1
+        # the tokens of each word of a character model: the first one, and after each the next one (-1: no more)
+        self._first_tokens, self._next_tokens = _tokens_of_words(scorer)
+
+    def start(self, num_hypotheses: int) -> np.ndarray:
+        """The states before the first symbol, int64 `[num_hypotheses, 2]`."""
+        return np.tile(np.array([self._scorer.start_state, AT_ROOT], np.int64), (num_hypotheses, 1))
+
+    def log_probs(self, states: np.ndarray) -> LabelScores:
+        """The log probability of every class after each state, and the words that begin with it; no weights."""
+        states = self._checked(states)
+        shape = len(states), self.num_classes
+        found = LabelScores(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
+        if self._scorer.mode == CHAR and self._scorer.allows_unknown:
+            _score_characters(self._scorer, states, self._first_tokens, self._next_tokens, *found)
+        elif self._scorer.mode != NONE:
+            _score_letters(self._scorer, states, *found)
+        return found
+
+    def scores(self, states: np.ndarray) -> np.ndarray:
+        """What to add to the acoustic scores of every class: float32 `[hypotheses, classes]`, weights applied."""
+        log_probs, num_words = self.log_probs(states)
+        is_forbidden = np.isneginf(log_probs)
+        weighted = self._scorer.lm_weight * np.where(is_forbidden, 0.0, log_probs) + self._scorer.word_bonus * num_words
+        return np.where(is_forbidden, -np.inf, weighted).astype(np.float32)
+
+    def follow(self, states: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """The states after one more class each, int `[hypotheses]`; a text that ends keeps its state."""
+        states, symbols = self._checked(states), np.asarray(symbols)
+        if symbols.shape != states.shape[:1]:
+            raise ValueError(f'symbols {symbols.shape} must be [{len(states)}], one for each state')
+        if len(symbols) and not 0 <= symbols.min() <= symbols.max() <= self.num_tokens:
+            raise ValueError(f'symbols lie outside the {self.num_classes} classes: {symbols}')
+        following = states.copy()
+        _follow_all(self._scorer, following, symbols.astype(np.int64))
+        return following
+
+    @staticmethod
+    def _checked(states: np.ndarray) -> np.ndarray:
+        states = np.ascontiguousarray(states, np.int64)
+        if states.ndim != 2 or states.shape[1] != 2:
+            raise ValueError(f'states {states.shape} must be [hypotheses, 2]')
+        return states
+
+
+def _tokens_of_words(scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
+    """Linked lists, since all tokens that the model lacks are one word, `<unk>`."""
+    firsts = np.full(len(scorer.tables.words) if scorer.mode == CHAR else 1, -1, np.int32)
+    following = np.full(len(scorer.token_words), -1, np.int32)
+    if scorer.mode == CHAR:
+        for token in range(len(scorer.token_words)):
+            word = scorer.token_words[token]
+            following[token], firsts[word] = firsts[word], token
+    return firsts, following
+
+
+@compiled
+def _score_characters(
+    scorer: Scorer,
+    states: np.ndarray,
+    first_tokens: np.ndarray,
+    next_tokens: np.ndarray,
+    log_probs: np.ndarray,
+    num_words: np.ndarray,
+) -> None:
+    """Each context writes over what the shorter ones say of its words: no search, which thousands of classes need."""
+    tables = scorer.tables
+    num_tokens = len(next_tokens)
+    contexts, backoffs = np.empty(MAX_CONTEXTS, np.int64), np.empty(MAX_CONTEXTS)
+    for row in range(len(states)):
+        num_contexts, backoff, node = 0, 0.0, states[row, STATE]
+        while node != ROOT:
+            contexts[num_contexts], backoffs[num_contexts] = node, backoff
+            num_contexts += 1
+            backoff += tables.backoffs[node]
+            node = np.int64(tables.links[node])
+        for token in range(num_tokens):
+            log_probs[row, token] = backoff + tables.log_probs[1 + scorer.token_words[token]]
+            num_words[row, token] = 1.0
+        for position in range(num_contexts - 1, -1, -1):
+            node = contexts[position]
+            for child in range(tables.children[node], tables.children[node + 1]):
+                token = first_tokens[tables.words[child]]
+                while token >= 0:
+                    log_probs[row, token] = backoffs[position] + tables.log_probs[child]
+                    token = next_tokens[token]
+        log_probs[row, num_tokens] = finish(scorer, states[row, STATE], AT_ROOT)
+
+
+@kernel
+def _score_letters(scorer: Scorer, states: np.ndarray, log_probs: np.ndarray, num_words: np.ndarray) -> None:
+    num_tokens = log_probs.shape[1] - 1
+    for row in range(len(states)):
+        state, lexicon_node = states[row, STATE], states[row, LEXICON_NODE]
+        for token in range(num_tokens):
+            log_prob, begun, _, _ = follow(scorer, state, lexicon_node, token)
+            log_probs[row, token], num_words[row, token] = log_prob, begun
+        log_probs[row, num_tokens] = finish(scorer, state, lexicon_node)
+
+
+@kernel
+def _follow_all(scorer: Scorer, states: np.ndarray, symbols: np.ndarray) -> None:
+    for row in range(len(states)):
+        if symbols[row] < len(scorer.token_words):
+            _, _, state, lexicon_node = follow(scorer, states[row, STATE], states[row, LEXICON_NODE], symbols[row])
+            states[row, STATE], states[row, LEXICON_NODE] = state, lexicon_node

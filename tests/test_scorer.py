@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from tests.oracles import TOKENS, char_model, word_model
-from utils.lm.label_fusion import LabelFusion
-from utils.lm.scorer import Weights, make_fusion, no_fusion
+from utils.lm.scorer import LabelScorer, Weights, make_scorer, no_scorer
 
 END = len(TOKENS)
 WEIGHTS = Weights(0.8, 0.7)
@@ -38,7 +37,7 @@ def slow_word_score(model, ids, known_only):
 @pytest.mark.parametrize('known_only', [False, True])
 def test_with_a_word_model_every_text_is_charged_what_its_words_cost(tmp_path, known_only):
     model = word_model(tmp_path)
-    labels = LabelFusion(make_fusion(model, TOKENS, WEIGHTS, unknown_words=not known_only))
+    labels = LabelScorer(make_scorer(model, TOKENS, WEIGHTS, unknown_words=not known_only))
     for ids in TEXTS:
         log_prob, num_words = slow_word_score(model, ids, known_only)
         assert sum(walk(labels, ids)) == pytest.approx(0.8 * log_prob + 0.7 * num_words, abs=1e-4), ids
@@ -47,7 +46,7 @@ def test_with_a_word_model_every_text_is_charged_what_its_words_cost(tmp_path, k
 
 def test_a_space_brings_the_charge_of_an_open_word_to_its_log_probability(tmp_path):
     model = word_model(tmp_path)
-    labels = LabelFusion(make_fusion(model, TOKENS, WEIGHTS))
+    labels = LabelScorer(make_scorer(model, TOKENS, WEIGHTS))
     charged = walk(labels, (1, 2, 0, 1), weighted=False)  # "ab a"
     assert sum(charged[:3]) == pytest.approx(model.log_probs(['ab'], with_end=False).sum(), abs=1e-5)
     # "a" may become "a" or "ab", of which "ab" is the more frequent
@@ -56,7 +55,7 @@ def test_a_space_brings_the_charge_of_an_open_word_to_its_log_probability(tmp_pa
 
 def test_with_a_character_model_every_symbol_costs_what_the_model_says(tmp_path):
     model = char_model(tmp_path)
-    labels = LabelFusion(make_fusion(model, TOKENS, WEIGHTS))
+    labels = LabelScorer(make_scorer(model, TOKENS, WEIGHTS))
     for ids in TEXTS:
         letters = ['<SPACE>' if symbol == 0 else TOKENS[symbol] for symbol in ids]
         np.testing.assert_allclose(walk(labels, ids, weighted=False), model.log_probs(letters), atol=1e-5)
@@ -67,8 +66,8 @@ def test_with_a_character_model_every_symbol_costs_what_the_model_says(tmp_path)
 def test_a_lexicon_beside_a_character_model_forbids_other_words_and_changes_nothing_else(tmp_path):
     (tmp_path / 'words').mkdir()
     words, letters = word_model(tmp_path / 'words'), char_model(tmp_path)
-    free = LabelFusion(make_fusion(letters, TOKENS, WEIGHTS))
-    bound = LabelFusion(make_fusion(letters, TOKENS, WEIGHTS, lexicon_model=words))
+    free = LabelScorer(make_scorer(letters, TOKENS, WEIGHTS))
+    bound = LabelScorer(make_scorer(letters, TOKENS, WEIGHTS, lexicon_model=words))
     for ids in TEXTS:
         text = ''.join(TOKENS[symbol] for symbol in ids)
         expected = sum(walk(free, ids)) if set(text.split()) <= {'a', 'b', 'ab'} else -np.inf
@@ -77,7 +76,7 @@ def test_a_lexicon_beside_a_character_model_forbids_other_words_and_changes_noth
 
 def test_all_symbols_that_a_character_model_lacks_cost_the_same(tmp_path):
     model = char_model(tmp_path)
-    labels = LabelFusion(make_fusion(model, [*TOKENS, 'x', 'y'], WEIGHTS))
+    labels = LabelScorer(make_scorer(model, [*TOKENS, 'x', 'y'], WEIGHTS))
     states = labels.follow(labels.start(1), np.array([1]))
     unknown = model.log_probs(['a', 'x'], with_end=False)[1]
     np.testing.assert_allclose(labels.log_probs(states).log_probs[0, 3:5], unknown, atol=1e-6)
@@ -85,7 +84,7 @@ def test_all_symbols_that_a_character_model_lacks_cost_the_same(tmp_path):
 
 @pytest.mark.parametrize('make_model', [word_model, char_model])
 def test_a_hypothesis_does_not_see_its_neighbours(tmp_path, make_model):
-    labels = LabelFusion(make_fusion(make_model(tmp_path), TOKENS, WEIGHTS))
+    labels = LabelScorer(make_scorer(make_model(tmp_path), TOKENS, WEIGHTS))
     rng = np.random.default_rng(0)
     texts = rng.integers(0, 3, (32, 7))
     together, alone = labels.start(32), [labels.start(1) for _ in texts]
@@ -102,20 +101,20 @@ def test_a_hypothesis_does_not_see_its_neighbours(tmp_path, make_model):
 
 
 def test_a_lexicon_forbids_what_leads_to_no_word(tmp_path):
-    labels = LabelFusion(make_fusion(word_model(tmp_path), TOKENS, Weights(0.0, 0.0), unknown_words=False))
+    labels = LabelScorer(make_scorer(word_model(tmp_path), TOKENS, Weights(0.0, 0.0), unknown_words=False))
     states = labels.follow(labels.follow(labels.start(1), np.array([1])), np.array([2]))  # "ab"
     np.testing.assert_array_equal(labels.scores(states), [[0, -np.inf, -np.inf, 0]])
 
 
 def test_the_end_leaves_a_state_as_it_is_and_nothing_is_fused_without_a_model():
-    labels = LabelFusion(no_fusion(3))
+    labels = LabelScorer(no_scorer(3))
     states = labels.start(2)
     np.testing.assert_array_equal(labels.scores(states), np.zeros((2, 4)))
     np.testing.assert_array_equal(labels.follow(states, np.array([END, 1])), states)
 
 
 def test_what_does_not_fit_is_refused():
-    labels = LabelFusion(no_fusion(3))
+    labels = LabelScorer(no_scorer(3))
     with pytest.raises(ValueError, match='states'):
         labels.scores(np.zeros(3, np.int64))
     with pytest.raises(ValueError, match='one for each state'):
