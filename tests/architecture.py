@@ -1,0 +1,280 @@
+"""The floors of the house as functions of a root directory; each returns its violations, one text each.
+
+`tests/test_architecture.py` applies them to this checkout, and each to a tiny tree that breaks it.
+"""
+
+import ast
+import fnmatch
+import os
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+SCRIPTS = ('libri_preprocess.py', 'thchs_preprocess.py', 'run_train.py', 'run_test.py', 'run_predict.py')
+SCRIPT_IMPORTS = {('run_train.py', 'run_test.py')}  # for run_train.py -m dev|test
+SKIPPED = {'demo', '__pycache__'}
+
+# lines; a tenth more is tolerated
+BUDGETS = {
+    '.': 320,
+    'models': 1300,
+    'models/fast': 800,
+    'utils': 1150,
+    'utils/data': 1850,
+    'utils/train': 1250,
+    'utils/cluster': 870,
+    'utils/recognition': 700,
+    'utils/lm': 1200,
+    'utils/decode': 1700,
+}
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 4500, 400, 60
+DATA_PATH = 'corpora audio features index vocabulary transcripts statistics loader batching pipeline'
+READING_PATH = (
+    'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()
+    + [f'utils/data/{name}.py' for name in DATA_PATH.split()]
+    + ['models/*.py']
+    + [f'utils/train/{name}.py' for name in 'step graph trainer checkpoint optimizer strategies'.split()]
+    + ['utils/recognition/recognizer.py']
+)
+
+USES_MODELS = {'utils/training.py', 'utils/recognition/recognizer.py'}
+FREE_FOR_ALL = {'models/config.py'}
+FORBIDDEN = {
+    'utils/train/': ('utils/cluster/', 'utils/recognition/', 'utils/decode/', 'utils/lm/'),
+    'utils/lm/': ('utils/decode/', 'utils/train/', 'utils/cluster/', 'utils/recognition/'),
+    'utils/decode/': ('utils/train/', 'utils/cluster/', 'utils/recognition/'),
+    'utils/data/': ('utils/train/', 'utils/cluster/', 'utils/recognition/'),
+}
+# the rest of utils/ has no TensorFlow
+USES_TENSORFLOW = ('utils/train/', 'utils/cluster/', 'utils/recognition/', 'utils/data/pipeline.py')
+USES_TENSORFLOW += ('utils/training.py', 'utils/run_directory.py', 'utils/system.py')
+OWN_PARSER = {'utils/data/preprocess_flags.py'}  # another command, whose flags may have the names of run_train.py's
+QUESTION = re.compile(r'(What|Where|Who|Whether|How|From|Why|Whose|Whatever)\b')
+
+
+def files(root: Path, pattern: str) -> list[str]:
+    """Paths of the tree's files that match a pattern, relative to the root; hidden directories are left out."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in SKIPPED and not name.startswith('.')]
+        found += [(Path(folder) / name).relative_to(root).as_posix() for name in fnmatch.filter(names, pattern)]
+    return sorted(found)
+
+
+def python_files(root: Path, folder: str = '') -> list[str]:
+    """Paths of the Python files below a folder, relative to the root; none if there is no such folder."""
+    return [path for path in files(root, '*.py') if path.startswith(folder and f'{folder.rstrip("/")}/')]
+
+
+@cache
+def _parse(path: Path, modified: int) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def parse(root: Path, path: str) -> ast.Module:
+    return _parse(root / path, (root / path).stat().st_mtime_ns)
+
+
+def _for_type_checkers(tree: ast.Module) -> set[int]:
+    """ids of the nodes below `if TYPE_CHECKING:`."""
+    guards = [node for node in ast.walk(tree) if isinstance(node, ast.If) and 'TYPE_CHECKING' in ast.dump(node.test)]
+    return {id(inner) for guard in guards for statement in guard.body for inner in ast.walk(statement)}
+
+
+def imported_modules(root: Path, path: str) -> set[str]:
+    """Dotted names that a file imports anywhere in it, `a.b` and `a.b.name` for `from a.b import name`."""
+    tree, names = parse(root, path), set()
+    skipped = _for_type_checkers(tree)
+    for node in (node for node in ast.walk(tree) if id(node) not in skipped):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = Path(path).parts[: -node.level] if node.level else ()
+            module = '.'.join([*package, *([node.module] if node.module else [])])
+            names |= {module, *(f'{module}.{alias.name}' for alias in node.names)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith('import_module'):
+            names |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+    return names
+
+
+def imported_files(root: Path, path: str) -> set[str]:
+    """Files of the tree that a file imports; a package stands for its __init__.py if a name of it is imported."""
+    names, found = imported_modules(root, path), set()
+    # scripts import their neighbours by bare names
+    bases = ('', f'{Path(path).parent.as_posix()}/') if path.startswith('scripts/') else ('',)
+    for name in names:
+        for base in bases:
+            target = base + name.replace('.', '/')
+            if (root / f'{target}.py').is_file():
+                found.add(f'{target}.py')
+            elif (root / target / '__init__.py').is_file() and _takes_a_name(root, target, name, names):
+                found.add(f'{target}/__init__.py')
+    return found
+
+
+def _takes_a_name(root, package, name, names) -> bool:
+    """Whether a package is imported for itself or for a name in its __init__.py, not only on the way to a module."""
+    inner = [each.removeprefix(f'{name}.') for each in names if each.startswith(f'{name}.')]
+    return not inner or any(
+        '.' not in each and not (root / package / f'{each}.py').is_file() and not (root / package / each).is_dir()
+        for each in inner
+    )
+
+
+def import_circles(root: Path) -> list[str]:
+    """Groups of files that import one another, directly or through others."""
+    graph = {path: imported_files(root, path) - {path} for path in python_files(root)}
+    reached = {path: _reachable(graph, path) for path in graph}
+    groups = {frozenset({path} | {o for o in reached[path] if path in reached[o]}) for path in graph}
+    return sorted(' <-> '.join(sorted(group)) for group in groups if len(group) > 1)
+
+
+def _reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    found, todo = set(), list(graph[start])
+    while todo:
+        path = todo.pop()
+        if path not in found:
+            found.add(path)
+            todo += graph.get(path, ())
+    return found
+
+
+def model_violations(root: Path) -> list[str]:
+    """Imports between models/ and utils/, and of models/fast/, that the second floor forbids."""
+    found = []
+    for path in python_files(root, 'models') + python_files(root, 'utils'):
+        for target in sorted(imported_files(root, path) - FREE_FOR_ALL):
+            is_fast = target.startswith('models/fast/') or target == 'models/cells.py'
+            if (
+                (path.startswith('models/') and target.startswith('utils/'))
+                or (path.startswith('models/fast/') and target.startswith('models/') and not is_fast)
+                or (path.startswith('utils/') and target.startswith('models/') and path not in USES_MODELS)
+            ):
+                found.append(f'{path} imports {target}')
+    return found
+
+
+def room_violations(root: Path) -> list[str]:
+    """Imports from one room of utils/ into another that the third floor forbids."""
+    return [
+        f'{path} imports {target}'
+        for room, forbidden in FORBIDDEN.items()
+        for path in python_files(root, room)
+        for target in sorted(imported_files(root, path))
+        if target.startswith(forbidden)
+    ]
+
+
+def tensorflow_violations(root: Path) -> list[str]:
+    """Files without TensorFlow by the third floor that import it, or the pipeline, which does."""
+    found = []
+    for path in [*python_files(root, 'utils'), *sorted(FREE_FOR_ALL)]:
+        if not path.startswith(USES_TENSORFLOW) and (root / path).is_file():
+            names = imported_modules(root, path)
+            found += [f'{path} imports {name}' for name in sorted(names) if name.split('.')[0] == 'tensorflow']
+            found += [f'{path} imports {name}' for name in sorted(names) if name == 'utils.data.pipeline']
+    return found
+
+
+def script_violations(root: Path) -> list[str]:
+    """Imports of root scripts, by anything but tests, and of test modules by others."""
+    found = []
+    for path in python_files(root):
+        is_test = path.startswith('tests/')
+        for target in sorted(imported_files(root, path) - {path}):
+            imports_script = target in SCRIPTS and not is_test and (path, target) not in SCRIPT_IMPORTS
+            imports_test = target.startswith('tests/') and (not is_test or Path(target).name.startswith('test_'))
+            if imports_script or imports_test:
+                found.append(f'{path} imports {target}')
+    return found
+
+
+def num_lines(root: Path, path: str) -> int:
+    return len((root / path).read_text().splitlines())
+
+
+def product_files(root: Path) -> list[str]:
+    """The files that budgets count: root scripts, models/ and utils/."""
+    roots = [path for path in python_files(root) if '/' not in path]
+    return roots + python_files(root, 'models') + python_files(root, 'utils')
+
+
+def budget_violations(root: Path) -> list[str]:
+    """Rooms with more lines than their budget and a tenth, or without a budget."""
+    lines = Counter()
+    for path in product_files(root):
+        lines[Path(path).parent.as_posix()] += num_lines(root, path)
+    return [
+        f'{room}: {lines[room]} lines, budget {BUDGETS.get(room, 0)} and a tenth'
+        for room in sorted(lines)
+        if lines[room] > BUDGETS.get(room, 0) * 1.1
+    ]
+
+
+def reading_path(root: Path) -> list[str]:
+    """Files of the reading path, those that are missing too."""
+    models = [path for path in python_files(root, 'models') if not path.startswith('models/fast/')]
+    return list(dict.fromkeys(each for path in READING_PATH for each in (models if '*' in path else [path])))
+
+
+def reading_path_violations(root: Path) -> list[str]:
+    """Files of the reading path that are missing, or too many lines of it."""
+    paths = reading_path(root)
+    missing = [f'{path} is missing' for path in paths if not (root / path).is_file()]
+    lines = sum(num_lines(root, path) for path in paths if (root / path).is_file())
+    too_long = [f'the reading path has {lines} lines'] if lines > READING_PATH_LINES else []
+    return missing + too_long
+
+
+def size_violations(root: Path) -> list[str]:
+    """Files and functions that are too long, and files that do not say in a docstring what they hold."""
+    found = []
+    for path in product_files(root) + python_files(root, 'scripts'):
+        tree = parse(root, path)
+        if num_lines(root, path) > FILE_LINES:
+            found.append(f'{path}: {num_lines(root, path)} lines')
+        if tree.body and not ast.get_docstring(tree):
+            found.append(f'{path}: no docstring')
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = node.end_lineno - node.lineno + 1
+                if lines > FUNCTION_LINES:
+                    found.append(f'{path}: {node.name} has {lines} lines')
+    return found
+
+
+def prose_violations(root: Path) -> list[str]:
+    """Module docstrings that open with a question word instead of the noun that the module holds."""
+    found = []
+    for path in python_files(root):
+        docstring = ast.get_docstring(parse(root, path)) or ''
+        if QUESTION.match(docstring):
+            found.append(f'{path}: {docstring.splitlines()[0]}')
+    return found
+
+
+def option_violations(root: Path) -> list[str]:
+    """Flags of the training and decoding commands that models/ and utils/ declare at more than one place."""
+    places: dict[str, list[str]] = {}
+    for path in python_files(root, 'models') + python_files(root, 'utils'):
+        if path not in OWN_PARSER:
+            for flag, line in _declared_flags(parse(root, path)):
+                places.setdefault(flag, []).append(f'{path}:{line}')
+    return [f'{flag}: {", ".join(where)}' for flag, where in sorted(places.items()) if len(where) > 1]
+
+
+def _declared_flags(tree: ast.Module) -> list[tuple[str, int]]:
+    """(flag, line) of each call that has a flag or more and a help text; a field without a long flag names one."""
+    found = []
+    for node in ast.walk(tree):
+        field = node.target.id if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) else ''
+        call = node.value if field else node
+        if isinstance(call, ast.Call) and any(keyword.arg == 'help' for keyword in call.keywords):
+            strings = [arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            flags = [text for text in strings if text.startswith('-')]
+            if field and not any(flag.startswith('--') for flag in flags):
+                found.append((f'--{field}', call.lineno))
+            elif not field:
+                found += [(flag, call.lineno) for flag in flags]
+    return found
