@@ -1,4 +1,4 @@
-"""From flags to a configuration."""
+"""Command line of run_train.py: options, defaults, help, and combinations that are refused."""
 
 import dataclasses
 import re

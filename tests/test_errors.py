@@ -1,4 +1,4 @@
-"""What a command says of failures that are not its own."""
+"""One-line messages and exit statuses for expected failures."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A file is replaced whole, or stays as it was."""
+"""Atomic file writes: the target is the old file or the complete new one."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Figures: what they show, that they are whole, and that equal data gives equal bytes."""
+"""Figures: contents, complete files, and equal bytes for equal data."""
 
 import math
 import os

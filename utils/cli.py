@@ -1,13 +1,13 @@
-"""Command lines: a parser whose errors are one line, and flags declared from the fields of a dataclass.
+"""Command-line parser with one-line errors, and the flags declared from the fields of a dataclass.
 
-Imports nothing heavy, so that ``-h`` answers at once.
+Standard library only, so that ``-h`` answers at once.
 """
 
 import argparse
 import dataclasses
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 
@@ -37,7 +37,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def yes_no(text: str) -> bool:
-    """yes/no (true/false, 1/0) to a bool."""
+    """Converts yes/no, true/false, 1/0 to bool; an argparse type."""
     if text.lower() in ('yes', 'true', '1', 'y'):
         return True
     if text.lower() in ('no', 'false', '0', 'n'):
@@ -45,17 +45,17 @@ def yes_no(text: str) -> bool:
     raise argparse.ArgumentTypeError(f'{text!r} is neither yes nor no')
 
 
-def number(kind, low=None, high=None):
-    """An argparse type: an int or float within [low, high]."""
+def number(kind: type, low: float | None = None, high: float | None = None) -> Callable[[str], Any]:
+    """Returns an argparse type: an int or float within [low, high]; None: no limit."""
 
-    def parse(text):
+    def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f'{text!r} is not {"an integer" if kind is int else "a number"}') from None
         if (low is not None and not value >= low) or (high is not None and not value <= high):
-            limits = f'at least {low}' if high is None else f'between {low} and {high}'
-            raise argparse.ArgumentTypeError(f'{text} must be {limits}')
+            limits = [f'at least {low}'] * (low is not None) + [f'at most {high}'] * (high is not None)
+            raise argparse.ArgumentTypeError(f'{text} must be {" and ".join(limits)}')
         return value
 
     return parse

@@ -10,6 +10,7 @@ from utils.cli import Parser, add_options, given_options
 from utils.errors import UsageError
 
 _run = functools.partial(option, group='run')
+_files = functools.partial(_run, is_required=True, metavar='INDEX')
 _training = functools.partial(option, group='training')
 _las = functools.partial(option, group='listen, attend and spell', models=('las',))
 _augmentation = functools.partial(option, group='augmentation of the training features')
@@ -23,16 +24,10 @@ ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
 class TrainConfig:
     """Options of training, which may change when a run is resumed. The field names are those in config.json."""
 
-    train_files: tuple[str, ...] = _run(
-        (), '-t', '--trainfiles', is_required=True, metavar='INDEX', help='training indexes, one or more'
-    )
-    dev_files: tuple[str, ...] = _run(
-        (), '-d', '--devfiles', is_required=True, metavar='INDEX', help='validation (or test) indexes, one or more'
-    )
+    train_files: tuple[str, ...] = _files((), '-t', '--trainfiles', help='training indexes, one or more')
+    dev_files: tuple[str, ...] = _files((), '-d', '--devfiles', help='validation (or test) indexes, one or more')
     batch_size: int = _training(16, '-b', low=1, help='utterances per step and replica')
-    frames_per_batch: int = _training(
-        0, low=0, help='frames per step and replica including padding, instead of -b; 0: use -b'
-    )
+    frames_per_batch: int = _training(0, low=0, help='frames per step and replica, padding included; 0: use -b')
     sortagrad: bool = _training(True, help='train the first epoch in order of increasing length')
     seed: int = _training(
         1, low=0, help='random seed of the run: initial weights, order of utterances, dropout, augmentation'
@@ -44,15 +39,27 @@ class TrainConfig:
     learning_rate: float = _training(2e-5, '-lr', low=0, help='peak learning rate')
     momentum: float = _training(0.99, low=0, high=1, help='momentum coefficient of the momentum and nm optimizers')
     beta2: float = _training(0.999, low=0, high=1, help="decay rate of adam's second moment")
+    lr_schedule: str = _training(
+        'epoch', choices=('epoch', 'plateau', 'cosine'),
+        help='learning rate schedule: divide by --lr_decay after every epoch, divide when the dev error stops '
+        'improving, or fall to 0 along a cosine',
+    )
+    lr_decay: float = _training(
+        1.0, low=1, help='divisor of the epoch and plateau schedules; the Deep Speech 2 paper has 1.2'
+    )
+    patience: int = _training(1, low=1, help='epochs without a better dev error before the plateau schedule divides')
+    warmup_steps: int = _training(0, low=0, help='steps over which the learning rate rises linearly from 0')
     grad_clip: float = _training(1.0, '-gc', help='largest global norm of the gradients; -1: no limit')
     keep_prob: float = _training(0.9, '-k', high=1, help='dropout keep probability; 0 or less: no dropout')
     dtype: str = _training(
         'float32', choices=('float32', 'bfloat16'),
         help='data type of the large matrix products in training; weights, sums and losses are float32',
     )
-    input_noise: float = _training(
-        0.0, low=0, help='standard deviation of the Gaussian noise added to the normalised features'
-    )
+    input_noise: float = _training(0.0, low=0, help='standard deviation of noise added to the normalised features')
+    epochs: int = _training(10, '-p', low=1, help='number of epochs to train')
+    initial_epoch: int = _training(0, '-i', low=0, help='number of the first epoch')
+    early_stop: int = _training(0, low=0, help='stop after this many epochs without a better dev error; 0: never')
+    max_bad_steps: int = _training(10, low=1, help='stop after this many non-finite losses or gradients in a row')
     sample_prob: float = _las(
         0.1, low=0, high=1, help="scheduled sampling in training: probability of feeding the model's own symbol back"
     )
@@ -64,47 +71,21 @@ class TrainConfig:
     attention_images: int = _las(
         2, low=0, help='dev utterances whose attention is drawn in RUN_DIR/attention after each epoch'
     )
-    epochs: int = _training(10, '-p', low=1, help='number of epochs to train')
-    initial_epoch: int = _training(0, '-i', low=0, help='number of the first epoch')
-    lr_schedule: str = _training(
-        'epoch', choices=('epoch', 'plateau', 'cosine'),
-        help='learning rate schedule: divide by --lr_decay after every epoch, divide when the dev error stops '
-        'improving, or fall to 0 along a cosine',
-    )
-    lr_decay: float = _training(
-        1.0, low=1, help='divisor of the epoch and plateau schedules; the Deep Speech 2 paper has 1.2'
-    )
-    warmup_steps: int = _training(0, low=0, help='steps over which the learning rate rises linearly from 0')
     time_masks: int = _augmentation(0, low=0, help='time masks per utterance')
+    max_time_mask: int = _augmentation(30, low=1, help='longest time mask, frames; at most an eighth of an utterance')
     freq_masks: int = _augmentation(0, low=0, help='frequency masks per utterance')
-    max_time_mask: int = _augmentation(
-        30, low=1, help='longest time mask, frames; at most an eighth of the utterance is masked by one'
-    )
     max_freq_mask: int = _augmentation(8, low=1, help='widest frequency mask, feature dimensions')
     tempo_range: float = _augmentation(
-        0.0, low=0, high=0.5, help='stretch the time axis by a random factor within 1 ± this value'
+        0.0, low=0, high=0.5, help='stretch the time axis by a random factor within 1 ± this'
     )
     warp_range: float = _augmentation(
-        0.0, low=0, high=0.5, help='stretch the frequency axis by a random factor within 1 ± this value (fbank, log)'
+        0.0, low=0, high=0.5, help='stretch the frequency axis by a random factor within 1 ± this (fbank, log)'
     )
     augment_from_epoch: int = _augmentation(0, low=0, help='number of the first epoch with augmentation')
-    patience: int = _training(
-        1, low=1, help='epochs without a better dev error before the plateau schedule divides the learning rate'
-    )
-    early_stop: int = _training(0, low=0, help='stop after this many epochs without a better dev error; 0: never')
-    validate_steps: int = _record(
-        0, low=0, help='steps between validations, in addition to the one after each epoch; 0: after epochs only'
-    )
-    checkpoint_secs: float = _record(
-        600.0, low=0, help='seconds between checkpoints within an epoch; 0: a checkpoint after every step'
-    )
+    validate_steps: int = _record(0, low=0, help='steps between validations within an epoch; 0: after epochs only')
+    checkpoint_secs: float = _record(600.0, low=0, help='seconds between checkpoints within an epoch; 0: every step')
     keep_checkpoints: int = _record(5, low=1, help='number of newest checkpoints to keep')
-    average_checkpoints: int = _record(
-        5, low=0, help='number of last epochs whose weights are averaged at the end; 0: no average'
-    )
-    max_bad_steps: int = _training(
-        10, low=1, help='stop after this many steps in a row whose loss or gradient is not finite'
-    )
+    average_checkpoints: int = _record(5, low=0, help='last epochs whose weights are averaged at the end; 0: none')
     summary_steps: int = _record(100, low=1, help='steps between summaries')
     use_summary: bool = _record(True, '-us', help='write TensorBoard summaries')
 
@@ -127,8 +108,7 @@ class RunFlags:
         help='run directory: checkpoints, config, vocabulary, feature statistics, history, logs',
     )
     restoremodel: bool = _run(
-        True, '-r', help='yes: resume from the newest checkpoint in RUN_DIR if there is one; no: start a new run and '
-        'keep an old one as RUN_DIR.1',
+        True, '-r', help='resume from the newest checkpoint if there is one; no: new run, an old one becomes RUN_DIR.1'
     )
     vocabfile: str | None = option(
         None, '-v', group='model',
@@ -136,12 +116,10 @@ class RunFlags:
     )
     profile_steps: int = _record(
         0, '--profile', low=0, metavar='STEPS',
-        help='steps to trace into RUN_DIR/profile, in a cluster those of the chief: timelines for chrome://tracing and '
-        'a table of operations; 0: none',
+        help='steps to trace into RUN_DIR/profile: timelines for chrome://tracing, a table of operations; in a cluster '
+        'those of the chief; 0: none',
     )
-    gpus: int = _device(
-        1, '-g', low=1, help='towers on this machine, each with its own batch; without GPUs they are CPU devices'
-    )
+    gpus: int = _device(1, '-g', low=1, help='towers on this machine, a batch each; CPU devices where there is no GPU')
     gpu_fraction: float = _device(1.0, '-gf', low=0.01, high=1, help="share of each GPU's memory to allocate")
     intra_op_threads: int = _device(
         0, low=0, help='threads within an operation; 0: without a GPU one for every two cores, because the two '
@@ -157,9 +135,7 @@ class RunFlags:
     )
     job_name: str = _device('worker', choices=('ps', 'worker'), help='job of this process in the cluster')
     task_index: int = _device(0, low=0, help='index of this process within its job')
-    cluster_timeout_secs: float = _device(
-        120.0, low=1, help='longest wait for a task of the cluster that does not answer, seconds'
-    )
+    cluster_timeout_secs: float = _device(120.0, low=1, help='longest wait for a task that does not answer, seconds')
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a user's mistake looks like: one line, a status, no traceback."""
+"""Expected failures of a command: one line on stderr and an exit status instead of a traceback."""
 
 import errno
 import logging
@@ -7,30 +7,28 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-log = logging.getLogger(__name__)
-
 REPOSITORY = Path(__file__).parent.parent
 
 
 class DataError(Exception):
     """Bad data or a bad combination of data and settings (exit status 1).
 
-    The message is one line that says where, what, and what to do about it.
+    The message is one line with the place, the fault and the remedy.
     """
 
 
 class UsageError(DataError):
-    """A command line that cannot work, whatever the data (exit status 2)."""
+    """A command line that is wrong for any data (exit status 2)."""
 
 
 def run_main(main: Callable[[], int]) -> int:
-    """Runs a command's ``main``; turns expected failures into one line on stderr and a status.
+    """Runs a command's ``main``; turns expected failures into one line on stderr and an exit status.
 
     Returns:
-      What ``main`` returned, 2 for a `UsageError`, 1 for a `DataError`, an error of the
-      file system or a library that is not installed, 130 when interrupted.
+      The status that ``main`` returned; 2 for a `UsageError`; 1 for a `DataError`, a failed file operation or a library
+      that is not installed; 130 when interrupted.
     """
-    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # TensorFlow's start-up talk
+    os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # hides TensorFlow's start-up messages
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')  # off by default on some CPUs; GEMMs then take 3 times as long
     logging.getLogger('tensorflow').setLevel(logging.ERROR)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
@@ -40,9 +38,7 @@ def run_main(main: Callable[[], int]) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except ModuleNotFoundError as error:
-        if (
-            REPOSITORY / (error.name or '').split('.')[0]
-        ).exists():  # one of our own: a mistake of ours, not the user's
+        if (REPOSITORY / (error.name or '').split('.')[0]).exists():  # a module of this project: not the user's fault
             raise
         print(
             f'error: {sys.executable} has no module {error.name}; '
@@ -50,7 +46,7 @@ def run_main(main: Callable[[], int]) -> int:
             file=sys.stderr,
         )
         return 1
-    except BrokenPipeError:  # the reader of our output has gone; it has what it wanted
+    except BrokenPipeError:  # the reader of stdout has exited, such as head
         sys.stderr.close()
         return 1
     except OSError as error:
@@ -62,7 +58,7 @@ def run_main(main: Callable[[], int]) -> int:
 
 
 def describe_os_error(error: OSError) -> str:
-    """One line for a failed file operation, with a remedy for a full disk."""
+    """Description of a failed file operation in one line, with the remedy for a full disk or missing permissions."""
     where = f'{error.filename}: ' if error.filename else ''
     what = (error.strerror or str(error)).lower()
     remedy = ''

@@ -1,12 +1,13 @@
 """Figures of a run, drawn with matplotlib's Agg canvas: no display, no global state, the same bytes for the same data.
 
-matplotlib is imported when the first figure is drawn: it takes most of a second.
+matplotlib is imported when the first figure is drawn, because the import takes most of a second.
 """
 
 import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,10 @@ def draw_curves(
     """Draws loss, error rates and learning rate over the epochs.
 
     Args:
-      history_records: in order, with ``epoch`` and any of ``train_loss``, ``dev_loss``, ``wer``,
+      history_records: records in order of epochs, with ``epoch`` and any of ``train_loss``, ``dev_loss``, ``wer``,
         ``cer`` (fractions) and ``learning_rate``. Values that are absent or not finite leave a gap.
-      path: the PNG to write; replaced at once.
-      loss_unit: for the axis.
+      path: PNG file to write, atomically.
+      loss_unit: unit of the loss, for the axis label.
     """
     panels = (
         ('Loss', f'loss ({loss_unit})', (('train_loss', 'train'), ('dev_loss', 'dev')), 1.0),
@@ -54,13 +55,16 @@ def draw_curves(
 
 
 def draw_attention(weights: np.ndarray, symbols: Sequence[str], secs_per_frame: float, path: str | os.PathLike) -> None:
-    """Draws which part of the input a speller looked at for each symbol.
+    """Draws the attention weights of each output symbol over the input.
 
     Args:
       weights: float `[symbols, frames]`, each row sums to 1.
-      symbols: the written symbols.
-      secs_per_frame: seconds from one frame of the encoder to the next.
-      path: the PNG to write; replaced at once.
+      symbols: output symbols, one for each row.
+      secs_per_frame: time step of an encoder frame, seconds.
+      path: PNG file to write, atomically.
+
+    Raises:
+      ValueError: weights of another shape.
     """
     weights = np.asarray(weights)
     if weights.ndim != 2 or len(weights) != len(symbols):
@@ -88,17 +92,18 @@ def draw_attention(weights: np.ndarray, symbols: Sequence[str], secs_per_frame: 
 def draw_surface(
     points: Sequence[tuple[float, float, float]], rate_name: str, title: str, path: str | os.PathLike
 ) -> None:
-    """Draws the error rates that pairs of language-model weights gave.
+    """Draws the error rate as a function of LM weight and word bonus.
 
     Args:
-      points: ``(lm_weight, word_bonus, rate)``, the rate a fraction, the best first; on no grid, but not on one line.
-      rate_name: of the rate.
-      title: of the figure.
-      path: the PNG to write; replaced at once.
+      points: tried ``(lm_weight, word_bonus, rate)``, the rate a fraction, the best first; they need no grid, but must
+        not be collinear.
+      rate_name: name of the rate, WER or CER.
+      title: title of the figure.
+      path: PNG file to write, atomically.
     """
     lm_weights, word_bonuses, rates = np.array(points, np.float64).T
     rates = 100.0 * rates
-    # far from the best the rates rise towards 100 %, beside which nothing near it could be told apart
+    # far from the best point the rates rise towards 100 %; on that scale the points near it would look the same
     top = max(min(rates.max(), 2 * rates[0]), rates[0] + 0.1)
     with _own_style():
         figure = _figure(7.0, 5.0)
@@ -114,7 +119,7 @@ def draw_surface(
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
-    """The epochs and values of a key, where it has a finite value."""
+    """Epochs and values of a key, without those that are absent or not finite."""
     points = [(record['epoch'], record[key]) for record in records if record.get(key) is not None]
     epochs, values = np.array([point for point in points if math.isfinite(point[1])], np.float64).reshape(-1, 2).T
     return epochs, values
@@ -125,22 +130,22 @@ def _finish_axis(axis: 'Axes', is_log: bool) -> None:
 
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     lines = axis.get_lines()
-    if is_log and any((line.get_ydata() > 0).any() for line in lines):
+    if is_log and any((np.asarray(line.get_ydata()) > 0).any() for line in lines):
         axis.set_yscale('log')
     else:
         axis.set_ylim(bottom=0)
     axis.grid(True, alpha=0.3)
-    if any(not line.get_label().startswith('_') for line in lines):
+    if any(not str(line.get_label()).startswith('_') for line in lines):
         axis.legend()
 
 
-def _own_style():
-    """matplotlib's defaults, whatever the user's matplotlibrc says, and a Chinese font where there is one."""
+def _own_style() -> AbstractContextManager:
+    """Context with matplotlib's defaults instead of the user's matplotlibrc, and Chinese fonts where installed."""
     import matplotlib
     from matplotlib import font_manager
 
     present = {font.name for font in font_manager.fontManager.ttflist}
-    style = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != 'backend'}
+    style: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != 'backend'}
     style['font.sans-serif'] = ['DejaVu Sans', *(name for name in CJK_FONTS if name in present)]
     style['font.family'] = style['font.sans-serif']
     return matplotlib.rc_context(style)
