@@ -41,9 +41,9 @@ class Criterion(NamedTuple):
 
 def get(name: str) -> Model:
     """The model called ds1, ds2 or las."""
-    from models import ctc, deepspeech1, deepspeech2, front_end, las, las_inference
+    from models import convolution, ctc, deepspeech1, deepspeech2, las, las_inference
 
     if name == 'las':
         return Model(las.forward, las.losses, las_inference.infer, las.TIME_STRIDE, 0, 'nats / symbol')
-    module, stride = {'ds1': (deepspeech1, 1), 'ds2': (deepspeech2, front_end.TIME_STRIDE)}[name]
+    module, stride = {'ds1': (deepspeech1, 1), 'ds2': (deepspeech2, convolution.TIME_STRIDE)}[name]
     return Model(module.forward, ctc.losses, ctc.infer, stride, stride, 'nats / utterance')

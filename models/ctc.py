@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from models.fast.losses import ctc_losses
+from models.fast.ctc_loss import ctc_losses
 
 
 class CtcOutput(NamedTuple):

@@ -2,8 +2,8 @@
 
 import tensorflow.compat.v1 as tf
 
+from models.convolution import front_end
 from models.ctc import CtcOutput
-from models.front_end import front_end
 from models.layers import Phase, dense, lookahead
 from models.rnn import recurrent_layer
 

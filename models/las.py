@@ -5,13 +5,15 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from models.config import PYRAMID_HALVINGS
-from models.fast.losses import cross_entropies, ctc_losses, smoothed_targets
+from models.fast.ctc_loss import ctc_losses
 from models.layers import Phase
 from models.listener import CTC_FRAMES, Listened, listen
 from models.speller import Speller, make_speller, spell
 
 TIME_STRIDE = 2**PYRAMID_HALVINGS
 INITIAL_RANGE = 0.1  # weights start uniform in ±0.1 (section 4 of the paper)
+UNIGRAM_TRUTH, NEIGHBORHOOD_TRUTH = 0.95, 0.9
+NEIGHBOR_WEIGHTS = {1: 5.0, 2: 2.0}
 
 
 class Las(NamedTuple):
@@ -69,3 +71,48 @@ def losses(las: Las, labels: tf.Tensor, label_lengths: tf.Tensor, config, phase:
     )
     heard = tf.where(fits, heard, tf.zeros_like(heard)) / num_symbols
     return (1 - config.ctc_weight) * spelled + config.ctc_weight * heard
+
+
+def smoothed_targets(
+    symbols: tf.Tensor, label_lengths: tf.Tensor, classes: int, smoothing: str, symbol_frequencies=()
+) -> tf.Tensor:
+    """What a speller should say at each step (arXiv 1612.02695, section 2.3); each distribution sums to one.
+
+    Args:
+      symbols: int32 `[batch, steps]`: the transcript, then `<eos>`.
+      label_lengths: int32 `[batch]`, of the transcripts without `<eos>`.
+      classes: number of them.
+      smoothing: `none`: the symbol alone. `unigram`: 0.95 on it, the rest by frequency. `neighborhood`: 0.9 on it, the
+        rest on the transcript's symbols one and two steps away in the ratio 5:2, as far as there are any. `<eos>` has
+        neighbours but is none: the end would come early.
+      symbol_frequencies: `[classes]`, summing to one; for `unigram`.
+
+    Returns:
+      `[batch, steps, classes]`.
+    """
+    truth = tf.one_hot(symbols, classes)
+    if smoothing == 'none':
+        return truth
+    if smoothing == 'unigram':
+        return UNIGRAM_TRUTH * truth + (1 - UNIGRAM_TRUTH) * tf.constant(symbol_frequencies, tf.float32)
+    steps = tf.shape(symbols)[1]
+    in_transcript = truth * tf.expand_dims(tf.sequence_mask(label_lengths, steps, tf.float32), 2)
+    neighbors = tf.zeros_like(truth)
+    for distance, weight in NEIGHBOR_WEIGHTS.items():
+        padded = tf.pad(in_transcript, [[0, 0], [distance, distance], [0, 0]])
+        neighbors += weight * (padded[:, :steps] + padded[:, 2 * distance :])
+    total = tf.reduce_sum(neighbors, 2, keepdims=True)
+    spread = (1 - NEIGHBORHOOD_TRUTH) * tf.math.divide_no_nan(neighbors, total)
+    return tf.where(tf.tile(total > 0, [1, 1, classes]), NEIGHBORHOOD_TRUTH * truth + spread, truth)
+
+
+def cross_entropies(logits: tf.Tensor, targets: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy of each utterance, summed over its steps, in nats.
+
+    Args:
+      logits: `[batch, steps, classes]`.
+      targets: distributions, `[batch, steps, classes]`.
+      lengths: int32 `[batch]`, steps that count.
+    """
+    costs = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(targets), logits=logits)
+    return tf.reduce_sum(costs * tf.sequence_mask(lengths, tf.shape(logits)[1], costs.dtype), 1)

@@ -7,23 +7,15 @@ holds 1 for real frames and 0 for padding.
 import dataclasses
 import zlib
 from collections.abc import Callable
-from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from models.fast.precision import matmul
+from models.cells import Activation
+from models.fast.ops import EPSILON, add_bias, matmul, normaliser, scale_and_shift
 
 CLIP = 20.0  # ceiling of the clipped ReLU, g(z) = min(max(z, 0), 20) (Deep Speech, eq. 1)
 MOVING_AVERAGE_DECAY = 0.99
-EPSILON = 1e-3
 NOISE_STREAM = 104729  # sets the seed of input noise apart from dropout's
-
-
-class Activation(NamedTuple):
-    """A non-linearity and its derivative written in terms of its own output."""
-
-    function: Callable
-    derivative: Callable
 
 
 def clipped_relu(z):
@@ -46,7 +38,7 @@ class Phase:
       is_training: normalise by the batch's own statistics and drop units.
       keep_prob: probability that dropout keeps a unit; 1 keeps all.
       seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
-      dtype: what the large products are multiplied in (see `models.fast.precision`).
+      dtype: what the large products are multiplied in (see `models.fast.ops`).
       step: steps done so far; moving averages move faster at first, so that they do not start from a guess.
       statistics: filled by the layers: (moving average, its new value) for the trainer to assign.
     """
@@ -71,17 +63,6 @@ class Phase:
         if not self.is_training or not deviation:
             return x
         return x + deviation * tf.random.stateless_normal(tf.shape(x), self.seed + tf.constant([NOISE_STREAM, 0]))
-
-
-@tf.custom_gradient
-def add_bias(x, bias):
-    """x `[rows, units]` + bias; the bias gradient is a GEMM, several times faster than BiasAddGrad on a CPU."""
-
-    def gradient(dy):
-        ones = tf.ones([1, tf.shape(dy)[0]], dy.dtype)
-        return dy, tf.reshape(tf.matmul(ones, dy), [-1])
-
-    return tf.nn.bias_add(x, bias), gradient
 
 
 def affine(inputs: int, units: int, scope: str, initializer=None, dtype=tf.float32) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -109,55 +90,6 @@ def dense(x: tf.Tensor, units: int, scope: str, initializer=None, dtype=tf.float
     return affine(int(x.shape[-1]), units, scope, initializer, dtype)(x)
 
 
-def _scale_and_shift(x, scale, shift):
-    """x · scale + shift for each column of x `[rows, units]`, in one pass where a product and a sum take two."""
-    y, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x[:, tf.newaxis, tf.newaxis],
-        scale=scale,
-        offset=shift,
-        mean=tf.zeros_like(scale),
-        variance=tf.ones_like(scale) - EPSILON,
-        epsilon=EPSILON,
-        is_training=False,
-    )
-    return tf.reshape(y, tf.shape(x))
-
-
-def _normaliser(mask, repeats):
-    """Batch normalisation of rows as a function of (x, gamma, bias), with its own gradient.
-
-    With n real rows: dx = gamma / sigma · (dy - mean(dy) - x̂ · mean(dy · x̂)), zero on padding.
-    """
-    count = tf.reduce_sum(mask)
-
-    def mean(x):  # of the real rows, as a GEMM, then over the repeats of each unit
-        column_means = tf.matmul(mask, x, transpose_a=True) / count
-        return tf.reduce_mean(tf.reshape(column_means, [repeats, -1]), 0)
-
-    def spread(values):
-        return tf.tile(values, [repeats])
-
-    @tf.custom_gradient
-    def normalise(x, gamma, bias):
-        centre = mean(x)
-        variance = tf.maximum(mean(tf.square(x)) - tf.square(centre), 0)
-        inverse = tf.rsqrt(variance + EPSILON)
-        scale = gamma * inverse
-
-        def gradient(dy, *_):
-            mean_dy = mean(dy)
-            mean_dy_x_hat = (mean(dy * x) - centre * mean_dy) * inverse
-            slope = -scale * inverse * mean_dy_x_hat
-            dx = dy * spread(scale) + _scale_and_shift(x, spread(slope), spread(-scale * mean_dy - slope * centre))
-            rows = count * repeats
-            return dx * mask, mean_dy_x_hat * rows, mean_dy * rows
-
-        y = _scale_and_shift(x, spread(scale), spread(bias - centre * scale))
-        return (y, centre, variance), gradient
-
-    return normalise
-
-
 def batch_norm(x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, scope: str, repeats: int = 1) -> tf.Tensor:
     """Sequence-wise batch normalisation (Deep Speech 2, section 3.2), and the layer's bias in the same pass.
 
@@ -181,14 +113,14 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, sco
         )
     gamma, bias = tf.convert_to_tensor(gamma), tf.convert_to_tensor(bias)
     if phase.is_training:
-        y, mean, variance = _normaliser(mask, repeats)(x, gamma, bias)
+        y, mean, variance = normaliser(mask, repeats)(x, gamma, bias)
         step = tf.cast(phase.step, x.dtype)
         share = tf.maximum(1 - MOVING_AVERAGE_DECAY, 9 / (10 + step))
         for average, value in ((moving_mean, mean), (moving_variance, variance)):
             phase.statistics.append((average, average + (value - average) * share))
     else:
         scale = gamma * tf.rsqrt(moving_variance + EPSILON)
-        y = _scale_and_shift(x, tf.tile(scale, [repeats]), tf.tile(bias - moving_mean * scale, [repeats]))
+        y = scale_and_shift(x, tf.tile(scale, [repeats]), tf.tile(bias - moving_mean * scale, [repeats]))
     y.set_shape(x.shape)
     return y
 

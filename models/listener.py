@@ -5,8 +5,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
-from models.convolution import output_length
-from models.front_end import front_end
+from models.convolution import front_end, output_length
 from models.layers import Phase, dense
 from models.rnn import recurrent_layer
 

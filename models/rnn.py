@@ -2,9 +2,10 @@
 
 import tensorflow.compat.v1 as tf
 
-from models.cells import CELLS, NUM_GATES, initial_bias
-from models.fast.precision import matmul
-from models.layers import ACTIVATIONS, Phase, add_bias, batch_norm
+from models.cells import NUM_GATES, initial_bias
+from models.fast.ops import add_bias, matmul
+from models.fast.recurrence import CELLS
+from models.layers import ACTIVATIONS, Phase, batch_norm
 
 
 def _per_gate(initializer, num_gates):

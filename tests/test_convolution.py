@@ -6,6 +6,7 @@ import tensorflow.compat.v1 as tf
 
 from models import convolution
 from models.convolution import conv2d, output_length
+from models.layers import Phase
 
 
 def reference(x, kernel, dy, time_stride, freq_stride):
@@ -131,3 +132,22 @@ def test_a_wrong_form_is_refused():
             conv2d(x, kernel, 1, 1, form='fft')
         with pytest.raises(ValueError, match='time stride of 1'):
             conv2d(x, kernel, 2, 1, form='dft')
+
+
+def test_a_layer_ignores_padding_and_halves_lengths_upwards():
+    x = np.random.default_rng(1).normal(size=[1, 7, 10, 1]).astype('f')
+
+    def values(frames):
+        with tf.Graph().as_default(), tf.Session() as session:
+            tf.set_random_seed(1)
+            padded = tf.pad(tf.constant(x), [[0, 0], [0, frames - 7], [0, 0], [0, 0]])
+            layer = convolution.convolution(padded, tf.constant([7]), 4, (11, 41), (2, 2), Phase(), True, 'conv')
+            session.run(tf.global_variables_initializer())
+            return session.run(layer)
+
+    y, lengths = values(7)
+    longer, _ = values(12)
+    assert lengths.tolist() == [4]
+    np.testing.assert_allclose(longer[:, :4], y, atol=1e-6)
+    assert not longer[:, 4:].any()
+    assert y.min() >= 0

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 import models
 from models import attention, las, las_inference
 from models.config import ModelConfig
+from models.las import cross_entropies, smoothed_targets
 from models.layers import Phase
 from models.listener import CTC_FRAMES
 from models.speller import spell
@@ -219,3 +220,39 @@ def test_scheduled_sampling_changes_the_loss_and_repeats_with_its_seed():
     given, sampled = losses(1, 0.0), losses(1, 1.0)
     np.testing.assert_array_equal(sampled, losses(1, 1.0))
     assert (sampled != given).any() and (losses(2, 1.0) != sampled).any()
+
+
+def targets(symbols, lengths, smoothing, frequencies=()):
+    with tf.Graph().as_default(), tf.Session() as session:
+        return session.run(
+            smoothed_targets(tf.constant(symbols), tf.constant(lengths), 5, smoothing, tuple(frequencies))
+        )
+
+
+def test_neighborhood_smoothing_gives_neighbours_a_tenth_as_5_to_2():
+    found = targets([[0, 1, 2, 3, 4]], [4], 'neighborhood')[0]  # 4 is the end
+    np.testing.assert_allclose(found[0], [0.9, 0.1 * 5 / 7, 0.1 * 2 / 7, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(found[1], [0.1 * 5 / 12, 0.9, 0.1 * 5 / 12, 0.1 * 2 / 12, 0], rtol=1e-6)
+    np.testing.assert_allclose(found[3], [0, 0.1 * 2 / 7, 0.1 * 5 / 7, 0.9, 0], rtol=1e-6)
+    np.testing.assert_allclose(found[4], [0, 0, 0.1 * 2 / 7, 0.1 * 5 / 7, 0.9], rtol=1e-6)
+
+
+def test_smoothing_is_blind_to_padding_and_each_target_sums_to_one():
+    frequencies = [0.4, 0.3, 0.1, 0.1, 0.1]
+    for smoothing in ('none', 'unigram', 'neighborhood'):
+        padded = targets([[0, 1, 4, 4, 4], [3, 3, 2, 1, 4]], [2, 4], smoothing, frequencies)
+        np.testing.assert_allclose(padded.sum(2), 1, rtol=1e-6)
+        np.testing.assert_allclose(padded[0, :3], targets([[0, 1, 4]], [2], smoothing, frequencies)[0], rtol=1e-6)
+
+
+def test_unigram_smoothing_gives_a_twentieth_by_frequency():
+    found = targets([[1, 4]], [1], 'unigram', [0.5, 0.2, 0.1, 0.1, 0.1])[0]
+    np.testing.assert_allclose(found[0], [0.025, 0.95 + 0.01, 0.005, 0.005, 0.005], rtol=1e-6)
+
+
+def test_cross_entropy_counts_real_steps_only():
+    logits = np.log(np.array([[[0.5, 0.25, 0.25], [0.1, 0.8, 0.1]]], 'f'))
+    target = np.array([[[1, 0, 0], [0, 1, 0]]], 'f')
+    with tf.Graph().as_default(), tf.Session() as session:
+        one, both = (session.run(cross_entropies(tf.constant(logits), tf.constant(target), [n]))[0] for n in (1, 2))
+    np.testing.assert_allclose([one, both], [-np.log(0.5), -np.log(0.5) - np.log(0.8)], rtol=1e-5)

@@ -1,10 +1,10 @@
-"""Batch norm, convolution, lookahead and dropout: masks, moving averages, gradients."""
+"""Batch norm, lookahead and dropout: masks, moving averages, gradients."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from models.front_end import convolution
-from models.layers import EPSILON, MOVING_AVERAGE_DECAY, Phase, batch_norm, dense, lookahead
+from models.fast.ops import EPSILON
+from models.layers import MOVING_AVERAGE_DECAY, Phase, batch_norm, dense, lookahead
 
 X = np.array([[1.0, 10.0], [3.0, 30.0], [99.0, -99.0]], 'f')
 MASK = np.array([[1.0], [1.0], [0.0]], 'f')
@@ -79,21 +79,6 @@ def test_batch_norm_gradient_equals_the_one_of_its_plain_formula():
     fast, plain = run(build)
     for got, wanted in zip(fast, plain, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
-
-
-def test_convolution_ignores_padding_and_halves_lengths_upwards():
-    x = np.random.default_rng(1).normal(size=[1, 7, 10, 1]).astype('f')
-
-    def build(frames):
-        padded = tf.pad(tf.constant(x), [[0, 0], [0, frames - 7], [0, 0], [0, 0]])
-        return convolution(padded, tf.constant([7]), 4, (11, 41), (2, 2), Phase(), True, 'conv')
-
-    y, lengths = run(lambda: build(7))
-    longer, _ = run(lambda: build(12))
-    assert lengths.tolist() == [4]
-    np.testing.assert_allclose(longer[:, :4], y, atol=1e-6)
-    assert not longer[:, 4:].any()
-    assert y.min() >= 0
 
 
 def test_lookahead_is_a_weighted_sum_of_the_coming_frames():

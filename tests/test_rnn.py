@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow.compat.v1 as tf
 
-from models.cells import CELLS, NUM_GATES
+from models.cells import NUM_GATES
+from models.fast.recurrence import CELLS
 from models.layers import ACTIVATIONS, Phase
 from models.rnn import recurrent_layer
 

@@ -129,7 +129,7 @@ def _label_rows(labels, label_lengths, classes):
 
 
 def losses_and_gradients(logits, logit_lengths, labels, label_lengths):
-    """The losses of `models.fast.losses.ctc_losses`, `[batch]`, and their gradients by the logits.
+    """The losses of `ctc_losses`, `[batch]`, and their gradients by the logits.
 
     The third result says of which utterances float64 had the range; the others' values are void.
     """
@@ -189,3 +189,36 @@ def checked_losses_and_gradients(logits, logit_lengths, labels, label_lengths):
         return tf.where(sure, losses, kernel_losses), tf.where_v2(sure[None, :, None], gradients, kernel_gradients)
 
     return tf.cond(tf.reduce_all(sure), lambda: (losses, gradients), with_kernel)
+
+
+def ctc_losses(
+    logits: tf.Tensor,
+    logit_lengths: tf.Tensor,
+    labels: tf.Tensor,
+    label_lengths: tf.Tensor,
+    device_type: str | None = None,
+) -> tf.Tensor:
+    """Negative log-likelihood of each transcript under CTC (Graves et al. 2006); the blank is the last class.
+
+    Args:
+      logits: `[time, batch, classes]`.
+      logit_lengths: int32 `[batch]`.
+      labels: int32 `[batch, symbols]`, padded with anything.
+      label_lengths: int32 `[batch]`; each must fit its frames (symbols + adjacent repeats).
+      device_type: 'CPU' or 'GPU'; None asks TensorFlow what the machine has.
+
+    Returns:
+      `[batch]`, in nats.
+    """
+    if device_type is None:
+        device_type = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
+    # Two loops over time are many small operations: on a GPU each would be a launch, while TensorFlow's kernel spreads
+    # the utterances over the host's cores, which are idle there. On a CPU the loops take a third of its time.
+    compute = checked_losses_and_gradients if device_type == 'CPU' else kernel_losses_and_gradients
+
+    @tf.custom_gradient
+    def criterion(logits):
+        losses, gradients = compute(logits, logit_lengths, labels, label_lengths)
+        return losses, lambda d_losses: gradients * d_losses[None, :, None]
+
+    return criterion(logits)
