@@ -1,10 +1,16 @@
-"""Atomic file writes: the target is the old file or the complete new one."""
+"""File writes are atomic; JSON of the wrong kind is one clear line."""
 
+import contextlib
+import dataclasses
 import os
+import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from utils.files import replacing, write_text
+from utils.errors import DataError
+from utils.files import decode_json, read_json, replacing, write_text
 
 
 def test_text_is_written_as_it_is_into_a_new_directory(tmp_path):
@@ -49,3 +55,87 @@ def test_error_of_another_file_keeps_its_name(tmp_path):
     with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / 'a.txt'):
         (tmp_path / 'source').read_bytes()
     assert caught.value.filename in (tmp_path / 'source', str(tmp_path / 'source'))
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int
+    y: float = 0.5
+    names: tuple[str, ...] = ()
+    rate: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    points: list[Point]
+    notes: dict[str, float] = dataclasses.field(default_factory=dict)
+
+
+def read(tmp_path, content, kind=Point):
+    path = tmp_path / 'a.json'
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_json(path, kind, 'a shape', 'draw it again')
+
+
+def test_json_becomes_a_dataclass(tmp_path):
+    assert read(tmp_path, '{"x": 3, "y": 2, "names": ["a"]}') == Point(3, 2.0, ('a',))
+    assert read(tmp_path, '{"x": 3, "rate": null}') == Point(3)
+    assert read(tmp_path, '{"points": [{"x": 1}], "notes": {"any": 1}}', Shape) == Shape([Point(1)], {'any': 1})
+    assert read(tmp_path, '[{"x": 1}]', list[Point]) == [Point(1)]
+    assert read(tmp_path, b'\xef\xbb\xbf{"a": 1.5}\n', dict[str, float]) == {'a': 1.5}
+
+
+def test_lone_lines_name_their_number():
+    assert decode_json('{"x": 1}', Point, 'a chief', 'a point', 'start it again') == Point(1)
+    with pytest.raises(DataError, match=r"^a\.json line 7: not a point \('\$\.x': Expected 'int', got 'str'\); fix"):
+        decode_json(b'{"x": "1"}', Point, 'a.json', 'a point', 'fix it', 7)
+
+
+@pytest.mark.parametrize(
+    ('content', 'complaint'),
+    [
+        ('{"x": "3"}', "'$.x': Expected 'int', got 'str'"),
+        ('{"x": true}', "'$.x': Expected 'int', got 'bool'"),
+        ('{"x": 1.5}', "'$.x': Expected 'int', got 'float'"),
+        ('{"x": null}', "'$.x': Expected 'int', got 'null'"),
+        ('{"x": 1, "names": [1]}', "'$.names[0]': Expected 'str', got 'int'"),
+        ('{"y": 1}', "Object missing required field 'x'"),
+        ('{"x": 1, "z": 2}', "'$': no field is called 'z'"),
+        ('{"x": 1, "a\\nb": 2}', "'$': no field is called 'a\\nb'"),
+        ('null', "Expected 'object', got 'null'"),
+        ('[]', "Expected 'object', got 'array'"),
+        ('', 'empty'),
+        (' \n', 'empty'),
+        ('{"x": 1', 'Input data was truncated'),
+        ('{"x": 1} {"x": 2}', 'JSON is malformed: trailing characters (byte 10)'),
+        ('{"x": NaN}', 'JSON is malformed: invalid character (byte 6)'),
+        ('{"x": 1, "y": 1e999}', "'$.y': Number out of range"),
+        ('<!DOCTYPE html><html></html>', 'JSON is malformed: invalid character (byte 0)'),
+        ('{"x": 1}'.encode('utf-16'), 'JSON is malformed: invalid character (byte 0)'),
+        (b'{"x": 1, "names": ["\xff"]}', 'not UTF-8 text'),
+        (b'\x00' * 512, 'JSON is malformed: invalid character (byte 0)'),
+        ('[' * 100_000, "Expected 'object', got 'array'"),
+        ('{"x": 1, "z": ' + '[' * 100_000 + ']' * 100_000 + '}', 'nested too deeply'),
+        ('{"x": 1, "z": ' + '{"z": ' * 100_000, 'nested too deeply'),
+    ],
+)
+def test_json_of_another_kind_is_one_line_that_names_file_place_and_remedy(tmp_path, content, complaint):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, content)
+    assert str(caught.value) == f'{tmp_path}/a.json: not a shape ({complaint}); draw it again'
+
+
+def test_unknown_fields_are_found_at_any_depth(tmp_path):
+    with pytest.raises(DataError, match=re.escape("('$.points[1]': no field is called 'colour')")):
+        read(tmp_path, '{"points": [{"x": 1}, {"x": 2, "colour": "red"}]}', Shape)
+
+
+def test_a_file_that_is_not_there_is_an_error_of_the_file_system(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / 'none.json', Point, 'a shape', 'draw it again')
+
+
+@given(st.binary(max_size=40) | st.text('{}[]",:x1 \\u', max_size=40).map(str.encode))
+def test_any_bytes_are_a_point_or_a_data_error(content):
+    with contextlib.suppress(DataError):
+        assert isinstance(decode_json(content, Point, 'a', 'a point', 'fix it'), Point)

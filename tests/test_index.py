@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 
-from utils.data import index as index_module
 from utils.data.feature_file import write_features
 from utils.data.features import FeatureSpec
 from utils.data.index import index_key, read_index, write_index
@@ -56,17 +55,18 @@ def test_index_of_others_is_completed_from_the_files(tmp_path):
 @pytest.mark.parametrize(
     ('line', 'complaint'),
     [
-        ('{"key": "a.npz", \n', 'line 2: not a JSON object'),
-        ('[1]\n', 'line 2: expected a JSON object a line, got list'),
-        ({'key': 'a.npz', 'texts': 'hi'}, "line 2: no 'duration' in it"),
-        ({'key': 'a.npz', 'duration': 'x', 'texts': 'hi'}, 'line 2: \'duration\' is "x"'),
-        ({'key': 'a.npz', 'duration': -1, 'texts': 'hi'}, "line 2: 'duration' is -1, not seconds above 0"),
-        ({'key': 'a.npz', 'duration': float('nan'), 'texts': 'hi'}, "line 2: 'duration' is NaN"),
-        ({'key': '', 'duration': 1, 'texts': 'hi'}, 'line 2: \'key\' is "", not a path'),
-        ({'key': 'a.npz', 'duration': 1, 'texts': ['hi']}, "line 2: 'texts' is "),
-        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': '7'}, "line 2: 'frames' is "),
-        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 0}, "line 2: 'frames' is 0"),
-        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 1.5}, "line 2: 'frames' is 1.5"),
+        ('{"key": "a.npz", \n', r'line 2: not an utterance \(Input data was truncated\); repair it'),
+        ('[1]\n', "line 2: .*Expected 'object', got 'array'"),
+        ({'key': 'a.npz', 'texts': 'hi'}, "line 2: .*missing required field 'duration'"),
+        ({'key': 'a.npz', 'duration': 'x', 'texts': 'hi'}, r"line 2: .*\$\.duration': Expected 'float', got 'str'"),
+        ({'key': 'a.npz', 'duration': -1, 'texts': 'hi'}, r"line 2: .*\$\.duration': Expected 'float' > 0"),
+        ({'key': 'a.npz', 'duration': float('nan'), 'texts': 'hi'}, r'line 2: .*invalid character \(byte 29\)'),
+        ({'key': '', 'duration': 1, 'texts': 'hi'}, r"line 2: .*\$\.key': Expected 'str' of length >= 1"),
+        ({'key': 'a.npz', 'duration': 1, 'texts': ['hi']}, r"line 2: .*\$\.texts': Expected 'str', got 'array'"),
+        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': '7'}, r"line 2: .*\$\.frames': Expected 'int'"),
+        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 0}, r"line 2: .*\$\.frames': Expected 'int' >= 1"),
+        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 1.5}, r"line 2: .*\$\.frames': Expected 'int'"),
+        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 2**31}, r"line 2: .*\$\.frames': Expected 'int' <="),
         ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'features': 'what'}, r'line 2 \(a\): .what. does not name'),
         ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'features': 'fbank-13-0.02-0.01'}, r'line 2 \(a\): '),
         ({'key': 'b.npz', 'duration': 1, 'texts': 'hi'}, r'line 2 \(b\): .*b.npz is missing;'),
@@ -82,7 +82,7 @@ def test_broken_line_is_named(tmp_path, line, complaint):
 
 def test_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / 'i.json').write_bytes(b'{"key": "\xff"}\n')
-    with pytest.raises(DataError, match='line 1: not UTF-8'):
+    with pytest.raises(DataError, match=r'line 1: .*not UTF-8'):
         read_index([str(tmp_path / 'i.json')])
 
 
@@ -121,12 +121,11 @@ def test_key_is_relative_below_the_index_and_absolute_elsewhere():
     assert index_key('/x/..feat/b.npz', '/x/i.json') == '..feat/b.npz'
 
 
-def test_lines_are_read_in_chunks_and_named_singly(tmp_path, monkeypatch):
-    monkeypatch.setattr(index_module, '_LINES', 2)
+def test_lines_are_numbered_past_blank_ones(tmp_path):
     good = [make(tmp_path, name) for name in 'abcde']
     index = read_index([write(tmp_path, *good[:3], '  \n', *good[3:])])
     assert [index.where(row).split('/')[-1] for row in (1, 3)] == ['i.json line 2 (b)', 'i.json line 5 (d)']
-    with pytest.raises(DataError, match='line 5: .*Extra data'):
+    with pytest.raises(DataError, match='line 5: .*trailing characters'):
         read_index([write(tmp_path, *good[:4], json.dumps(good[4]) + json.dumps(good[4]) + '\n')])
 
 

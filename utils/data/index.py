@@ -2,25 +2,23 @@
 
 import itertools
 import json
-import math
 import os
 import shutil
 import zlib
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated
 
+import msgspec
 import numpy as np
 
 from utils.data.feature_file import read_shape
 from utils.data.features import FeatureSpec
 from utils.errors import DataError
-from utils.files import replacing, write_text
+from utils.files import BYTE_ORDER_MARK, decode_json, replacing, write_text
 
-BYTE_ORDER_MARK = b'\xef\xbb\xbf'
 _CHUNK = 8192  # transcripts taken at once
-_LINES = 4096  # lines parsed at once
 
 
 @dataclass(frozen=True)
@@ -107,14 +105,14 @@ def read_index(paths: Sequence[str]) -> Index:
     return _fill_from_files(index, columns.specs)
 
 
-class _Fields(NamedTuple):
-    """The same field of several lines."""
+class _Line(msgspec.Struct, gc=False):
+    """The fields of a line that are used; frames is 0 and features None where the line lacks them."""
 
-    keys: list[str]
-    texts: list[str]
-    durations: array
-    frames: array
-    specs: list[str | None]
+    key: Annotated[str, msgspec.Meta(min_length=1)]
+    duration: Annotated[float, msgspec.Meta(gt=0)]
+    texts: str
+    frames: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] = 0
+    features: str | None = None
 
 
 class _Columns:
@@ -122,12 +120,14 @@ class _Columns:
 
     Attributes:
       keys: the npz files, as they can be opened from the working directory.
-      texts, durations, frames: of each line; frames is 0 where a line does not say.
-      files, lines: where each came from: position in `index_paths`, and number from 1.
+      texts: transcripts.
+      durations, frames: seconds and frames of each line; frames is 0 where a line lacks them.
+      files, lines: origin of each line: position in `index_paths`, and number from 1.
+      index_paths: the files read.
       specs: each kind of features named, and the first row that names it.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.keys: list[str] = []
         self.texts: list[str] = []
         self.durations, self.frames = array('f'), array('i')
@@ -136,85 +136,21 @@ class _Columns:
         self.specs: dict[str | None, int] = {}
 
     def read(self, path: str) -> None:
-        """Appends the lines of an index.
-
-        Raises:
-          DataError: for the first line that is broken or lacks a field.
-        """
-        self.index_paths.append(path)
+        """Appends the lines of an index; a `DataError` names the first that is broken or lacks a field."""
         prefix = os.path.join(os.path.dirname(path), '')
         with open(path, 'rb') as stream:
-            numbered = ((number, line.strip()) for number, line in enumerate(stream, 1))
-            numbered = ((number, line.removeprefix(BYTE_ORDER_MARK)) for number, line in numbered if line)
-            while chunk := list(itertools.islice(numbered, _LINES)):
-                numbers, lines = zip(*chunk, strict=True)
-                fields = _parse(lines)
-                if fields is None:
-                    number, line = next((number, line) for number, line in chunk if _parse([line]) is None)
-                    raise DataError(f'{path} line {number}: {_complaint(line)}; repair it or preprocess again')
-                self._append(fields, numbers, prefix)
-
-    def _append(self, fields: _Fields, numbers, prefix: str) -> None:
-        for spec in dict.fromkeys(fields.specs):
-            self.specs.setdefault(spec, len(self.keys) + fields.specs.index(spec))
-        self.keys += [key if os.path.isabs(key) else prefix + key for key in fields.keys]
-        self.texts += fields.texts
-        self.durations += fields.durations
-        self.frames += fields.frames
-        self.files += array('i', [len(self.index_paths) - 1]) * len(numbers)
-        self.lines += array('i', numbers)
-
-
-def _parse(lines) -> _Fields | None:
-    """The fields of some lines, or None if there is anything wrong with one of them."""
-    try:
-        if not all(line.startswith(b'{') and line.endswith(b'}') for line in lines):
-            return None
-        entries = json.loads(b'[%s]' % b','.join(lines))  # one call for thousands of lines takes half the time
-        durations = [entry['duration'] for entry in entries]
-        fields = _Fields(
-            [entry['key'] for entry in entries],
-            [entry['texts'] for entry in entries],
-            array('f', durations),
-            array('i', [entry.get('frames', 0) for entry in entries]),
-            [entry.get('features') for entry in entries],
-        )
-        is_valid = (
-            len(entries) == len(lines)
-            and all(fields.keys)
-            and {*map(type, fields.keys), *map(type, fields.texts)} == {str}
-            and {*map(type, fields.specs)} <= {str, type(None)}
-            and all(0 < duration < math.inf for duration in durations)
-            and min(entry.get('frames', 1) for entry in entries) >= 1
-        )
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
-        return None
-    return fields if is_valid else None
-
-
-def _complaint(line: bytes) -> str:
-    """What is wrong with a line, in words."""
-    try:
-        entry = json.loads(line.decode('utf-8-sig'))
-    except UnicodeDecodeError:
-        return 'not UTF-8 text'
-    except ValueError as error:
-        return f'not a JSON object ({error})'
-    if not isinstance(entry, dict):
-        return f'expected a JSON object a line, got {type(entry).__name__}'
-    missing = [field for field in ('key', 'duration', 'texts') if field not in entry]
-    if missing:
-        return f'no {" and no ".join(repr(field) for field in missing)} in it'
-    duration, frames = entry['duration'], entry.get('frames', 1)
-    rules = {
-        'key': ('a path', isinstance(entry['key'], str) and entry['key']),
-        'duration': ('seconds above 0', isinstance(duration, int | float) and 0 < duration < math.inf),
-        'texts': ('a string', isinstance(entry['texts'], str)),
-        'frames': ('a count from 1', isinstance(frames, int) and 0 < frames < 2**31),
-        'features': ('a string', isinstance(entry.get('features'), str | None)),
-    }
-    field, kind = next((field, kind) for field, (kind, is_right) in rules.items() if not is_right)
-    return f'{field!r} is {json.dumps(entry[field], ensure_ascii=False)[:40]}, not {kind}'
+            for number, text in enumerate(stream, 1):
+                text = text.removeprefix(BYTE_ORDER_MARK)
+                if not text.isspace():
+                    line = decode_json(text, _Line, path, 'an utterance', 'repair it or preprocess again', number)
+                    self.specs.setdefault(line.features, len(self.keys))
+                    self.keys.append(line.key if line.key.startswith(os.sep) else prefix + line.key)
+                    self.texts.append(line.texts)
+                    self.durations.append(line.duration)
+                    self.frames.append(line.frames)
+                    self.lines.append(number)
+        self.files += array('i', [len(self.index_paths)]) * (len(self.keys) - len(self.files))
+        self.index_paths.append(path)
 
 
 def _check_files_exist(index: Index) -> None:
