@@ -1,20 +1,20 @@
-# Shared by the scripts of this directory: sourced, never run.
-# None of them changes directory: relative paths in variables and arguments mean what the caller means by them.
+# Functions shared by the scripts of this directory; sourced, never run.
+# No script changes directory: relative paths in variables and arguments are relative to the caller's directory.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-# One line on stderr, and the end.
+# fail TEXT...: prints one line on stderr and exits with status 1.
 fail() {
   echo "$(basename "$0"): $*" >&2
   exit 1
 }
 
-# say TEXT...: what comes next, on stderr; stdout is for results.
+# say TEXT...: announces the next step on stderr; stdout is for results.
 say() {
   echo "== $*" >&2
 }
 
-# Sets PYTHON for the recipes: the caller's, else the checkout's environment, else python3.
+# find_python: sets PYTHON for the recipes: the caller's value, else the checkout's environment, else python3.
 find_python() {
   if [ -z "${PYTHON:-}" ]; then
     PYTHON=$ROOT/.venv/bin/python
@@ -24,19 +24,19 @@ find_python() {
     fail "PYTHON=$PYTHON is not a program; run scripts/run_demo.sh, or set PYTHON to one that has requirements.txt"
 }
 
-# need_corpus VARIABLE SUBSET...: stops unless the directory in VARIABLE holds these directories.
+# need_corpus VARIABLE SUBSET...: fails unless the directory named by VARIABLE contains these directories.
 need_corpus() {
   local variable=$1 directory=${!1} subset
   shift
   [ -d "$directory" ] || fail "$variable=$directory: no such directory; set $variable to the corpus, with $1/"
   for subset in "$@"; do
-    [ -d "$directory/$subset" ] || fail "$variable=$directory: no $subset/ there; set $variable to what holds it"
+    [ -d "$directory/$subset" ] || fail "$variable=$directory: no $subset/ there; set $variable to its parent directory"
   done
 }
 
-# make_index SCRIPT CORPUS SUBSET INDEX FLAG...: preprocesses a subset, the features beside the index, unless the index
-# is there: it is written last, so all it names is there too. Delete it to have the corpus looked at again.
-# Of the tasks of a cluster that start together one does it, and the others wait.
+# make_index SCRIPT CORPUS SUBSET INDEX FLAG...: preprocesses a subset, with the features beside the index, unless the
+# index exists: it is written last, so all features that it names exist too. Delete it to preprocess the corpus again.
+# Of several cluster tasks that start together, one preprocesses and the others wait.
 make_index() {
   local script=$1 corpus=$2 subset=$3 index=$4 lock
   shift 4
@@ -44,27 +44,27 @@ make_index() {
   mkdir -p "$(dirname "$index")"
   if command -v flock >/dev/null; then
     exec {lock}>"$(dirname "$index")/.lock"
-    flock -n "$lock" || say "waiting for another process, which preprocesses into $(dirname "$index")"
+    flock -n "$lock" || say "waiting for another process that preprocesses into $(dirname "$index")"
     flock "$lock"
     [ -s "$index" ] && exec {lock}>&- && return
   fi
   say "preprocessing $corpus/$subset"
   if ! "$PYTHON" "$ROOT/$script" "$@" -n "$subset" "$corpus" "$(dirname "$index")" "$index"; then
     [ -s "$index" ] || exit 1
-    say "going on without the utterances named above"
+    say "continuing without the utterances named above"
   fi
   [ -z "${lock:-}" ] || exec {lock}>&-
 }
 
-# train_distributed RECIPE {ps,worker} INDEX FLAG...: one task of a cluster, as the recipe for one machine trains it.
+# train_distributed RECIPE {ps,worker} INDEX FLAG...: runs one task of a cluster with the recipe for one machine.
 #
 #   PS_HOSTS   parameter servers, host:port,…; empty: the workers all-reduce   (127.0.0.1:2222)
 #   WS_HOSTS   workers; the first is the chief                                 (127.0.0.1:2223,127.0.0.1:2224)
-#   RUN_DIR    the run; only the chief writes there                            (as the recipe says, with -dist behind)
+#   RUN_DIR    run directory; only the chief writes there                      (the recipe's default with suffix -dist)
 train_distributed() {
   local recipe=$1 job=${2:-} index=${3:-}
   case $job in ps | worker) ;; *) fail "usage: $(basename "$0") {ps,worker} INDEX [FLAG...]" ;; esac
-  [[ $index =~ ^[0-9]+$ ]] || fail "'$index' is not a task's index; usage: $(basename "$0") {ps,worker} INDEX [FLAG...]"
+  [[ $index =~ ^[0-9]+$ ]] || fail "'$index' is not a task index; usage: $(basename "$0") {ps,worker} INDEX [FLAG...]"
   shift 3
   export RUN_DIR_SUFFIX=-dist
   exec "$ROOT/scripts/$recipe" --ps_hosts "${PS_HOSTS-127.0.0.1:2222}" \

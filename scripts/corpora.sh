@@ -1,8 +1,8 @@
-# The corpora of the recipes, preprocessed: sourced, never run. Each function takes its corpus, FEATURES and RUN_DIR from
-# the variables that the recipe's head describes, and sets what run_train.py is told.
+# Corpus preparation for the recipes; sourced, never run. Each function reads the corpus variable, FEATURES and RUN_DIR,
+# which the header of the recipe describes, preprocesses the corpus, and sets the arguments of run_train.py.
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-# prepare_libri NAME FEATURES FLAG...: sets RUN_DIR (of a run NAME), train_indexes and dev_indexes.
+# prepare_libri NAME FEATURES FLAG...: LibriSpeech; sets RUN_DIR for the run NAME, train_indexes and dev_indexes.
 prepare_libri() {
   local name=$1 subset train_sets dev_sets
   LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
@@ -20,7 +20,7 @@ prepare_libri() {
   train_indexes=("${train_indexes[@]/%/.json}") dev_indexes=("${dev_indexes[@]/%/.json}")
 }
 
-# prepare_an4 NAME: likewise, with 40 log mel bands.
+# prepare_an4 NAME: AN4 likewise, with 40 log mel bands.
 prepare_an4() {
   local subset
   AN4=${AN4:-$HOME/corpus/an4}
@@ -34,7 +34,7 @@ prepare_an4() {
   train_indexes=("$FEATURES/train-clean-100.json") dev_indexes=("$FEATURES/dev-clean.json")
 }
 
-# prepare_thchs NAME: likewise, with 40 log mel bands, in UNIT; sets vocabulary as well.
+# prepare_thchs NAME: THCHS-30 likewise, with 40 log mel bands and transcripts in UNIT; sets vocabulary as well.
 prepare_thchs() {
   local features
   UNIT=${UNIT:-char}
@@ -47,6 +47,6 @@ prepare_thchs() {
   need_corpus THCHS30 data "$TRAIN_SET" "$DEV_SET"
   features=(-m fbank -f 40 --unit "$UNIT")
   make_index thchs_preprocess.py "$THCHS30" "$TRAIN_SET" "${train_indexes[0]}" "${features[@]}"
-  # with the vocabulary of the training set: no model can write a character that it was never taught
+  # with the vocabulary of the training set: a model cannot output a character that is missing there
   make_index thchs_preprocess.py "$THCHS30" "$DEV_SET" "${dev_indexes[0]}" "${features[@]}" --vocabfile "$vocabulary"
 }

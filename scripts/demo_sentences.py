@@ -1,4 +1,4 @@
-"""The demo's language: what one says to a house and a diary, in about sixty words."""
+"""Grammar of the demo corpus: commands to a smart home and a diary, with about sixty words."""
 
 import random
 
@@ -47,8 +47,8 @@ def make_sentences(count: int, rng: random.Random) -> list[str]:
     """Draws sentences, no two of them alike.
 
     Args:
-      count: how many; the grammar has some tens of thousands.
-      rng: where the choices come from.
+      count: number of sentences; the grammar generates some tens of thousands.
+      rng: random generator of the choices.
 
     Returns:
       `count` different sentences in lower case.
@@ -56,7 +56,7 @@ def make_sentences(count: int, rng: random.Random) -> list[str]:
     sentences: dict[str, None] = {}
     while len(sentences) < count:
         pattern = rng.choice(PATTERNS)
-        # One draw a slot, in the order of the text: a name that stands twice may be two names.
+        # One draw per slot, in text order: two slots of the same kind may get different words.
         parts = pattern.replace('{', '\0{').replace('}', '}\0').split('\0')
         sentences[''.join(rng.choice(SLOTS[part[1:-1]]) if part.startswith('{') else part for part in parts)] = None
     return list(sentences)

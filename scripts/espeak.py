@@ -1,8 +1,8 @@
-"""eSpeak NG through ctypes: text in, samples out, the same samples every time.
+"""Reproducible speech synthesis with eSpeak NG, called through ctypes.
 
-The library keeps one state for the whole process (breath noise, the phase of the last voice), so what was
-spoken earlier changes what is spoken next, even with the seed set. The same calls in the same order in a fresh
-process give the same samples: whoever wants reproducible audio speaks each voice's texts in a process of its own.
+The library keeps one state for the whole process (breath noise, the phase of the last voice), so earlier calls
+change the samples of later ones even when the seed is set. The same calls in the same order in a fresh process
+give the same samples: for reproducible audio, synthesize the texts of each voice in a process of its own.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ _SynthCallback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), 
 
 
 class Espeak:
-    """The library with its voices, ready to speak."""
+    """The initialised library with its voices."""
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
@@ -39,18 +39,21 @@ class Espeak:
     def speak(
         self, text: str, voice: str, words_per_minute: int, pitch: int, pitch_range: int, seed: int
     ) -> np.ndarray:
-        """Speaks a text.
+        """Synthesizes a text.
 
         Args:
-          text: what to say.
+          text: text to synthesize.
           voice: an accent and a variant, such as ``en-us+f3``.
-          words_per_minute: speed; 175 is eSpeak's own.
+          words_per_minute: speed; 175 is eSpeak's default.
           pitch: 0 to 99; 50 leaves the voice as it is.
           pitch_range: 0 (monotone) to 99; 50 leaves the voice as it is.
-          seed: of the breath noise.
+          seed: random seed of the breath noise.
 
         Returns:
           float32 samples in [-1, 1] at `sample_rate`.
+
+        Raises:
+          RuntimeError: eSpeak NG refuses the text or a setting.
         """
         library = self._library
         self._check(library.espeak_ng_SetRandSeed(ctypes.c_long(seed)), f'seed {seed}')

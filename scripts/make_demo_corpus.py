@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Speaks a small corpus in LibriSpeech's layout with eSpeak NG, for the demo.
+"""Synthesizes a small corpus in LibriSpeech's layout with eSpeak NG, for the demo.
 
-The same arguments give the same files, byte for byte. The voices of dev-clean and test-clean speak nothing in
-train-clean-100, and no sentence is spoken twice.
+The same arguments give the same files, byte for byte. The voices of dev-clean and test-clean do not occur in
+train-clean-100, and no sentence occurs twice.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from utils.files import replacing, write_text  # noqa: E402
 
 SAMPLE_RATE = 16000
 
-# Accent + variant. A variant is the person (formants, pitch, breath): those of dev and test are nowhere else.
+# Accent + variant. A variant is a speaker (formants, pitch, breath); those of dev and test occur in no other subset.
 VOICES = {
     'train-clean-100': (
         'en-us+m1', 'en+m2', 'en-us+m4', 'en-gb-x-rp+m5', 'en-us+m6', 'en+m7', 'en-us-nyc+Alex', 'en-us+Denis',
@@ -48,7 +48,7 @@ FIRST_SPEAKER = {'train-clean-100': 101, 'dev-clean': 201, 'test-clean': 301}
 
 @dataclass(frozen=True)
 class Utterance:
-    """One line of a transcript, and all that decides how it sounds."""
+    """One line of a transcript with all settings of its synthesis."""
 
     utterance_id: str
     text: str
@@ -61,7 +61,7 @@ class Utterance:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What one speaker says: one directory of the corpus."""
+    """All utterances of one speaker: one directory of the corpus."""
 
     subset: str
     speaker: int
@@ -77,14 +77,14 @@ class Chapter:
 
 
 def plan_corpus(seed: int, num_utterances: int) -> list[Chapter]:
-    """Decides who says what and how; a pure function of its arguments.
+    """Assigns sentences and settings to voices; a pure function of its arguments.
 
     Args:
-      seed: of the sentences, voices and noise.
-      num_utterances: of each training voice; the held-out voices speak two thirds as many.
+      seed: random seed of sentences, voices and noise.
+      num_utterances: utterances of each training voice; held-out voices get two thirds as many.
 
     Returns:
-      One chapter a voice.
+      One chapter per voice.
     """
     rng = random.Random(seed)
     sizes = {
@@ -112,7 +112,7 @@ def plan_corpus(seed: int, num_utterances: int) -> list[Chapter]:
 
 
 def render(utterance: Utterance, espeak) -> 'np.ndarray':
-    """An utterance's samples at 16 kHz: spoken, at some loudness, in a room that is not quite silent."""
+    """Samples of an utterance at 16 kHz: synthesized speech of random loudness with background noise."""
     import numpy as np
     from scipy.signal import lfilter, resample_poly
 
@@ -122,21 +122,21 @@ def render(utterance: Utterance, espeak) -> 'np.ndarray':
     speech = resample_poly(spoken, SAMPLE_RATE, espeak.sample_rate)
     speech = np.pad(speech, rng.integers(SAMPLE_RATE // 20, SAMPLE_RATE // 4, size=2))
     speech *= 10 ** (rng.uniform(-30, -20) / 20) / speech.std()
-    colour = rng.uniform(0.0, 0.95)  # from white to a dull rumble
+    colour = rng.uniform(0.0, 0.95)  # from white noise to a low rumble
     noise = lfilter([1.0], [1.0, -colour], rng.standard_normal(len(speech)))
     noise *= speech.std() * 10 ** (-rng.uniform(15, 35) / 20) / noise.std()
     return np.clip(speech + noise, -1.0, 1.0)
 
 
 def speak_chapter(task: tuple[Path, Chapter]) -> None:
-    """Speaks a chapter in a fresh process; its transcript, written last, says that all of it is there."""
+    """Synthesizes a chapter in a fresh process; its transcript is written last and marks it as complete."""
     import soundfile
 
     from scripts.espeak import Espeak
 
     out, chapter = task
     folder, espeak = out / chapter.folder, Espeak()
-    shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+    shutil.rmtree(folder, ignore_errors=True)  # left by a killed run
     folder.mkdir(parents=True)
     for utterance in chapter.utterances:
         samples = render(utterance, espeak)
@@ -147,7 +147,7 @@ def speak_chapter(task: tuple[Path, Chapter]) -> None:
 
 
 def speak_all(out: Path, chapters: list[Chapter], num_workers: int) -> None:
-    """Speaks each chapter in a child of its own, because eSpeak's state outlives an utterance."""
+    """Synthesizes each chapter in a child process of its own, because eSpeak's state outlives an utterance."""
     from tqdm import tqdm
 
     try:
@@ -157,22 +157,22 @@ def speak_all(out: Path, chapters: list[Chapter], num_workers: int) -> None:
     except ImportError as error:
         raise DataError(f'{error}; pip install -r scripts/requirements-demo.txt') from error
     context = multiprocessing.get_context('fork')
-    ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)  # the parent alone answers Ctrl-C, and ends the children
+    ignore_interrupt = (signal.SIGINT, signal.SIG_IGN)  # only the parent handles Ctrl-C, and ends the children
     tasks = [(out, chapter) for chapter in chapters]
     with context.Pool(num_workers, signal.signal, ignore_interrupt, maxtasksperchild=1) as pool:
-        for _ in tqdm(pool.imap_unordered(speak_chapter, tasks), total=len(tasks), unit='voice', desc='speaking'):
+        for _ in tqdm(pool.imap_unordered(speak_chapter, tasks), total=len(tasks), unit='voice', desc='synthesizing'):
             pass
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps a second process from writing the same corpus at once."""
+    """Lock on a directory: prevents two processes from writing the same corpus."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)
-        raise DataError(f'{folder}: another process is making this corpus; wait for it to end') from None
+        raise DataError(f'{folder}: another process is writing this corpus; wait for it to end') from None
     try:
         yield
     finally:
@@ -180,7 +180,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def check_same_plan(out: Path, chapters: list[Chapter]) -> None:
-    """Refuses to mix two corpora in one directory."""
+    """Raises DataError if the directory holds another corpus or other files."""
     digest_path, digest = out / 'plan.sha256', hashlib.sha256(repr(chapters).encode()).hexdigest()
     if digest_path.exists():
         if digest_path.read_text().strip() != digest:
@@ -191,7 +191,7 @@ def check_same_plan(out: Path, chapters: list[Chapter]) -> None:
 
 
 def write_speakers(out: Path, chapters: list[Chapter]) -> float:
-    """Writes the table of speakers (the sex column is empty: voices have none); returns the corpus's hours."""
+    """Writes the table of speakers (the sex column is empty: voices have none); returns the duration in hours."""
     import soundfile
 
     table, total_secs = [';ID  |SEX| SUBSET           |MINUTES| NAME\n'], 0.0
@@ -206,7 +206,7 @@ def write_speakers(out: Path, chapters: list[Chapter]) -> float:
 
 
 def make_corpus(out: Path, seed: int, num_utterances: int, num_workers: int) -> str:
-    """Makes what is missing of a corpus; returns one line about it."""
+    """Synthesizes the missing chapters of a corpus; returns a one-line summary."""
     chapters = plan_corpus(seed, num_utterances)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
@@ -223,10 +223,10 @@ def make_corpus(out: Path, seed: int, num_utterances: int, num_workers: int) -> 
 def main(argv: list[str] | None = None) -> int:
     description = __doc__.splitlines()[0]
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument('out', type=Path, help='directory of the corpus; what it lacks is made')
-    parser.add_argument('--seed', type=int, default=1, help='of sentences, voices and noise')
-    parser.add_argument('--utterances', type=int, default=36, help='of a training voice; a held-out one has two thirds')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='processes at once')
+    parser.add_argument('out', type=Path, help='corpus directory; missing files are created')
+    parser.add_argument('--seed', type=int, default=1, help='random seed of sentences, voices and noise')
+    parser.add_argument('--utterances', type=int, default=36, help='per training voice; two thirds per held-out voice')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='number of parallel processes')
     args = parser.parse_args(argv)
     if not 1 <= args.utterances <= 500:
         raise UsageError(f'--utterances {args.utterances}: choose 1 to 500')

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # Deep Speech 2 on AN4 (under an hour of spelled names, addresses and numbers), laid out as LibriSpeech is.
-# Arguments are passed on to run_train.py, where the last of a flag counts.
+# Arguments are passed on to run_train.py, where the last occurrence of a flag counts.
 #
-#   AN4          the corpus, the directory with train-clean-100/ and dev-clean/   ($HOME/corpus/an4)
-#   FEATURES     where the features go: 40 MB                                     ($HOME/features/an4-fbank-40)
-#   RUN_DIR      the run: checkpoints, history, curves                            ($HOME/runs/an4-ds2)
+#   AN4          corpus directory, with train-clean-100/ and dev-clean/           ($HOME/corpus/an4)
+#   FEATURES     directory for the features: 40 MB                                ($HOME/features/an4-fbank-40)
+#   RUN_DIR      run directory: checkpoints, history, curves                      ($HOME/runs/an4-ds2)
 #
-# Started again, it goes on from the newest checkpoint.
+# Started again, it resumes from the newest checkpoint.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/corpora.sh"
 
 prepare_an4 an4-ds2
 
-# 800 utterances want many small steps (-b 8), and much variety once the model aligns at all (from epoch 6): short masks,
-# because a spelled letter is all of 300 ms, and stretched time and frequency, because 64 speakers are few.
+# 800 utterances need many small steps (-b 8), and strong augmentation once the model aligns at all (from epoch 6):
+# short masks, because a spelled letter lasts only 300 ms, and stretched time and frequency, because 64 speakers are few.
 exec "$PYTHON" "$ROOT/run_train.py" -md ds2 -f 40 -cl 2 -rl 3 -n 256 -rc gru -a tanh -bn yes -k 0.85 \
   -b 8 -o adam --beta2 0.98 -lr 8e-4 --lr_schedule cosine --warmup_steps 300 -p 46 --average_checkpoints 8 \
   --time_masks 2 --max_time_mask 10 --freq_masks 2 --max_freq_mask 6 --tempo_range 0.1 --warp_range 0.1 \

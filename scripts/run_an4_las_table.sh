@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What each piece of las gives on AN4: trains a smaller and shorter run_an4_las_train.sh as it is and with one piece
-# changed at a time, and scores each on dev-clean greedily and with beams of 8 and 32. 10 minutes a row.
+# Ablation of las on AN4: trains a smaller and shorter run_an4_las_train.sh as it is and with one component changed at a
+# time, and scores each run on dev-clean, greedily and with beams of 8 and 32. 10 minutes a row.
 #
 #   AN4, FEATURES   as in run_an4_las_train.sh
-#   TABLE_DIR       the runs, and table.md    ($HOME/runs/an4-las-table)
+#   TABLE_DIR       directory for the runs and table.md    ($HOME/runs/an4-las-table)
 #
-#   scripts/run_an4_las_table.sh [ROW...]     rows: base content none neighborhood no-ctc (all)
-# Started again, it goes on where it was; arguments after -- are passed on to run_train.py.
+#   scripts/run_an4_las_table.sh [ROW...]                  rows: base content none neighborhood no-ctc (all)
+# Started again, it resumes; arguments after -- are passed on to run_train.py.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -25,14 +25,14 @@ declare -A flags=(
 )
 rows=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
-  [ -n "${flags[$1]+there}" ] || fail "$1 is none of ${!flags[*]}"
+  [ -n "${flags[$1]+there}" ] || fail "$1 is not one of ${!flags[*]}"
   rows+=("$1")
   shift
 done
 [ $# -eq 0 ] || shift
 [ ${#rows[@]} -gt 0 ] || rows=(base content none neighborhood no-ctc)
 
-# wer RUN_DIR WIDTH: of dev-clean, in percent.
+# wer RUN_DIR WIDTH: prints the word error rate on dev-clean, in percent.
 wer() {
   "$PYTHON" "$ROOT/run_test.py" -s "$1" -t "$FEATURES/dev-clean.json" --beam_width "$2" --worst 0 --out "$1/beam-$2" |
     awk '$1 == "dev-clean" { print $3 }'

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Language models for a run on AN4: trained from the transcripts of the training set alone, their weights tuned on dev;
-# then dev's errors without and with each. Nothing in it is random. Ends with a table on stdout.
+# Language models for a run on AN4: trains them on the transcripts of the training set alone, tunes their weights on
+# dev, and scores dev without a language model and with each. Deterministic. Prints a table on stdout.
 #
-#   RUN_DIR      the run, of run_an4_ds2_train.sh or run_an4_las_train.sh         ($HOME/runs/an4-ds2)
-#   FEATURES     where its recipe put the indexes                                 ($HOME/features/an4-fbank-40)
+#   RUN_DIR      run of run_an4_ds2_train.sh or run_an4_las_train.sh              ($HOME/runs/an4-ds2)
+#   FEATURES     directory of the indexes that its recipe wrote                   ($HOME/features/an4-fbank-40)
 #   MODELS       UNIT-ORDER of each language model                                (word-3 char-10)
 #
-# Arguments are passed on to tune_lm.py. The beam is 400 wide (las: 32), where a character model still gains over 100.
-# Dev chooses the weights, and has chosen the run's checkpoint, so both figures are a little flattering. Of las the tuning
-# also says what the best of the CTC shares that it tried makes without a language model; the table has the default share.
+# Arguments are passed on to tune_lm.py. The beam width is 400 (las: 32): a character model still gains from more than
+# 100. Dev chooses the weights and has chosen the checkpoint of the run, so both figures are slightly optimistic. For
+# las, tune_lm.py also reports the best of the CTC weights without a language model; the table has the default one.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
@@ -17,16 +17,16 @@ FEATURES=${FEATURES:-$HOME/features/an4-fbank-40}
 MODELS=${MODELS:-word-3 char-10}
 
 find_python
-[ -s "$RUN_DIR/config.json" ] || fail "RUN_DIR=$RUN_DIR holds no run; train one with scripts/run_an4_ds2_train.sh"
+[ -s "$RUN_DIR/config.json" ] || fail "RUN_DIR=$RUN_DIR is not a run; train one with scripts/run_an4_ds2_train.sh"
 for subset in train-clean-100 dev-clean; do
   [ -s "$FEATURES/$subset.json" ] ||
-    fail "FEATURES=$FEATURES has no $subset.json; scripts/run_an4_ds2_train.sh makes it, or set FEATURES"
+    fail "FEATURES=$FEATURES has no $subset.json; scripts/run_an4_ds2_train.sh writes it, or set FEATURES"
 done
 dev=$FEATURES/dev-clean.json
 width=400
 grep -q '"model": "las"' "$RUN_DIR/config.json" && width=32
 
-# score NAME FLAG...: tests on dev and adds the last line of the table, called NAME, to the rows.
+# score NAME FLAG...: scores dev and appends the last line of its report, with the name NAME, to the rows.
 rows=()
 score() {
   local name=$1 table

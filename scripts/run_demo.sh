@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# From nothing to a word error rate: makes .venv, speaks a small corpus, preprocesses it, trains a Deep Speech 2 model,
-# tests it on voices it never heard, and transcribes three files. About 6 minutes on two cores, after the
-# installation. Run it again and it goes on where it was.
+# Demo from nothing to a word error rate: creates .venv, synthesizes a small corpus, preprocesses it, trains a Deep
+# Speech 2 model, scores it on held-out voices, and transcribes three files. 2 to 5 minutes on two cores after the
+# installation. Run again, it resumes.
 #
-#   DEMO_DIR   where everything goes   (demo/ in the checkout)
-#   PYTHON     an environment with scripts/requirements-demo.txt, used as it is   (none: .venv is made)
+#   DEMO_DIR   directory for all files                                            (demo/ in the checkout)
+#   PYTHON     an environment with scripts/requirements-demo.txt, used as it is   (none: .venv is created)
 #
-# Arguments are passed on to run_train.py, where the last of a flag counts: scripts/run_demo.sh -p 5
+# Arguments are passed on to run_train.py, where the last occurrence of a flag counts: scripts/run_demo.sh -p 5
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$ROOT/scripts/setup_env.sh"
@@ -17,7 +17,7 @@ corpus=$DEMO_DIR/corpus features=$DEMO_DIR/features run_dir=$DEMO_DIR/run
 setup_env demo
 SECONDS=0
 
-say "speaking the corpus into $corpus"
+say "synthesizing the corpus in $corpus"
 "$PYTHON" "$ROOT/scripts/make_demo_corpus.py" "$corpus"
 
 for subset in train-clean-100 dev-clean test-clean; do
@@ -46,7 +46,7 @@ heard=$("$PYTHON" "$ROOT/run_predict.py" -s "$run_dir" "${paths[@]}")
   done
 } <<<"$heard"
 
-say 'testing on voices that training never heard'
+say 'scoring on held-out voices'
 "$PYTHON" "$ROOT/run_test.py" -s "$run_dir" -t "$features/dev-clean.json" "$features/test-clean.json" --worst 2
 
 cat <<END

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Can a model learn these utterances at all? Trains a small one on a few real ones until it knows them by heart, and
-# scores it on the same ones: Deep Speech 2 on 50 of LibriSpeech's (libri; 20 minutes on two busy cores) and on those of
-# THCHS-30's test/ in each unit (char, pinyin, phone; 6 minutes each), and Listen, Attend and Spell on the 50 of
-# LibriSpeech (las; likewise 20). Error rates should end below 5 %.
+# Overfitting test: trains a small model on a few real utterances and scores it on the same ones: Deep Speech 2 on 50
+# utterances of LibriSpeech (libri; 20 minutes on two busy cores) and on those of THCHS-30's test/ in each unit (char,
+# pinyin, phone; 6 minutes each), and Listen, Attend and Spell on the 50 of LibriSpeech (las; likewise 20). Error rates
+# should end below 5 %.
 #
-#   LIBRISPEECH  the corpus, the directory with train-clean-100/   ($HOME/corpus/LibriSpeech)
-#   THCHS30      the corpus, the directory with data/ and test/    ($HOME/corpus/data_thchs30)
-#   OUT_DIR      features and runs                                 ($HOME/runs/overfit)
+#   LIBRISPEECH  corpus directory, with train-clean-100/   ($HOME/corpus/LibriSpeech)
+#   THCHS30      corpus directory, with data/ and test/    ($HOME/corpus/data_thchs30)
+#   OUT_DIR      directory for features and runs           ($HOME/runs/overfit)
 #
 #   scripts/run_overfit.sh {libri,char,pinyin,phone,las}...
 set -euo pipefail
@@ -15,14 +15,14 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 LIBRISPEECH=${LIBRISPEECH:-$HOME/corpus/LibriSpeech}
 THCHS30=${THCHS30:-$HOME/corpus/data_thchs30}
 OUT_DIR=${OUT_DIR:-$HOME/runs/overfit}
-[ $# -gt 0 ] || fail 'say what to learn: libri, char, pinyin, phone or las'
+[ $# -gt 0 ] || fail 'give what to overfit: libri, char, pinyin, phone or las'
 
 find_python
 
 ds2=(-md ds2 -cl 2 -rl 3)
 las=(-md las -rl 3 -rc gru --ctc_weight 0.3 --sample_prob 0)
 
-# overfit INDEX RUN_DIR FLAG...: no dropout, no augmentation: nothing that stands in the way of memory.
+# overfit INDEX RUN_DIR FLAG...: trains without dropout or augmentation, which prevent overfitting, and scores.
 overfit() {
   local index=$1 run_dir=$2
   shift 2
@@ -48,6 +48,6 @@ for what in "$@"; do
     make_index thchs_preprocess.py "$THCHS30" test "$OUT_DIR/thchs-$what.json" -m fbank -f 40 --unit "$what"
     overfit "$OUT_DIR/thchs-$what.json" "$OUT_DIR/run-$what" "${ds2[@]}" -b 6 -p 150 -v "$OUT_DIR/thchs-$what.vocab.txt"
     ;;
-  *) fail "$what is none of libri, char, pinyin, phone, las" ;;
+  *) fail "$what is not one of libri, char, pinyin, phone, las" ;;
   esac
 done

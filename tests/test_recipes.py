@@ -90,7 +90,7 @@ case "$1" in *_preprocess.py) for i; do case "$i" in *.json) echo '{{}}' > "$i";
     python = write_program(tmp_path / 'python', body)
     result = run_script(recipe, tmp_path, **{'PYTHON': python, corpus_variable(recipe): 'corpus'})
     assert result.returncode == 0
-    assert 'going on without' in result.stderr
+    assert 'continuing without' in result.stderr
     assert 'run_train.py' in (tmp_path / 'calls').read_text()
 
 

@@ -5,7 +5,7 @@ import sys
 
 import measuring
 
-# name: input [batch, frames, frequencies, channels], kernel, strides, is the input's gradient needed?
+# name: input [batch, frames, frequencies, channels], kernel, strides, whether the gradient of the input is needed
 CASES = {
     '1st, 16 x 600 x 81': ((16, 600, 81, 1), (11, 41, 1, 32), (2, 2), False),
     '2nd, 16 x 300 x 41': ((16, 300, 41, 32), (11, 21, 32, 32), (1, 2), True),
@@ -17,7 +17,7 @@ FORMS = (*OTHERS, 'auto')
 
 
 def build(tf, x_shape, kernel_shape, strides, needs_input_gradient):
-    """For each form a run of the convolution and its gradients."""
+    """{form: function that runs the convolution and its gradients}."""
     from models.convolution import conv2d
 
     tensors = {}

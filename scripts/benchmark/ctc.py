@@ -15,7 +15,7 @@ CASES = {
 
 
 def build(tf, case):
-    """Runs of our form and of the kernel, each on its own, with values and gradients fetched."""
+    """Functions that run our implementation and the kernel separately, fetching values and gradients."""
     import numpy as np
 
     from models.fast import ctc_loss

@@ -1,9 +1,9 @@
 """Compares the CTC prefix beam search with those of other libraries: time on one core and scores found.
 
-Times are of the processor, so that what else runs on the machine counts little. The posteriors are synthetic
-(500 frames, 29 symbols, peaked as CTC's are), or those that ``run_test.py --save_posteriors`` wrote. flashlight-text,
-pyctcdecode and KenLM are installed from PyPI into an environment of this script's own; TensorFlow is the project's.
-The score of a text is Q(y) of `utils.decode.ctc_beam`, with the exact log p(y | x), whoever found it.
+Times are processor times, so that other load on the machine matters little. The posteriors are synthetic (500 frames,
+29 symbols, peaked as those of CTC models), or written by ``run_test.py --save_posteriors``. flashlight-text,
+pyctcdecode and KenLM are installed from PyPI into a separate environment; TensorFlow is the project's own.
+The score of a text is Q(y) of `utils.decode.ctc_beam`, with the exact log p(y | x), for all libraries.
 """
 
 import argparse
@@ -38,12 +38,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--posteriors',
         metavar='NPZ',
-        help='real ones, English, that run_test.py --save_posteriors wrote (default: synthetic ones, peaked)',
+        help='English posteriors written by run_test.py --save_posteriors (default: synthetic ones, peaked)',
     )
     parser.add_argument('--lm', help='ARPA word model for the runs with one (default: one trained on synthetic text)')
-    parser.add_argument('--utterances', type=int, default=10, help='how many to decode')
-    parser.add_argument('--repeats', type=int, default=3, help='times that each is decoded; the fastest counts')
-    parser.add_argument('--beam_width', type=int, default=100, help='prefixes kept at a frame')
+    parser.add_argument('--utterances', type=int, default=10, help='number of utterances to decode')
+    parser.add_argument('--repeats', type=int, default=3, help='decodings of each utterance; the fastest counts')
+    parser.add_argument('--beam_width', type=int, default=100, help='prefixes kept per frame')
     default = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache') / 'ctc-decoding-peers'
     parser.add_argument('--env', default=str(default), metavar='DIR', help='environment of the other libraries')
     parser.add_argument('--json', metavar='FILE', help='write the figures to this file too')
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def make_environment(directory: Path) -> str:
-    """Installs the other libraries where they are not; returns their Python."""
+    """Installs the other libraries unless they are there; returns the Python of their environment."""
     python, stamp = directory / 'bin' / 'python', directory / 'packages.txt'
     if not stamp.exists() or stamp.read_text() != '\n'.join(PACKAGES):
         log.info('installing %s into %s', ', '.join(PACKAGES), directory)
@@ -107,7 +107,7 @@ def make_environment(directory: Path) -> str:
 
 
 def synthetic_sentences(rng) -> list[list[str]]:
-    """Sentences of pseudo-words in which each word is followed by few others, so that a model has something to say."""
+    """Sentences of pseudo-words in which each word has few successors, so that a language model is informative."""
     syllables = [first + second for first in 'bdfgklmnprstvw' for second in ('a', 'e', 'i', 'o', 'u', 'an', 'er', 'is')]
     words = sorted({''.join(rng.choice(syllables, size=rng.integers(1, 4))) for _ in range(3000)})
     followers = rng.integers(0, len(words), size=(len(words), 8))
@@ -131,7 +131,7 @@ def train_model(sentences: list[list[str]], path: str) -> str:
 
 
 def lexicon_words(lm_path: str, tokens: Sequence[str]) -> list[str]:
-    """The words that the lexicon holds, for the libraries that want a list."""
+    """Words of the lexicon, for the libraries that need a list."""
     from utils.lm.ngram import load_model
 
     letters = set(tokens) - {' '}
@@ -139,7 +139,7 @@ def lexicon_words(lm_path: str, tokens: Sequence[str]) -> list[str]:
 
 
 def synthetic_posteriors(sentences: list[list[str]], tokens: Sequence[str]) -> list:
-    """Peaked posteriors: blanks nearly certain between the symbols, symbols less so and confused with a few others."""
+    """Peaked posteriors: blanks nearly certain, symbols less so and confused with a few others."""
     import numpy as np
 
     rng = np.random.default_rng(1)
@@ -161,7 +161,7 @@ def synthetic_posteriors(sentences: list[list[str]], tokens: Sequence[str]) -> l
 
 
 def read_posteriors(path: str, tokens: Sequence[str]) -> list:
-    """The longest utterances first, so that whichever number is decoded has work in it."""
+    """Saved posteriors, the longest utterances first, so that a small number of them is still representative work."""
     from utils.recognition.posteriors import Posteriors
 
     posteriors = Posteriors(path)
@@ -171,7 +171,7 @@ def read_posteriors(path: str, tokens: Sequence[str]) -> list:
 
 
 def fastest(function: Callable, utterances: Sequence, repeats: int) -> tuple[list, list[float]]:
-    """The results, and for each utterance the least seconds of ``repeats``."""
+    """(results, minimum seconds over ``repeats``) for the utterances."""
     results, seconds = [], []
     function(utterances[0])  # compiles, fills caches
     for utterance in utterances:
@@ -199,7 +199,7 @@ def run_ours(posteriors: Sequence, fusion, beam_width: int, repeats: int) -> tup
 
 
 def run_peer(peer: str, python: str, directory: str) -> tuple[list, list[float]] | None:
-    """The ids and seconds of another library; None where it fails, which is said."""
+    """(ids, seconds) of another library; None if it fails, which is logged."""
     environment = {**os.environ, 'OMP_NUM_THREADS': '1', 'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''}
     environment.pop('PYTHONPATH', None)
     command = [python, str(PEERS_SCRIPT), peer, directory]
@@ -212,7 +212,7 @@ def run_peer(peer: str, python: str, directory: str) -> tuple[list, list[float]]
 
 
 def report(heading: str, found: dict, posteriors: Sequence, tokens: Sequence[str], fusion) -> dict:
-    """Prints a line for each library; returns the figures."""
+    """Prints a row for each library; returns the figures."""
     import numpy as np
 
     from utils.decode.ctc_beam import score_text

@@ -1,8 +1,8 @@
-"""Decodes the posteriors of `ctc_decoding.py` with another library; runs in that library's own environment.
+"""Decodes the posteriors of `ctc_decoding.py` with another library; runs in the environment of that library.
 
     python ctc_decoding_peers.py PEER DIRECTORY
 
-DIRECTORY holds `job.json` and `posteriors.npz`; the ids found and the seconds taken are printed as JSON.
+DIRECTORY contains `job.json` and `posteriors.npz`; the ids found and the seconds taken are printed as JSON.
 """
 
 import json

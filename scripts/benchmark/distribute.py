@@ -1,10 +1,10 @@
-"""Speed of towers and of clusters on this machine, and the bytes that a step moves over the network.
+"""Speed of towers and clusters on this machine, and network traffic per step.
 
     python scripts/benchmark/distribute.py [-n HIDDENS] [--steps STEPS]
 
-Trains Deep Speech 2 on noise, each way of distributing it in processes of its own, and prints a Markdown table. With
-"a core each", every worker (not the parameter server) is pinned to one core, so that two workers have what one had
-twice. Bytes are those of the loopback interface: run it on a quiet machine.
+Trains Deep Speech 2 on noise, each layout in processes of its own, and prints a Markdown table. With "a core each",
+every worker (but not the parameter server) is pinned to one core, so that two workers have twice the cores of one.
+Bytes are those of the loopback interface: run it on a quiet machine.
 """
 
 import argparse

@@ -15,7 +15,7 @@ NUM_FILES = 240
 
 
 def by_library(samples, spec):
-    """What the libraries give when they are simply called."""
+    """The same features by direct calls of the libraries."""
     import numpy as np
     import python_speech_features as psf
     import scipy.signal
@@ -34,14 +34,14 @@ def by_library(samples, spec):
 
 
 def noise(seconds):
-    """Noise, which costs what speech costs."""
+    """Noise, whose features cost as much as those of speech."""
     import numpy as np
 
     return np.random.default_rng(0).uniform(-0.5, 0.5, 16000 * seconds).astype(np.float32)
 
 
 def preprocessing(spec, folder):
-    """Hours of audio an hour on all cores, and the share of the cores' time that the workers used."""
+    """(hours of audio per hour on all cores, share of processor time used by the workers)."""
     from utils.data.extraction import Task, extract_all
     from utils.system import num_cores
 

@@ -12,7 +12,7 @@ import time
 import measuring
 
 BUDGET = 20_000  # frames a batch
-NUM_FILES = 1000  # feature files, which the lines share: to look for a file takes as long whichever it is
+NUM_FILES = 1000  # feature files, shared by the lines: looking up a file takes the same time for each
 
 
 def write(folder, num_utterances):

@@ -1,4 +1,4 @@
-"""Measures what a training step waits for its batch, with features of the size of real ones on this disk."""
+"""Measures how long a training step waits for its batch, with features of realistic size on this disk."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ def write(folder):
 
 
 def make_step(tf, session, batch):
-    """From a number of GEMMs to a step on every core after the batch is there, like a step of training."""
+    """Step that runs a given number of GEMMs on every core after the batch has arrived, like a training step."""
     from utils.system import num_cores
 
     count = tf.placeholder(tf.int32, [])
@@ -45,7 +45,7 @@ def make_step(tf, session, batch):
 
 
 def epoch(session, pipeline, plan, step, gemms):
-    """Seconds of an epoch's steps, and of these, waiting."""
+    """(seconds of an epoch, seconds of these spent waiting for batches)."""
     pipeline.start(session, plan, 0)
     waited, begun = 0.0, time.perf_counter()
     for _ in plan:
@@ -56,7 +56,7 @@ def epoch(session, pipeline, plan, step, gemms):
 
 
 def gemms_of(session, pipeline, plan, step, seconds):
-    """How many GEMMs take so long while nothing is loaded."""
+    """Number of GEMMs that take so many seconds while nothing is loaded."""
     few, many = 10, 110
     pipeline.start(session, plan[:8], 0)
     time.sleep(2)  # the first batches are ready

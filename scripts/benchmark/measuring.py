@@ -1,6 +1,6 @@
-"""What the benchmarks of this directory share: taking turns, medians, and one kind of table.
+"""Shared functions of the benchmarks: interleaved timing, medians, and table rows.
 
-No machine is ever quiet: what is compared runs in turns, so that what else goes on hits all alike.
+No machine is ever quiet: implementations that are compared run in turns, so that other load affects all of them alike.
 """
 
 import os
@@ -21,7 +21,7 @@ MIN_TURNS = 3
 
 
 class Row(NamedTuple):
-    """One line of the table: a figure of ours and, where there is one, that of something else."""
+    """One row of the table: our figure and, if compared, the figure of another implementation."""
 
     what: str
     ours: str
@@ -31,12 +31,12 @@ class Row(NamedTuple):
 
 
 def compare(what: str, ours: float, other: str, theirs: float) -> Row:
-    """A row from seconds."""
+    """Row that compares two times in seconds."""
     return Row(what, duration(ours), other, duration(theirs), f'{theirs / ours:.2f}')
 
 
 def duration(seconds: float) -> str:
-    """Seconds in a unit that suits them."""
+    """Formats seconds as s or ms."""
     return f'{seconds:.2f} s' if seconds >= 1 else f'{1e3 * seconds:.1f} ms'
 
 
@@ -66,7 +66,7 @@ def machine() -> str:
 
 
 def make_environment(directory: Path, packages: tuple[str, ...]) -> str:
-    """Installs packages from PyPI into an environment of their own, where they are not; returns its Python."""
+    """Installs packages from PyPI into a separate environment unless they are there; returns its Python."""
     python, stamp = directory / 'bin' / 'python', directory / 'packages.txt'
     wanted = '\n'.join(packages)
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -78,7 +78,7 @@ def make_environment(directory: Path, packages: tuple[str, ...]) -> str:
 
 
 def import_tensorflow():
-    """TensorFlow as the commands of this project set it up."""
+    """TensorFlow, configured as in the commands of this project."""
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')
     from utils.system import import_tensorflow as quietly
@@ -94,7 +94,7 @@ def import_tensorflow():
 def graph_runs(tf, tensors: dict[str, list], config) -> dict[str, Callable[[], None]]:
     """A run for each group of tensors of the default graph, all in one session with this configuration.
 
-    Their sums are fetched, since what only a group operation needs may be pruned.
+    Their sums are fetched, since the inputs of a group operation alone may be pruned.
     """
     fetches = {name: [tf.reduce_sum(tensor) for tensor in group] for name, group in tensors.items()}
     session = tf.Session(config=config)
@@ -111,8 +111,8 @@ def print_row(row: Row) -> None:
 
 
 def start(parser, argv):
-    """Parses the command line and prints the head of the table, unless `--rows` leaves it to the caller."""
-    parser.add_argument('--rows', action='store_true', help='print the rows alone, without heading')
+    """Parses the command line and prints the head of the table unless `--rows` is given."""
+    parser.add_argument('--rows', action='store_true', help='print the rows only, without heading')
     arguments = parser.parse_args(argv)
     if not arguments.rows:
         print(f'{machine()}\n\n{HEADER}')

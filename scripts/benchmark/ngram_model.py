@@ -1,7 +1,7 @@
-"""Times a large language model: trained from text, read as ARPA for the first time, loaded again; and its size.
+"""Times a large language model: training from text, first reading of the ARPA file, loading from the cache; its size.
 
-The text is made up: words by Zipf's law, half of them one set successor of the word before, so that n-grams
-repeat as they do in language. Nothing else is compared: each figure is this project's alone.
+The text is synthetic: words by Zipf's law, half of them a fixed successor of the previous word, so that n-grams
+repeat as they do in natural language. Other libraries are not compared.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Deep Speech 2 as TensorFlow 1 programs had it: conv2d, dynamic_rnn with GRUCell, ctc_loss, gradients by autodiff."""
+"""Deep Speech 2 as in TensorFlow 1 programs: conv2d, dynamic_rnn with GRUCell, ctc_loss, gradients by autodiff."""
 
 import tensorflow.compat.v1 as tf
 from plain_layers import bidirectional_rnn, ctc_losses, dense

@@ -1,4 +1,4 @@
-"""Listen, Attend and Spell as TensorFlow 1 programs had it: dynamic_rnn, a decoder loop with attention, autodiff."""
+"""Listen, Attend and Spell as in TensorFlow 1 programs: dynamic_rnn, a decoder loop with attention, autodiff."""
 
 import tensorflow.compat.v1 as tf
 from plain_layers import CELLS, bidirectional_rnn, ctc_losses, dense

@@ -1,6 +1,6 @@
-"""Recurrent layers as TensorFlow 1 programs had them: `dynamic_rnn` over cells that multiply frame by frame.
+"""Recurrent layers as in TensorFlow 1 programs: `dynamic_rnn` over cells that multiply frame by frame.
 
-Keras 3 took `tf.nn.rnn_cell` and with it `dynamic_rnn` away: their loop is written here, operation by operation.
+Keras 3 removed `tf.nn.rnn_cell` and with it `dynamic_rnn`; their loop is written out here, operation by operation.
 """
 
 import tensorflow.compat.v1 as tf

@@ -1,7 +1,7 @@
-"""The plain side of train_step.py: a training step for each line on standard input, its seconds to standard output.
+"""Plain TensorFlow side of train_step.py: one training step per line on standard input; prints its seconds.
 
-A process of its own, because the first runtime of a process makes the threads within operations for all of it, and
-TensorFlow's own default, which a plain program has, is another than ours.
+A separate process, because the first runtime of a process creates the intra-op threads for all of it, and
+TensorFlow's default number, which a plain program has, differs from ours.
 """
 
 import importlib

@@ -1,7 +1,7 @@
-"""Compares the rate of a real run, AN4 by its recipe, with the same steps on batches that lie in memory.
+"""Compares the speed of a real run, AN4's recipe, with the same steps on batches in memory.
 
-The real one is run_train.py as its users start it: batches from disk, loaded, varied and padded beside the steps,
-summaries, progress bar. The other is the same graph and the same plan, and nothing else. They take turns.
+The real run is run_train.py as users start it: batches from disk, loaded, augmented and padded in the background,
+summaries, progress bar. The other is the same graph with the same batch plan, and nothing else. They run in turns.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from pathlib import Path
 import measuring
 
 RECIPE = measuring.ROOT / 'scripts' / 'run_an4_ds2_train.sh'
-EPOCHS = 2  # the first one allocates, and is sorted by length; the second one counts
+EPOCHS = 2  # the first allocates and is sorted by length; the second counts
 
 
 def real_epoch(run_dir):
-    """Trains anew by the recipe; utterances a second of the last epoch's steps, and the share of waiting."""
+    """Trains with the recipe; (utterances per second, share of time waiting for input) of the last epoch."""
     flags = ['-p', str(EPOCHS), '--augment_from_epoch', str(EPOCHS - 1), '--average_checkpoints', '0', '-r', 'no']
     environment = {**os.environ, 'RUN_DIR': run_dir, 'PYTHON': sys.executable}
     done = subprocess.run([RECIPE, *flags], env=environment, capture_output=True, text=True)
@@ -60,7 +60,7 @@ class FromMemory:
         self.epoch()
 
     def epoch(self):
-        """Utterances a second."""
+        """Runs an epoch; utterances per second."""
         self._graph.start(self._plan, EPOCHS - 1)
         begun = time.perf_counter()
         for _ in self._plan:
@@ -69,7 +69,7 @@ class FromMemory:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints a table; AN4 and FEATURES in the environment say where the recipe finds its corpus."""
+    """Prints a table; the environment variables AN4 and FEATURES are those of the recipe."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('--turns', type=int, default=3, help='epochs of each kind (default 3)')
     arguments = measuring.start(parser, argv)

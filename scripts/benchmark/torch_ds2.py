@@ -1,4 +1,4 @@
-"""Deep Speech 2 in PyTorch; see torch_step.py. Convolutions lie frequency first, which is PyTorch's fastest layout."""
+"""Deep Speech 2 in PyTorch; see torch_step.py. Convolutions have the frequency axis first, PyTorch's fastest layout."""
 
 import torch
 from torch import nn

@@ -1,6 +1,6 @@
-"""PyTorch's side of train_step.py: a training step for each line on standard input, its seconds to standard output.
+"""PyTorch side of train_step.py: one training step per line on standard input; prints its seconds.
 
-Runs in the environment that train_step.py makes.
+Runs in the environment that train_step.py creates.
 """
 
 import importlib

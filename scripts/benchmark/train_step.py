@@ -1,7 +1,7 @@
 """Times training steps against the plain TensorFlow 1 form of the same model, and against PyTorch.
 
-Ours is the step of run_train.py: lengths and masks, batch norm, dropout, clipping, Adam, summaries. The plain form and
-PyTorch's have neither batch norm nor dropout. PyTorch is installed from PyPI into an environment of its own.
+Our step is that of run_train.py: lengths and masks, batch norm, dropout, clipping, Adam, summaries. The plain form and
+the PyTorch model have neither batch norm nor dropout. PyTorch is installed from PyPI into a separate environment.
 """
 
 import argparse
