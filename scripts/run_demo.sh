@@ -31,20 +31,20 @@ say "training; the run directory is $run_dir"
   -t "$features/train-clean-100.json" -d "$features/dev-clean.json" -s "$run_dir" "$@"
 
 say 'transcribing three files'
-ids=(301-1-0000 302-1-0001 303-1-0002) paths=() spoken=()
+ids=(301-1-0000 302-1-0001 303-1-0002) paths=() references=()
 for id in "${ids[@]}"; do
   folder=$corpus/test-clean/${id%%-*}/1
   paths+=("$folder/$id.flac")
-  spoken+=("$(sed -n "s/^$id //p" "$folder/${id%-*}.trans.txt" | tr '[:upper:]' '[:lower:]')")
+  references+=("$(sed -n "s/^$id //p" "$folder/${id%-*}.trans.txt" | tr '[:upper:]' '[:lower:]')")
 done
-heard=$("$PYTHON" "$ROOT/run_predict.py" -s "$run_dir" "${paths[@]}")
+texts=$("$PYTHON" "$ROOT/run_predict.py" -s "$run_dir" "${paths[@]}")
 {
   i=0
   while IFS=$'\t' read -r path text; do
-    printf '%s\n  said:  %s\n  heard: %s\n' "$path" "${spoken[i]}" "$text"
+    printf '%s\n  reference:  %s\n  hypothesis: %s\n' "$path" "${references[i]}" "$text"
     i=$((i + 1))
   done
-} <<<"$heard"
+} <<<"$texts"
 
 say 'scoring on held-out voices'
 "$PYTHON" "$ROOT/run_test.py" -s "$run_dir" -t "$features/dev-clean.json" "$features/test-clean.json" --worst 2

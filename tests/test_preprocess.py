@@ -1,4 +1,4 @@
-"""From a corpus directory to features and an index, through the commands themselves."""
+"""Preprocessing commands: a corpus directory becomes features and an index."""
 
 import json
 import os

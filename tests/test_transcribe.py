@@ -1,4 +1,4 @@
-"""From audio files to texts with times, around a recogniser that only counts."""
+"""Transcription of audio files to texts with times, around a recogniser that only counts."""
 
 import json
 

@@ -92,7 +92,7 @@ def import_tensorflow():
 
 
 def graph_runs(tf, tensors: dict[str, list], config) -> dict[str, Callable[[], None]]:
-    """A run for each group of tensors of the default graph, all in one session with this configuration.
+    """Functions that each run a group of tensors of the default graph, in one session with this configuration.
 
     Their sums are fetched, since the inputs of a group operation alone may be pruned.
     """

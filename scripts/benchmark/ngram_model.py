@@ -35,7 +35,7 @@ def write_text(path, num_words):
 
 
 def timed(function):
-    """What a function returns, and how many seconds it took."""
+    """(result of a function, seconds it took)."""
     start = time.perf_counter()
     return function(), time.perf_counter() - start
 

@@ -25,14 +25,14 @@ def losses(features, lengths, labels, label_lengths, fields):
         tf.sequence_mask(label_lengths, steps), tf.pad(labels, [[0, 0], [0, 1]]), tf.fill([batch, steps], 28)
     )
     costs = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=targets, logits=tf.transpose(logits, [1, 0, 2]))
-    heard = tf.reshape(dense(memory, CTC_FRAMES * 29, 'ctc'), [batch, -1, 29])
-    heard = ctc_losses(tf.transpose(heard, [1, 0, 2]), CTC_FRAMES * lengths, labels, label_lengths)
+    ctc_logits = tf.reshape(dense(memory, CTC_FRAMES * 29, 'ctc'), [batch, -1, 29])
+    ctc_costs = ctc_losses(tf.transpose(ctc_logits, [1, 0, 2]), CTC_FRAMES * lengths, labels, label_lengths)
     weight = fields['ctc_weight']
-    return ((1 - weight) * tf.reduce_sum(costs * mask, 1) + weight * heard) / tf.reduce_sum(mask, 1)
+    return ((1 - weight) * tf.reduce_sum(costs * mask, 1) + weight * ctc_costs) / tf.reduce_sum(mask, 1)
 
 
 def _decode(memory, lengths, symbols, fields):
-    """What a decoder with an attention wrapper gives at each step, `[steps, batch, units + memory units]`."""
+    """Outputs of a decoder with an attention wrapper, `[steps, batch, units + memory units]`."""
     units, layers = fields['hidden_units'], fields['speller_layers']
     batch, memory_units, steps = int(memory.shape[0]), int(memory.shape[2]), tf.shape(symbols)[1]
     embedding = tf.get_variable('embedding', [29, units])
@@ -58,7 +58,7 @@ def _decode(memory, lengths, symbols, fields):
 
 
 def _attention(memory, lengths, units, kind):
-    """From a query and the previous weights to context and weights, as in `models.attention`."""
+    """(query, previous weights) to (context, weights), as in `models.attention`."""
     padding = (1 - tf.sequence_mask(lengths, tf.shape(memory)[1], tf.float32)) * -1e9
     keys = dense(memory, units, 'keys')
     query_kernel = tf.get_variable('query', [units, units])

@@ -61,13 +61,13 @@ class Model(nn.Module):
 
     def loss(self, x, labels):
         """Mean loss a symbol; x `[batch, frames, features]`, labels `[batch, symbols]`."""
-        heard = self._listen(x.transpose(0, 1).contiguous())
-        memory = heard.transpose(0, 1).contiguous()
+        encoded = self._listen(x.transpose(0, 1).contiguous())
+        memory = encoded.transpose(0, 1).contiguous()
         end = labels.new_full([len(labels), 1], 28)
         logits = self.output(self._spell(memory, torch.cat([end, labels], 1)))
         targets = torch.cat([labels, end], 1).t()
         spelled = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
-        ctc = self.ctc(heard).unflatten(2, (CTC_FRAMES, 29)).transpose(1, 2).flatten(0, 1).log_softmax(2)
+        ctc = self.ctc(encoded).unflatten(2, (CTC_FRAMES, 29)).transpose(1, 2).flatten(0, 1).log_softmax(2)
         lengths = torch.full([len(labels)], len(ctc)), torch.full([len(labels)], labels.shape[1])
         aligned = nn.functional.ctc_loss(ctc, labels, *lengths, blank=28, reduction='sum')
         weight = self.job['ctc_weight']
