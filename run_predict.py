@@ -53,11 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {problem}', file=sys.stderr)
     if not files:
         return 1
-    from run_test import recognizer_decoder, spells
+    from utils.recognition.recognizer import load_recognizer, recognizer_decoder, spells
 
     decoding = resolve_decoding(args, args.savepath, spells(args))
-    from run_train import load_recognizer
-
     recognizer = load_recognizer(args.savepath, args.checkpoint)
     recognizer.decoder = recognizer_decoder(args, decoding, recognizer)
     # file names that are no UTF-8 go out as they came in

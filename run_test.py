@@ -1,7 +1,6 @@
 """Scores a trained model on indexes: word and character error rates, the worst utterances, all hypotheses in files."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -10,21 +9,13 @@ from typing import TYPE_CHECKING
 
 from utils.cli import Parser, count, natural
 from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
-from utils.decode.spelling_decoder import (
-    add_spelling_flags,
-    make_spelling_decoder,
-    refuse_spelling_flags,
-    warn_of_runaways,
-)
-from utils.errors import UsageError, run_main
-from utils.run_directory import RunConfig
+from utils.decode.spelling_decoder import add_spelling_flags, warn_of_runaways
+from utils.errors import run_main
 
 if TYPE_CHECKING:
     from utils.data.index import Index
     from utils.data.vocabulary import Vocabulary
     from utils.recognition.report import IndexResult
-
-log = logging.getLogger(__name__)
 
 UTTERANCES_AT_ONCE = 64  # enough for any number of cores, and little memory
 
@@ -58,21 +49,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def index_names(paths: Sequence[str]) -> list[str]:
-    """The stems of the indexes, numbered where one repeats: each names a row of the table and a directory."""
-    names: list[str] = []
-    for path in paths:
-        stem = name = Path(path).stem
-        number = 2
-        while name in names:
-            name, number = f'{stem}-{number}', number + 1
-        names.append(name)
-    return names
-
-
 def evaluate_indexes(recognizer, indexes: 'Sequence[Index]', names: Sequence[str], args) -> 'list[IndexResult]':
     """Evaluates a recognizer on each index, and keeps its posteriors where ``args`` ask for it."""
     from utils.recognition.posteriors import POSTERIORS_NAME
+    from utils.recognition.report import index_result
 
     results = []
     for name, index in zip(names, indexes, strict=True):
@@ -97,7 +77,7 @@ def decode_indexes(
     from utils.data.transcripts import references
     from utils.metrics import score
     from utils.recognition.posteriors import open_posteriors
-    from utils.recognition.report import Evaluation
+    from utils.recognition.report import Evaluation, index_result
 
     opened = [
         open_posteriors(args.posteriors, name, path, index.keys, vocabulary.tokens, args.checkpoint)
@@ -116,76 +96,16 @@ def decode_indexes(
     return results
 
 
-def index_result(name: str, index: 'Index', evaluation, checkpoint: str, vocabulary: 'Vocabulary') -> 'IndexResult':
-    """The outcome of an index, as `utils.recognition.report` takes it."""
-    from utils.recognition.report import IndexResult
-
-    hypotheses = evaluation.hypotheses
-    nbest = None
-    if any(getattr(hypothesis, 'alternatives', ()) for hypothesis in hypotheses):
-        nbest = [
-            [{'text': vocabulary.decode(text.ids), **text.scores()} for text in (best, *best.alternatives)]
-            for best in hypotheses
-        ]
-    return IndexResult(
-        name,
-        index.keys,
-        evaluation.references,
-        evaluation.texts,
-        [hypothesis.log_prob for hypothesis in hypotheses],
-        evaluation.scores,
-        evaluation.loss,
-        checkpoint,
-        nbest,
-    )
-
-
-def spells(args: argparse.Namespace) -> bool:
-    """Whether the run's model is las.
-
-    Raises:
-      UsageError: a flag that is for the other models.
-    """
-    if RunConfig.load(args.savepath).model.model != 'las':
-        refuse_spelling_flags(args)
-        return False
-    for name in ('save_posteriors', 'posteriors'):
-        if getattr(args, name, None):
-            raise UsageError(f'--{name} is for ds1 and ds2: las has no posteriors apart from a text; leave it out')
-    return True
-
-
-def recognizer_decoder(
-    args: argparse.Namespace, decoding, recognizer, from_posteriors: bool = False
-) -> Callable | None:
-    """The decoder that suits a recogniser's model; None is greedy."""
-    config, tokens = recognizer.config, recognizer.vocabulary.tokens
-    if config.model == 'las':
-        return make_spelling_decoder(args, decoding, tokens, bool(config.ctc_weight))
-    return make_decoder(decoding, tokens, from_posteriors)
-
-
 def results_dir(args: argparse.Namespace) -> Path:
     """Where each index gets its directory."""
     return Path(args.out or Path(args.savepath) / 'test')
 
 
-def report(results: 'Sequence[IndexResult]', out_dir: Path, num_worst: int) -> None:
-    """Writes the hypotheses below ``out_dir``; prints the worst utterances, then the table."""
-    from utils.recognition.report import format_table, format_worst, write_hypotheses
-
-    for result in results:
-        paths = write_hypotheses(result, out_dir / result.name)
-        log.info('%s: hypotheses in %s and %s', result.name, *paths)
-        worst = format_worst(result, num_worst)
-        if worst:
-            print(f'The worst of {result.name}:\n\n{worst}\n')
-    print(format_table([(result.name, result.scores) for result in results]), flush=True)
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
+    from utils.recognition.recognizer import load_recognizer, recognizer_decoder, spells
+    from utils.recognition.report import index_names, report
 
     decoding = resolve_decoding(args, args.savepath, spells(args))
     names = index_names(args.testfiles)
@@ -197,8 +117,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         decoder = make_decoder(decoding, vocabulary.tokens, from_posteriors=True)
         results = decode_indexes(decoder, indexes, names, args, vocabulary)
     else:
-        from run_train import load_recognizer
-
         recognizer = load_recognizer(args.savepath, args.checkpoint)
         recognizer.decoder = recognizer_decoder(args, decoding, recognizer, from_posteriors=args.save_posteriors)
         results = evaluate_indexes(recognizer, indexes, names, args)

@@ -52,12 +52,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from run_test import index_names, spells
     from utils.data.index import read_index
     from utils.data.transcripts import references
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
     from utils.lm.scorer import load_scorer
     from utils.recognition.posteriors import open_posteriors
+    from utils.recognition.recognizer import spells
+    from utils.recognition.report import index_names
 
     is_speller = spells(args)
     args.beam_width = args.beam_width or (SPELLER_BEAM_WIDTH if is_speller else DEFAULT_BEAM_WIDTH)
@@ -83,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_acoustic_model(args: argparse.Namespace, names: Sequence[str], indexes: Sequence, directory: Path) -> None:
     """Writes the posteriors of each index below ``directory``."""
-    from run_train import load_recognizer
     from utils.decode.decoder import make_decoder
     from utils.recognition.posteriors import POSTERIORS_NAME
+    from utils.recognition.recognizer import load_recognizer
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
     recognizer.decoder = make_decoder(None, recognizer.vocabulary.tokens, from_posteriors=True)
@@ -130,9 +131,9 @@ def tune_speller(args: argparse.Namespace, indexes: Sequence, fusion, decoding: 
     """Decodes with a speller; returns a `speller_tuning.Tuning`."""
     from tqdm import tqdm
 
-    from run_train import load_recognizer
     from utils.decode.speller_tuning import SpellerTuner
     from utils.decode.spelling_decoder import SPELLING_FLAGS, make_spelling_decoder
+    from utils.recognition.recognizer import load_recognizer
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
     tokens, has_ctc_head = recognizer.vocabulary.tokens, bool(recognizer.config.ctc_weight)

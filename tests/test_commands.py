@@ -21,6 +21,7 @@ from utils.data.index import write_index
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError, run_main
 from utils.metrics import score
+from utils.recognition.report import index_names
 from utils.run_directory import RunConfig
 
 
@@ -47,7 +48,7 @@ def run_dir(monkeypatch, tmp_path):
         return PretendingRecognizer(Vocabulary.english(), 'hi yo')
 
     RunConfig(ModelConfig(), TrainConfig(), 'fbank-40-0.02-0.01').save(str(tmp_path / 'run'))
-    monkeypatch.setitem(sys.modules, 'run_train', types.SimpleNamespace(load_recognizer=load_recognizer))
+    monkeypatch.setattr('utils.recognition.recognizer.load_recognizer', load_recognizer)
     return str(tmp_path / 'run')
 
 
@@ -153,7 +154,7 @@ def test_broken_index_is_reported_before_anything_is_evaluated(run_dir, make_ind
 
 
 def test_names_of_indexes_do_not_repeat():
-    assert run_test.index_names(['a/dev.json', 'b/dev.json', 'test.json']) == ['dev', 'dev-2', 'test']
+    assert index_names(['a/dev.json', 'b/dev.json', 'test.json']) == ['dev', 'dev-2', 'test']
 
 
 @pytest.mark.parametrize('command', ['run_test.py', 'run_predict.py'])

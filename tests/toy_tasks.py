@@ -6,7 +6,6 @@ import itertools
 import numpy as np
 import tensorflow.compat.v1 as tf
 
-from run_train import training_loss
 from utils.config import TrainConfig
 from utils.data.batching import BatchSize, plan_epoch
 from utils.data.loader import pad
@@ -14,6 +13,7 @@ from utils.data.pipeline import Pipeline
 from utils.run_directory import RunConfig
 from utils.train.graph import TrainGraph, TrainingTask
 from utils.train.step import StepLoss
+from utils.training import training_loss
 
 NUM_ROWS = 12
 CONFIG = TrainConfig(

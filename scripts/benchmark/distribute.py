@@ -56,11 +56,11 @@ def make_task(options):
     import numpy as np
 
     from models.config import ModelConfig
-    from run_train import training_loss
     from utils.config import TrainConfig
     from utils.data.pipeline import Pipeline
     from utils.run_directory import RunConfig
     from utils.train.graph import TrainingTask
+    from utils.training import training_loss
 
     model = ModelConfig(features=FEATURES, hidden_units=options.hiddens, rnn_layers=2, conv_layers=2, activation='tanh')
     config = TrainConfig(optimizer='nm', learning_rate=1e-5, keep_prob=1.0)

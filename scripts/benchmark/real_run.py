@@ -36,12 +36,13 @@ class FromMemory:
 
     def __init__(self, tf, run_dir):
         """Loads the batches of the run's last epoch."""
-        from run_train import load_recognizer, training_task
         from utils.data.index import read_index
         from utils.data.pipeline import Pipeline
+        from utils.recognition.recognizer import load_recognizer
         from utils.run_directory import RunConfig
         from utils.train.graph import TrainGraph
         from utils.train.strategies import local_runtime
+        from utils.training import training_task
 
         config, runtime = RunConfig.load(run_dir), local_runtime()
         index = read_index(config.train.train_files)

@@ -62,13 +62,13 @@ def batch_of(case, features):
 def our_step(case, arrays, log_dir, dtype='float32'):
     """One training step as the trainer takes it, its pipeline and summaries included."""
     from models.config import ModelConfig
-    from run_train import training_loss
     from utils.config import TrainConfig
     from utils.data.pipeline import Pipeline
     from utils.run_directory import RunConfig
     from utils.train.graph import TrainGraph, TrainingTask
     from utils.train.history import Summaries
     from utils.train.strategies import local_runtime
+    from utils.training import training_loss
 
     model_config = ModelConfig(**case.model_fields)
     config = RunConfig(model_config, TrainConfig(dtype=dtype), '')

@@ -1,22 +1,33 @@
 """A trained model at work: one session over the inference graph, for validation, testing and transcribing alike."""
 
+import argparse
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import tensorflow.compat.v1 as tf
 
 from utils.data.batching import BatchSize, cut
+from utils.data.features import FeatureSpec
 from utils.data.index import Index
 from utils.data.loader import Loader, pad
-from utils.data.pipeline import Batch, Pipeline
 from utils.data.statistics import FeatureStatistics
 from utils.data.transcripts import fitting_rows, references
-from utils.data.vocabulary import Vocabulary
-from utils.decode import ctc
+from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
+from utils.decode import ctc, spelling
+from utils.decode.decoder import make_decoder
+from utils.decode.spelling_decoder import make_spelling_decoder, refuse_spelling_flags
+from utils.errors import UsageError
 from utils.metrics import score
 from utils.recognition.report import Evaluation
+from utils.run_directory import RunConfig
+from utils.system import import_tensorflow
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+    from utils.data.pipeline import Batch
 
 
 class Inference(NamedTuple):
@@ -28,9 +39,9 @@ class Inference(NamedTuple):
       search: those for the decoder.
     """
 
-    losses: tf.Tensor
-    greedy: tuple[tf.Tensor, ...]
-    search: tuple[tf.Tensor, ...]
+    losses: 'tf.Tensor'
+    greedy: 'tuple[tf.Tensor, ...]'
+    search: 'tuple[tf.Tensor, ...]'
 
 
 class Recognizer:
@@ -45,7 +56,7 @@ class Recognizer:
 
     def __init__(
         self,
-        infer: Callable[[Batch, Callable], Inference],
+        infer: 'Callable[[Batch, Callable], Inference]',
         greedy: Callable[..., list[ctc.Hypothesis]],
         config,
         vocabulary: Vocabulary,
@@ -53,7 +64,7 @@ class Recognizer:
         spec,
         time_stride: int,
         frames_per_symbol: int,
-        session_config: tf.ConfigProto | None = None,
+        session_config: 'tf.ConfigProto | None' = None,
     ):
         """Builds the graph and opens a session; `restore` gives it weights.
 
@@ -68,6 +79,10 @@ class Recognizer:
           frames_per_symbol: those that a symbol needs at least, 0 where any transcript fits.
           session_config: of the session.
         """
+        import tensorflow.compat.v1 as tf
+
+        from utils.data.pipeline import Pipeline
+
         self.vocabulary, self.spec, self.config = vocabulary, spec, config
         self.decoder: Callable | None = None
         self.on_posteriors: Callable | None = None
@@ -126,6 +141,8 @@ class Recognizer:
 
         `decode` takes the place of greedy decoding and of the decoder.
         """
+        from tensorflow.errors import OpError
+
         self._load = load
         batches = cut(np.argsort(-frames, kind='stable'), frames, BatchSize(batch_size))
         hypotheses, losses = [None] * len(frames), np.zeros(len(frames))
@@ -135,7 +152,7 @@ class Recognizer:
         for rows in batches:
             try:
                 *outputs, batch_losses = self._session.run([*wanted, graph.losses if with_loss else ()])
-            except tf.errors.OpError as error:
+            except OpError as error:
                 raise self._pipeline.explain(error) from None
             if with_loss:
                 losses[rows] = batch_losses
@@ -144,3 +161,68 @@ class Recognizer:
             for row, hypothesis in zip(rows, decode(*outputs), strict=True):
                 hypotheses[row] = hypothesis
         return hypotheses, losses
+
+
+def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None):
+    """A recogniser with the weights of a run's `best`, `latest` or `average` checkpoint; None leaves it without."""
+    import_tensorflow()
+
+    import models
+    from models.layers import Phase
+    from utils.train.checkpoint import Checkpoints
+    from utils.train.strategies import local_runtime
+
+    config = RunConfig.load(run_dir)
+    model = models.get(config.model.model)
+
+    def infer(batch, decoder):
+        output = model.forward(batch.features, batch.feature_lengths, config.model, Phase())
+        losses = model.losses(output, batch.labels, batch.label_lengths, config.model, Phase(), models.Criterion())
+        return Inference(losses, *model.infer(output, config.model, decoder))
+
+    def greedy(*outputs):
+        if config.model.model == 'las':
+            return spelling.greedy(*outputs)
+        return ctc.greedy(*outputs, blank_id=config.model.classes - 1)
+
+    checkpoints = Checkpoints(run_dir)
+    path = checkpoints.prefix(checkpoints.resolve(checkpoint)) if checkpoint else None
+    recognizer = Recognizer(
+        infer,
+        greedy,
+        config.model,
+        Vocabulary.read(str(Path(run_dir) / VOCABULARY_NAME)),
+        FeatureStatistics.load(run_dir),
+        FeatureSpec.parse(config.feature_spec),
+        model.time_stride,
+        model.frames_per_symbol,
+        session_config or local_runtime().session_config,
+    )
+    if path:
+        recognizer.restore(path)
+    return recognizer
+
+
+def spells(args: argparse.Namespace) -> bool:
+    """Whether the run's model is las.
+
+    Raises:
+      UsageError: a flag that is for the other models.
+    """
+    if RunConfig.load(args.savepath).model.model != 'las':
+        refuse_spelling_flags(args)
+        return False
+    for name in ('save_posteriors', 'posteriors'):
+        if getattr(args, name, None):
+            raise UsageError(f'--{name} is for ds1 and ds2: las has no posteriors apart from a text; leave it out')
+    return True
+
+
+def recognizer_decoder(
+    args: argparse.Namespace, decoding, recognizer, from_posteriors: bool = False
+) -> Callable | None:
+    """The decoder that suits a recogniser's model; None is greedy."""
+    config, tokens = recognizer.config, recognizer.vocabulary.tokens
+    if config.model == 'las':
+        return make_spelling_decoder(args, decoding, tokens, bool(config.ctc_weight))
+    return make_decoder(decoding, tokens, from_posteriors)

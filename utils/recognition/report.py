@@ -1,6 +1,7 @@
 """What a test says: a table of scores, the worst utterances aligned, and the hypotheses in files."""
 
 import json
+import logging
 import math
 import os
 from collections.abc import Sequence
@@ -12,7 +13,11 @@ from utils.files import write_text
 from utils.metrics import ErrorCounts, Scores, align, display_width, format_alignment, pad, score_utterance, tokenize
 
 if TYPE_CHECKING:
+    from utils.data.index import Index
+    from utils.data.vocabulary import Vocabulary
     from utils.decode.ctc import Hypothesis
+
+log = logging.getLogger(__name__)
 
 TEXT_NAME, JSON_NAME = 'hypotheses.txt', 'hypotheses.json'
 
@@ -169,3 +174,50 @@ def describe_scores(scores: Scores) -> dict:
 def _finite(number: float | None) -> float | None:
     """JSON has no infinity: null."""
     return float(number) if number is not None and math.isfinite(number) else None
+
+
+def index_names(paths: Sequence[str]) -> list[str]:
+    """The stems of the indexes, numbered where one repeats: each names a row of the table and a directory."""
+    names: list[str] = []
+    for path in paths:
+        stem = name = Path(path).stem
+        number = 2
+        while name in names:
+            name, number = f'{stem}-{number}', number + 1
+        names.append(name)
+    return names
+
+
+def index_result(
+    name: str, index: 'Index', evaluation: Evaluation, checkpoint: str, vocabulary: 'Vocabulary'
+) -> IndexResult:
+    """The outcome of an index."""
+    hypotheses = evaluation.hypotheses
+    nbest = None
+    if any(getattr(hypothesis, 'alternatives', ()) for hypothesis in hypotheses):
+        nbest = [
+            [{'text': vocabulary.decode(text.ids), **text.scores()} for text in (best, *best.alternatives)]
+            for best in hypotheses
+        ]
+    return IndexResult(
+        name,
+        index.keys,
+        evaluation.references,
+        evaluation.texts,
+        [hypothesis.log_prob for hypothesis in hypotheses],
+        evaluation.scores,
+        evaluation.loss,
+        checkpoint,
+        nbest,
+    )
+
+
+def report(results: Sequence[IndexResult], out_dir: Path, num_worst: int) -> None:
+    """Writes the hypotheses below ``out_dir``; prints the worst utterances, then the table."""
+    for result in results:
+        paths = write_hypotheses(result, out_dir / result.name)
+        log.info('%s: hypotheses in %s and %s', result.name, *paths)
+        worst = format_worst(result, num_worst)
+        if worst:
+            print(f'The worst of {result.name}:\n\n{worst}\n')
+    print(format_table([(result.name, result.scores) for result in results]), flush=True)
