@@ -10,7 +10,6 @@ from utils.metrics import (
     align,
     character_errors,
     count_errors,
-    display_width,
     format_alignment,
     score,
     word_errors,
@@ -95,7 +94,7 @@ def test_scores_of_two_sets_add_up():
 
 
 def test_scores_with_and_without_words_do_not_add_up():
-    with pytest.raises(ValueError, match='do not add up'):
+    with pytest.raises(ValueError, match='cannot be added'):
         Scores(has_word_boundaries=True) + Scores(has_word_boundaries=False)
 
 
@@ -148,7 +147,11 @@ def test_wide_characters_take_two_columns():
         'HYP: ** 是 y\n'
         'OP:  D  I  S'
     )  # fmt: skip
-    assert display_width('绿e\u0301') == 3
+
+
+def test_combining_characters_take_no_column():
+    assert format_alignment([('hit', 'e\u0301', 'e\u0301'), ('hit', 'a', 'a')]).startswith('REF: e\u0301 a\n')
+    assert format_alignment([('deletion', '绿e\u0301', None)]).splitlines()[1] == 'HYP: ***'
 
 
 def test_long_alignments_continue_in_blocks():

@@ -9,8 +9,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import wcwidth
+
 from utils.files import write_text
-from utils.metrics import ErrorCounts, Scores, align, display_width, format_alignment, pad, score_utterance, tokenize
+from utils.metrics import ErrorCounts, Scores, align, format_alignment, score_utterance, tokenize
 
 if TYPE_CHECKING:
     from utils.data.index import Index
@@ -81,11 +83,11 @@ def format_table(rows: Sequence[tuple[str, Scores]]) -> str:
         words = [scores.words] if has_words else []
         cells = [cell for errors in (*words, scores.characters) for cell in _cells(errors)]
         table.append([name, str(scores.utterances), *cells, f'{100 * scores.sentence_error_rate:.2f}'])
-    widths = [max(map(display_width, column)) for column in zip(*table, strict=True)]
+    widths = [max(map(wcwidth.width, column)) for column in zip(*table, strict=True)]
     lines = []
     for name, *numbers in table:
         columns = [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
-        lines.append('  '.join([pad(name, widths[0]), *columns]))
+        lines.append('  '.join([wcwidth.ljust(name, widths[0]), *columns]))
     return '\n'.join(lines)
 
 
