@@ -13,6 +13,7 @@ from pathlib import Path
 
 SCRIPTS = ('libri_preprocess.py', 'thchs_preprocess.py', 'run_train.py', 'run_test.py', 'run_predict.py')
 SCRIPT_IMPORTS = {('run_train.py', 'run_test.py')}  # for run_train.py -m dev|test
+PACKAGES = {'models', 'utils', 'scripts', 'tests', *(Path(script).stem for script in SCRIPTS)}
 SKIPPED = {'demo', '__pycache__'}
 
 # lines; a tenth more is tolerated
@@ -120,6 +121,47 @@ def _takes_a_name(root, package, name, names) -> bool:
         '.' not in each and not (root / package / f'{each}.py').is_file() and not (root / package / each).is_dir()
         for each in inner
     )
+
+
+def unresolved_imports(root: Path) -> list[str]:
+    """Imports, anywhere in a file, of a module or a name of this tree that does not exist."""
+    found = []
+    for path in python_files(root):
+        for node in ast.walk(parse(root, path)):
+            if isinstance(node, ast.Import):
+                wanted = [(alias.name, '') for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                wanted = [(node.module, alias.name) for alias in node.names]
+            else:
+                continue
+            for module, name in wanted:
+                if module.split('.')[0] in PACKAGES and not _exists(root, module, name):
+                    found.append(f'{path}:{node.lineno}: {module}{name and "."}{name} does not exist')
+    return found
+
+
+def _exists(root: Path, module: str, name: str) -> bool:
+    target = module.replace('.', '/')
+    if (root / target).is_dir():
+        if not name or (root / target / name).is_dir() or (root / target / f'{name}.py').is_file():
+            return True
+        target += '/__init__'
+    return (root / f'{target}.py').is_file() and (not name or name in _defined_names(parse(root, f'{target}.py')))
+
+
+def _defined_names(tree: ast.Module) -> set[str]:
+    """Names that a module binds at its top level, in branches and loops too."""
+    names, todo = set(), list(tree.body)
+    while todo:
+        node = todo.pop()
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split('.')[0] for alias in node.names}
+        else:
+            names |= {node.id} if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) else set()
+            todo += ast.iter_child_nodes(node)
+    return names
 
 
 def import_circles(root: Path) -> list[str]:

@@ -15,6 +15,7 @@ README_LINES = 200
 BENCHMARK = 'scripts/benchmark'
 
 RULES = [
+    architecture.unresolved_imports,
     architecture.import_circles,
     architecture.model_violations,
     architecture.room_violations,
@@ -59,26 +60,26 @@ def write_tree(root, files):
 
 
 GOOD = {
-    'run_train.py': '"""Training."""\ndef main():\n    from run_test import score\n    from utils import training\n',
+    'run_train.py': '"""Training."""\ndef main():\n    import run_test\n    from utils import training\n',
     'run_test.py': '"""Scoring."""\nfrom utils.recognition import recognizer\n',
     'models/__init__.py': '"""Models."""\ndef get():\n    from models import ctc\n',
     'models/config.py': '"""Options."""\nrate: float = option(1.0, "-lr", help="learning rate")\n',
     'models/cells.py': '"""Cells."""\nfrom models.fast import recurrence\n',
-    'models/ctc.py': '"""CTC."""\nfrom models.cells import Cell\nfrom models.fast import ops\n',
-    'models/fast/recurrence.py': '"""Loops."""\nfrom models.config import ModelConfig\nfrom models.fast import ops\n',
+    'models/ctc.py': '"""CTC."""\nfrom models import cells\nfrom models.fast import ops\n',
+    'models/fast/recurrence.py': '"""Loops."""\nfrom models import config\nfrom models.fast import ops\n',
     'models/fast/ops.py': '"""Operations."""\nimport tensorflow\n',
-    'utils/training.py': '"""Joins data, model and trainer."""\nimport models\nfrom utils.train.graph import Graph\n',
+    'utils/training.py': '"""Joins data, model and trainer."""\nimport models\nfrom utils.train import graph\n',
     'utils/config.py': '"""Options."""\nfrom models import config\np: int = option(1, "--epochs", help="epochs")\n',
-    'utils/train/graph.py': '"""Graph."""\nimport tensorflow as tf\nfrom utils.data.pipeline import Pipeline\n',
+    'utils/train/graph.py': '"""Graph."""\nimport tensorflow as tf\nfrom utils.data import pipeline\n',
     'utils/data/pipeline.py': '"""tf.data."""\nimport tensorflow as tf\nfrom utils.data import index\n',
     'utils/data/index.py': '"""Index."""\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n'
-    '    import tensorflow\n    from utils.data.pipeline import Pipeline\n',
-    'utils/lm/scorer.py': '"""Scorer."""\nfrom utils.data.index import Index\n',
+    '    import tensorflow\n    import utils.data.pipeline\n',
+    'utils/lm/scorer.py': '"""Scorer."""\nfrom utils.data import index\n',
     'utils/decode/decoder.py': '"""Decoder."""\nfrom utils.lm import scorer\n',
     'utils/recognition/recognizer.py': '"""Recognizer."""\nimport models.ctc\nfrom utils.decode import decoder\n',
     'tests/test_index.py': '"""The index."""\nimport run_train\nfrom tests import oracles\n',
     'tests/oracles.py': '"""Oracles."""\n',
-    'scripts/benchmark/ctc.py': '"""Benchmark."""\nimport measuring\nfrom utils.training import train\n',
+    'scripts/benchmark/ctc.py': '"""Benchmark."""\nimport measuring\nfrom utils import training\n',
     'scripts/benchmark/measuring.py': '"""Measuring."""\n',
 }
 
@@ -137,7 +138,13 @@ OPTIONS = [
     ('utils/lm/scorer.py', 'rate: int = option(1, help="a")', '--rate: models/config.py:2, utils/lm/scorer.py:3'),
     ('utils/cli.py', 'p.add_argument("--epochs", help="a")', '--epochs: utils/cli.py:1, utils/config.py:3'),
 ]
+UNRESOLVED = [
+    ('run_test.py', 'def f():\n    from utils.gone import g', 'run_test.py:4: utils.gone.g does not exist'),
+    (f'{BENCHMARK}/ctc.py', 'from models.ctc import g', f'{BENCHMARK}/ctc.py:4: models.ctc.g does not exist'),
+    ('run_train.py', 'from models import gone', 'run_train.py:5: models.gone does not exist'),
+]
 BROKEN = [
+    (architecture.unresolved_imports, UNRESOLVED),
     (architecture.import_circles, CIRCLES),
     (architecture.model_violations, MODELS),
     (architecture.room_violations, ROOMS),
