@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from utils import plots
 
@@ -20,8 +21,8 @@ HISTORY = [
 def figures(monkeypatch):
     """The figures that were drawn, as they were saved."""
     saved = []
-    save = plots._save
-    monkeypatch.setattr(plots, '_save', lambda figure, path: (saved.append(figure), save(figure, path)))
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, 'savefig', lambda figure, *a, **k: (saved.append(figure), save(figure, *a, **k)))
     return saved
 
 

@@ -3,11 +3,11 @@
 matplotlib is imported when the first figure is drawn, because the import takes most of a second.
 """
 
+import contextlib
 import math
 import os
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,8 +39,7 @@ def draw_curves(
         ('Learning rate', 'learning rate', (('learning_rate', ''),), 1.0),
     )
     drawn = [panel for panel in panels if any(len(_series(history_records, key)[0]) for key, _ in panel[2])]
-    with _own_style():
-        figure = _figure(5.0 * max(1, len(drawn)), 4.0)
+    with _figure(path, 5.0 * max(1, len(drawn)), 4.0) as figure:
         axes = figure.subplots(1, max(1, len(drawn)), squeeze=False)[0]
         if not drawn:
             axes[0].set(title='No values yet', xlabel='epoch', ylabel='loss')
@@ -51,7 +50,6 @@ def draw_curves(
                     axis.plot(epochs, values * scale, marker='.', label=label or None)
             axis.set(title=title, xlabel='epoch', ylabel=unit)
             _finish_axis(axis, is_log=title == 'Learning rate')
-        _save(figure, path)
 
 
 def draw_attention(weights: np.ndarray, symbols: Sequence[str], secs_per_frame: float, path: str | os.PathLike) -> None:
@@ -71,22 +69,17 @@ def draw_attention(weights: np.ndarray, symbols: Sequence[str], secs_per_frame: 
         raise ValueError(f'weights of shape {weights.shape} for {len(symbols)} symbols; need [symbols, frames]')
     num_symbols, num_frames = weights.shape
     duration_secs = num_frames * secs_per_frame
-    with _own_style():
-        figure = _figure(min(16.0, max(6.0, 2.0 + duration_secs)), min(24.0, max(3.0, 1.0 + 0.16 * num_symbols)))
+    width, height = min(16.0, max(6.0, 2.0 + duration_secs)), min(24.0, max(3.0, 1.0 + 0.16 * num_symbols))  # inches
+    with _figure(path, width, height) as figure:
         axis = figure.subplots()
+        extent = 0.0, max(duration_secs, secs_per_frame), -0.5, max(num_symbols, 1) - 0.5
         image = axis.imshow(
-            weights,
-            origin='lower',
-            aspect='auto',
-            interpolation='nearest',
-            cmap='viridis',
-            extent=(0.0, max(duration_secs, secs_per_frame), -0.5, max(num_symbols, 1) - 0.5),
+            weights, origin='lower', aspect='auto', interpolation='nearest', cmap='viridis', extent=extent
         )
         labels = ['␣' if symbol in (' ', '<SPACE>') else symbol for symbol in symbols]
         axis.set_yticks(range(num_symbols), labels, fontsize=7)
         axis.set(title='Attention', xlabel='input (s)', ylabel='output symbol, upwards')
         figure.colorbar(image, ax=axis, label='weight')
-        _save(figure, path)
 
 
 def draw_surface(
@@ -105,8 +98,7 @@ def draw_surface(
     rates = 100.0 * rates
     # far from the best point the rates rise towards 100 %; on that scale the points near it would look the same
     top = max(min(rates.max(), 2 * rates[0]), rates[0] + 0.1)
-    with _own_style():
-        figure = _figure(7.0, 5.0)
+    with _figure(path, 7.0, 5.0) as figure:
         axis = figure.subplots()
         levels = np.linspace(rates[0], top, 13)
         filled = axis.tricontourf(lm_weights, word_bonuses, rates, levels, cmap='viridis_r', extend='max')
@@ -115,7 +107,6 @@ def draw_surface(
         axis.set(title=title, xlabel='lm_weight', ylabel='word_bonus')
         axis.legend()
         figure.colorbar(filled, ax=axis, label=f'{rate_name} (%)', format='%.1f')
-        _save(figure, path)
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
@@ -139,29 +130,23 @@ def _finish_axis(axis: 'Axes', is_log: bool) -> None:
         axis.legend()
 
 
-def _own_style() -> AbstractContextManager:
-    """Context with matplotlib's defaults instead of the user's matplotlibrc, and Chinese fonts where installed."""
+@contextlib.contextmanager
+def _figure(path: str | os.PathLike, width_inches: float, height_inches: float) -> Iterator['Figure']:
+    """Yields a figure in matplotlib's default style, with Chinese fonts where installed; saves it at the end."""
     import matplotlib
     from matplotlib import font_manager
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     present = {font.name for font in font_manager.fontManager.ttflist}
     style: Any = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != 'backend'}
     style['font.sans-serif'] = ['DejaVu Sans', *(name for name in CJK_FONTS if name in present)]
     style['font.family'] = style['font.sans-serif']
-    return matplotlib.rc_context(style)
-
-
-def _figure(width_inches: float, height_inches: float) -> 'Figure':
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width_inches, height_inches), dpi=100, layout='constrained')
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: 'Figure', path: str | os.PathLike) -> None:
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary_path, warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='Glyph .* missing from')  # shown as boxes
-        figure.savefig(temporary_path, format='png', metadata={'Software': None})
+    with matplotlib.rc_context(style):
+        figure = Figure(figsize=(width_inches, height_inches), dpi=100, layout='constrained')
+        FigureCanvasAgg(figure)
+        yield figure
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary_path, warnings.catch_warnings():
+            warnings.filterwarnings('ignore', message='Glyph .* missing from')  # shown as boxes
+            figure.savefig(temporary_path, format='png', metadata={'Software': None})
