@@ -65,7 +65,7 @@ def test_flags_win_over_tf_config_and_say_so(monkeypatch, caplog):
     with caplog.at_level(logging.INFO):
         assert parse(*HOSTS).ws_hosts == ('a:1', 'b:1')
         assert parse('--task_index', '0') == Cluster((), ('x:1', 'y:1'), 'worker', 0)
-    assert '--ps_hosts and --ws_hosts win' in caplog.text and '--task_index wins' in caplog.text
+    assert '--ps_hosts and --ws_hosts override it' in caplog.text and 'overridden: --task_index' in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_flags_win_over_tf_config_and_say_so(monkeypatch, caplog):
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', 'index 2 of worker'),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "ps", "index": 0}}', 'index 0 of ps'),
         ('{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker"}}', 'not a list'),
-        ('{"cluster": {"worker": ["a:1"], "tpu": ["b:1"]}, "task": {"type": "worker"}}', 'names job tpu'),
+        ('{"cluster": {"worker": ["a:1"], "tpu": ["b:1"]}, "task": {"type": "worker"}}', 'has job tpu'),
         ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief"}}', '2 chiefs'),
         ('{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker"}}', "'b' is not host:port"),
         ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps"}}', 'needs workers'),
@@ -95,15 +95,15 @@ def test_an_odd_tf_config_is_one_clear_line(monkeypatch, text, message):
     ('extra', 'message'),
     [
         (['--ps_hosts', 'p:1'], 'without --ws_hosts'),
-        (['--ws_hosts', 'a:1,b:1', '--task_index', '2'], '--task_index 2: --ws_hosts names 2'),
+        (['--ws_hosts', 'a:1,b:1', '--task_index', '2'], '--task_index 2: --ws_hosts lists 2'),
         (['--ws_hosts', 'a:1,b:1', '--job_name', 'ps'], '--job_name ps needs --ps_hosts'),
         (['--ws_hosts', 'a:1,b'], "--ws_hosts: 'b' is not host:port"),
         (['--ws_hosts', 'a:1,b:0'], "'b:0' is not host:port"),
         (['--ws_hosts', 'a:1,b:99999'], 'is not host:port'),
         (['--ws_hosts', 'a:1,'], "'' is not host:port"),
         (['--ws_hosts', 'http://a:1,b:1'], 'is not host:port'),
-        (['--ws_hosts', 'a:1,a:1'], 'stands twice'),
-        (['--ps_hosts', 'a:1', '--ws_hosts', 'a:1'], 'stands twice'),
+        (['--ws_hosts', 'a:1,a:1'], 'occurs twice'),
+        (['--ps_hosts', 'a:1', '--ws_hosts', 'a:1'], 'occurs twice'),
         (['--task_index', '1'], 'for a cluster'),
     ],
 )

@@ -20,13 +20,13 @@ def test_killed_workers_and_a_killed_chief_join_again_and_everyone_ends(tmp_path
         running['worker', 0].wait_for('epoch 0 step')
         running['worker', 2].kill()
         again = cluster.start('worker', 2)
-        again.wait_for('going on from epoch')
+        again.wait_for('resuming at epoch')
         running['worker', 0].wait_for('epoch 1 step')
         running['worker', 0].kill()
         assert running['worker', 1].is_running and again.is_running
         chief = cluster.start('worker', 0)
-        chief.wait_for('going on from step')
-        running['worker', 1].wait_for('the chief has started again')
+        chief.wait_for('resuming at step')
+        running['worker', 1].wait_for('the chief has restarted')
         ends = [chief, again, running['worker', 1], running['ps', 0], running['ps', 1]]
         assert [process.status() for process in ends] == [0] * 5
     assert [record['epoch'] for record in history(cluster.run_dir)] == list(range(6))
@@ -39,19 +39,19 @@ def test_a_lost_parameter_server_ends_all_others_with_a_line(tmp_path):
     with ToyCluster(tmp_path, 2, 2, epochs=500, step_secs=0.05, timeout_secs=6) as cluster:
         servers = [cluster.start('ps', i) for i in range(2)]
         workers = [cluster.start('worker', i) for i in range(2)]
-        workers[1].wait_for('going on from epoch')
+        workers[1].wait_for('resuming at epoch')
         servers[1].kill()
         assert [process.status() for process in (*workers, servers[0])] == [1, 1, 1]
         for worker in workers:
             assert f'ps 1 ({cluster.ps_hosts[1]}) is lost' in worker.error
-            assert 'goes on from the newest checkpoint' in worker.error
+            assert 'resumes from the newest checkpoint' in worker.error
         assert 'no worker of' in servers[0].error
 
 
 def test_a_lost_worker_ends_those_that_all_reduce_with_it(tmp_path):
     with ToyCluster(tmp_path, 0, 2, epochs=500, step_secs=0.05, timeout_secs=6) as cluster:
         workers = [cluster.start('worker', i) for i in (0, 1)]
-        workers[1].wait_for('going on from epoch')
+        workers[1].wait_for('resuming at epoch')
         workers[1].kill()
         assert workers[0].status() == 1
         assert f'worker 1 ({cluster.ws_hosts[1]}) is lost' in workers[0].error

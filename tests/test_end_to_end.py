@@ -115,7 +115,7 @@ def test_a_run_killed_within_an_epoch_ends_with_the_same_weights(features, tmp_p
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     done = command('run_train.py', *flags, killed)
-    assert done.returncode == 0 and 'going on from step' in done.stderr
+    assert done.returncode == 0 and 'resuming at step' in done.stderr
     ours, theirs = weights(whole), weights(killed)
     assert ours.keys() == theirs.keys()
     for name in ours:

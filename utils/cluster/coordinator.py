@@ -1,8 +1,8 @@
-"""Who else trains: what the chief and the other workers of a run tell each other, beside the variables.
+"""Chief–worker coordination: run files, chief state and worker progress, exchanged as text through a key-value store.
 
-The chief publishes the run (what is in its directory beside the weights, so that nobody else needs the directory) and
-its orders; each worker notes where it stands. All of it is text on one blackboard: that of parameter server 0, or the
-chief's where there is none.
+The chief publishes the files of the run directory that a worker needs, so that only the chief needs the directory
+itself, and its own state; each worker reports its progress. The store is on parameter server 0, or on the chief where
+there are no parameter servers.
 """
 
 import base64
@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from utils.cluster.peers import QUIET_SECS, RESTART, LivenessMonitor, is_reachable
 from utils.cluster.spec import Cluster
@@ -22,19 +23,19 @@ from utils.train.trainer import LocalCoordinator
 log = logging.getLogger(__name__)
 
 POLL_SECS = 0.2
-TRAINING, DONE, LEFT = 'training', 'done', 'left'
+TRAINING, DONE, LEFT = 'training', 'done', 'left'  # the states of a worker
 
 
 @dataclasses.dataclass
 class ChiefState:
-    """What the chief says.
+    """What the chief publishes about the run's progress.
 
     Attributes:
       generation: changes with each start of the chief: the variables are then those of a checkpoint.
-      starts: (epoch, batch of its share) where each worker began in this generation.
-      epoch: that the chief has begun.
-      plateau_scale: of the learning rate.
-      finished: the run is complete, epochs left or not; the others can leave.
+      starts: (epoch, batch of its share) at which each worker started in this generation.
+      epoch: number of the epoch that the chief has started; -1 before the first.
+      plateau_scale: factor on the learning rate, from the plateau schedule.
+      finished: True when the run is complete, even with epochs left; the workers exit.
     """
 
     generation: str
@@ -46,7 +47,7 @@ class ChiefState:
 
 @dataclasses.dataclass
 class WorkerProgress:
-    """Where a worker stands: its generation, epoch, batch of its share, and what it does."""
+    """The progress of one worker: generation, epoch, batches of its share that are done, and its state."""
 
     generation: str
     epoch: int
@@ -55,108 +56,106 @@ class WorkerProgress:
 
 
 class ClusterCoordinator(LocalCoordinator):
-    """The other workers, as this one sees them."""
+    """Coordinates one worker of a cluster with the others.
+
+    Attributes:
+      cluster: the cluster, with this process's task.
+      monitor: liveness monitor of the peers that this process requires.
+    """
 
     def __init__(self, cluster: Cluster, stores: list[KeyValueStore], monitor: LivenessMonitor, timeout_secs: float):
-        """Meets the others.
+        """Takes stores that are open.
 
         Args:
-          cluster: everyone.
-          stores: of all parameter servers, or of the chief; the first is used by the coordinator.
-          watch: over those whom this process needs.
-          timeout_secs: bounds every wait for somebody who does not answer.
+          cluster: the cluster, with this process's task.
+          stores: stores of all parameter servers, or of the chief; messages go through the first.
+          monitor: liveness monitor of the peers that this process requires.
+          timeout_secs: longest wait for a task that does not answer.
         """
         self.cluster, self.monitor = cluster, monitor
         self._stores, self._store, self._timeout_secs = stores, stores[0], timeout_secs
-        self._others = range(1, len(cluster.ws_hosts))
+        self._workers = range(1, len(cluster.ws_hosts))
 
     @staticmethod
-    def names(cluster: Cluster) -> list[str]:
-        """The texts on the store."""
+    def keys(cluster: Cluster) -> list[str]:
+        """Returns the keys of the store."""
         return ['layout', 'run', 'chief_state', 'finished', *(f'worker{i}' for i in range(len(cluster.ws_hosts)))]
 
-    # the chief's side
+    # called by the chief
 
     def publish(self, paths: list[Path], fingerprint: str) -> None:
-        """Tells the others what is trained.
-
-        Args:
-          paths: the files of the run directory that a worker needs.
-          fingerprint: of the training index.
-        """
+        """Publishes the files of the run directory that a worker needs, and the training index's fingerprint."""
         files = {path.name: base64.b64encode(path.read_bytes()).decode() for path in paths}
         self._store.write(run=json.dumps({'files': files, 'fingerprint': fingerprint}))
 
     def begin(self, shares: list, own: tuple[int, int]) -> None:
-        """Tells the others that the variables are ready, and where each of them begins."""
+        """Announces that the variables are ready, and at which (epoch, batch) each worker starts."""
         self._chief_state = ChiefState(str(time.time_ns()), shares or [list(own)] * len(self.cluster.ws_hosts))
-        self._publish_state()
+        self._update_chief_state()
 
     def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
-        """Tells the others how the chief goes on."""
-        self._chief_state = dataclasses.replace(self._chief_state, epoch=epoch, plateau_scale=plateau_scale)
-        self._publish_state()
+        """Announces the epoch that the chief starts, and its factor on the learning rate."""
+        self._update_chief_state(epoch=epoch, plateau_scale=plateau_scale)
 
-    def _publish_state(self) -> None:
+    def _update_chief_state(self, **changes) -> None:
+        self._chief_state = dataclasses.replace(self._chief_state, **changes)
         self._store.write(chief_state=json.dumps(dataclasses.asdict(self._chief_state)))
 
     def shares(self, own: tuple[int, int]) -> list:
-        """(epoch, batch) of each worker's share; with all-reduce all are where the chief is."""
+        """Returns (epoch, batch) of each worker's share; with all-reduce all are where the chief is."""
         if not self.cluster.ps_hosts:
             return [list(own)] * len(self.cluster.ws_hosts)
-        others = (self._progress_of(worker) for worker in self._others)
-        return [list(own), *([position.epoch, position.batch] for position in others)]
+        progress = (self._progress_of(worker) for worker in self._workers)
+        return [list(own), *([each.epoch, each.batch] for each in progress)]
 
     def _progress_of(self, worker: int) -> WorkerProgress:
-        (text,) = self._store.read(f'worker{worker}')
-        position = WorkerProgress(**json.loads(text)) if text else None
-        if position and position.generation == self._chief_state.generation:
-            return position
+        text = self._store.read(f'worker{worker}')
+        progress = WorkerProgress(**json.loads(text)) if text else None
+        if progress and progress.generation == self._chief_state.generation:
+            return progress
         return WorkerProgress(self._chief_state.generation, *self._chief_state.starts[worker])
 
     def wait_for_others(self, should_stop: Callable[[], bool]) -> None:
-        """Waits for the other workers' shares of the epochs; one that stays away is given up after the timeout."""
+        """Waits until the workers have done their shares; one that stays unreachable is given up after the timeout."""
         if self.cluster.ps_hosts:
             self._wait_for_state((DONE, LEFT), should_stop)
 
     def finish(self) -> None:
-        """Sends the others home, and waits until they have gone."""
+        """Announces that training is complete and waits for all workers to exit; then releases the servers."""
         self.monitor.stop()
-        self._chief_state = dataclasses.replace(self._chief_state, finished=True)
-        self._publish_state()
+        self._update_chief_state(finished=True)
         self._wait_for_state((LEFT,), bool)
         for store in self._stores if self.cluster.ps_hosts else ():
             store.write(finished='yes')
 
     def _wait_for_state(self, states: tuple[str, ...], should_stop: Callable[[], bool]) -> None:
-        seen, mentioned = dict.fromkeys(self._others, time.monotonic()), time.monotonic()
-        waiting = list(self._others)
+        last_seen, mentioned = dict.fromkeys(self._workers, time.monotonic()), time.monotonic()
+        waiting = list(self._workers)
         while waiting and not should_stop():
             for worker in list(waiting):
-                position, name = self._progress_of(worker), self.cluster.describe('worker', worker)
-                if position.state in states:
+                progress, name = self._progress_of(worker), self.cluster.describe('worker', worker)
+                place = f'epoch {progress.epoch}, batch {progress.batch}'
+                if progress.state in states:
                     waiting.remove(worker)
                 elif is_reachable(self.cluster.ws_hosts[worker]):
-                    seen[worker] = time.monotonic()
-                elif time.monotonic() - seen[worker] > self._timeout_secs:
-                    log.warning(
-                        '%s stays away: its share from epoch %d, batch %d on is left out', name, *_place(position)
-                    )
+                    last_seen[worker] = time.monotonic()
+                elif time.monotonic() - last_seen[worker] > self._timeout_secs:
+                    log.warning('%s stays unreachable: its share from %s on is left out', name, place)
                     waiting.remove(worker)
                 elif time.monotonic() - mentioned > QUIET_SECS:
                     mentioned = time.monotonic()
-                    log.info('waiting for %s: epoch %d, batch %d of its share', name, *_place(position))
+                    log.info('waiting for %s: %s of its share', name, place)
             time.sleep(POLL_SECS if waiting else 0)
 
-    # the side of the others
+    # called by the other workers
 
     def receive(self, run_dir: str, fingerprint: str) -> None:
-        """Writes the files that the chief has published, once it has, into a directory.
+        """Waits for the chief's run files and writes them into a directory.
 
         Raises:
           DataError: the chief trains on other utterances.
         """
-        self._run = self._await(lambda: self._store.read('run')[0], 'to open the run')
+        self._run = self._await(lambda: self._store.read('run'), 'to open the run')
         run = json.loads(self._run)
         if run['fingerprint'] != fingerprint:
             raise DataError(
@@ -165,48 +164,51 @@ class ClusterCoordinator(LocalCoordinator):
         for name, text in run['files'].items():
             (Path(run_dir) / name).write_bytes(base64.b64decode(text))
 
-    def await_chief_state(self, is_new: Callable[[ChiefState], bool], what: str, should_stop=bool) -> ChiefState | None:
-        """The chief's state, once they are what is waited for; None when should_stop says so."""
-        return self._await(lambda: (state := self.chief_state()) and is_new(state) and state, what, should_stop)
+    def await_chief_state(
+        self, is_awaited: Callable[[ChiefState], bool], what: str, should_stop: Callable[[], bool] = bool
+    ) -> ChiefState | None:
+        """Waits for a state of the chief and returns it; None after should_stop.
+
+        Args:
+          is_awaited: whether a state is the one to wait for.
+          what: what the chief is to do, for the log: "to begin epoch 3".
+          should_stop: polled meanwhile; True ends the wait.
+        """
+        return self._await(lambda: (state := self.chief_state()) and is_awaited(state) and state, what, should_stop)
 
     def chief_state(self) -> ChiefState | None:
-        """The chief's state, where it has given some."""
-        (text,) = self._store.read('chief_state')
+        """Returns the chief's state; None before the first."""
+        text = self._store.read('chief_state')
         return ChiefState(**json.loads(text)) if text else None
 
     def own_progress(self, state: ChiefState) -> WorkerProgress:
-        """Where this worker goes on: where it was in this generation, or where the generation began.
+        """Returns where this worker resumes: its own progress in this generation, or the generation's start.
 
         Raises:
-          DataError: the chief has started again as something else.
+          DataError: the chief has restarted with other settings.
         """
         self._chief_state = state
-        if self._store.read('run')[0] != self._run:
-            raise DataError('the chief has started again with other settings; start this worker again as well')
+        if self._store.read('run') != self._run:
+            raise DataError('the chief has restarted with other settings; restart this worker as well')
         return self._progress_of(self.cluster.index)
 
-    def report(self, position: WorkerProgress) -> None:
-        """Notes where this worker stands."""
-        self._store.write(**{f'worker{self.cluster.index}': json.dumps(dataclasses.asdict(position))})
+    def report(self, progress: WorkerProgress) -> None:
+        """Publishes this worker's progress."""
+        self._store.write(**{f'worker{self.cluster.index}': json.dumps(dataclasses.asdict(progress))})
 
-    def _await(self, poll: Callable, what: str, should_stop: Callable[[], bool] = bool):
+    def _await(self, poll: Callable[[], Any], what: str, should_stop: Callable[[], bool] = bool) -> Any:
         chief = self.cluster.describe('worker', 0)
-        seen = mentioned = time.monotonic()
+        last_seen = mentioned = time.monotonic()
         while not should_stop():
-            value = poll()
-            if value:
+            if value := poll():
                 return value
             now = time.monotonic()
             if is_reachable(self.cluster.ws_hosts[0]):
-                seen = now
-            elif now - seen > self._timeout_secs:
+                last_seen = now
+            elif now - last_seen > self._timeout_secs:
                 raise DataError(f'{chief}, the chief, did not answer for {self._timeout_secs:g} s; {RESTART}')
             if now - mentioned > QUIET_SECS:
                 mentioned = now + 3 * QUIET_SECS
                 log.info('waiting for %s, the chief, %s', chief, what)
             time.sleep(POLL_SECS)
         return None
-
-
-def _place(position: WorkerProgress) -> tuple[int, int]:
-    return position.epoch, position.batch

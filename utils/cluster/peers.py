@@ -1,4 +1,7 @@
-"""Whether other machines answer, by their TCP ports; without TensorFlow, whose own waiting has neither end nor word."""
+"""Reachability of the other tasks: TCP checks, and a liveness monitor that exits when a required peer is lost.
+
+TensorFlow's own waiting has no timeout and logs nothing: a step that needs a lost task blocks for ever.
+"""
 
 import errno
 import logging
@@ -7,16 +10,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from utils.errors import DataError
 
 log = logging.getLogger(__name__)
 
-PROBE_SECS = 2.0  # the longest one probe takes
-QUIET_SECS = 15.0  # a wait that is longer is mentioned
-PERIOD_SECS = 2.0
-RESTART = 'start all tasks again: training goes on from the newest checkpoint'
+PROBE_SECS = 2.0  # timeout of one TCP connection
+QUIET_SECS = 15.0  # waits longer than this are logged
+MONITOR_PERIOD_SECS = 2.0
+RESTART = 'start all tasks again: training resumes from the newest checkpoint'
 
 
 def _address(host: str) -> tuple[str, int]:
@@ -24,20 +27,24 @@ def _address(host: str) -> tuple[str, int]:
     return name.strip('[]'), int(port)
 
 
-def is_reachable(host: str, timeout_secs: float = PROBE_SECS) -> bool:
-    """Whether something listens at host:port."""
+def is_reachable(host: str) -> bool:
+    """Returns whether a process listens at host:port."""
     try:
-        socket.create_connection(_address(host), timeout=timeout_secs).close()
+        socket.create_connection(_address(host), timeout=PROBE_SECS).close()
         return True
     except OSError:
         return False
 
 
 def check_port_is_free(host: str, flag: str) -> None:
-    """TensorFlow's server shares a port that is taken with its owner, silently.
+    """Checks that this process can listen on a port; TensorFlow's server would silently share one that is taken.
+
+    Args:
+      host: host:port of this task.
+      flag: flag that lists the host, for the message.
 
     Raises:
-      DataError: someone listens on the port of host:port, or it cannot be had.
+      DataError: another process listens on the port, or the system refuses it.
     """
     _, port = _address(host)
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -46,34 +53,31 @@ def check_port_is_free(host: str, flag: str) -> None:
             probe.bind(('', port))
             probe.listen(1)
         except OSError as error:
-            reason = 'is in use' if error.errno == errno.EADDRINUSE else f'cannot be had ({error.strerror})'
+            reason = 'is in use' if error.errno == errno.EADDRINUSE else f'is not available ({error.strerror})'
             raise DataError(
-                f'{host}: port {port} {reason} on this machine; end what uses it or give another in {flag}'
+                f'{host}: port {port} {reason} on this machine; end the process that uses it, '
+                f'or give another port in {flag}'
             ) from None
 
 
-def wait_until_reachable(hosts: Mapping[str, str], timeout_secs: float, should_stop: Callable[[], bool] = bool) -> None:
+def wait_until_reachable(hosts: Mapping[str, str], timeout_secs: float) -> None:
     """Waits until every host answers.
 
     Args:
-      hosts: from the name of each for messages to its host:port.
-      timeout_secs: the longest wait.
-      should_stop: asked between probes; ends the wait.
+      hosts: host:port by the task's name in messages.
+      timeout_secs: longest wait.
 
     Raises:
-      DataError: one did not answer in time; the line names it.
+      DataError: a host did not answer in time; the message names it.
     """
     start, mentioned = time.monotonic(), False
-    missing = dict(hosts)
-    while not should_stop():
-        missing = {name: host for name, host in missing.items() if not is_reachable(host)}
+    missing = hosts
+    while missing := {name: host for name, host in missing.items() if not is_reachable(host)}:
         waited = time.monotonic() - start
-        if not missing:
-            return
         if waited >= timeout_secs:
             raise DataError(
-                f'{", ".join(missing)} did not answer within {timeout_secs:g} s; start it, look at its log and at the '
-                f'hosts, or give more --cluster_timeout_secs'
+                f'{", ".join(missing)} did not answer within {timeout_secs:g} s; start it, check its log and the '
+                f'host lists, or raise --cluster_timeout_secs'
             )
         if not mentioned and waited > min(QUIET_SECS, timeout_secs / 2):
             mentioned = True
@@ -82,43 +86,39 @@ def wait_until_reachable(hosts: Mapping[str, str], timeout_secs: float, should_s
 
 
 class LivenessMonitor:
-    """Ends this process with a line and status 1 when a task that it cannot do without stays away too long."""
+    """Exits this process with status 1 and a message when a required peer stays unreachable too long."""
 
-    def __init__(self, peers: dict[str, str], timeout_secs: float):
-        """Begins to watch.
+    def __init__(self, peers: Mapping[str, str], timeout_secs: float):
+        """Starts the monitor thread.
 
         Args:
-          peers: from the name of each task for messages to its host:port.
-          timeout_secs: how long one may be away.
+          peers: host:port by the task's name in messages.
+          timeout_secs: longest time that a peer may be unreachable.
         """
         self._peers, self._timeout_secs = peers, timeout_secs
         self._stopped = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()
 
     def stop(self) -> None:
-        """Looks no more: the others may leave now."""
+        """Ends monitoring: from now on the peers may exit."""
         self._stopped.set()
 
     def _run(self) -> None:
-        seen = dict.fromkeys(self._peers, time.monotonic())
-        while not self._stopped.wait(min(PERIOD_SECS, self._timeout_secs / 4)):
+        last_seen = dict.fromkeys(self._peers, time.monotonic())
+        while not self._stopped.wait(min(MONITOR_PERIOD_SECS, self._timeout_secs / 4)):
             for name, host in self._peers.items():
                 if is_reachable(host):
-                    seen[name] = time.monotonic()
-                elif time.monotonic() - seen[name] > self._timeout_secs and not self._stopped.is_set():
-                    # the main thread may hang in TensorFlow, where no exception reaches it
-                    print(f'error: {lost(name, self._timeout_secs)}', file=sys.stderr, flush=True)
+                    last_seen[name] = time.monotonic()
+                elif time.monotonic() - last_seen[name] > self._timeout_secs and not self._stopped.is_set():
+                    # the main thread may be blocked in TensorFlow, where no exception reaches it
+                    message = f'error: {name} is lost: no answer for {self._timeout_secs:g} s; {RESTART}'
+                    print(message, file=sys.stderr, flush=True)
                     os._exit(1)
 
     def explain(self, error: Exception) -> DataError:
-        """What is behind a failed step: the task that is lost, where there is one."""
-        gone = [name for name, host in self._peers.items() if not is_reachable(host)]
-        if gone:
-            return DataError(lost(', '.join(gone)))
+        """Returns an error that names the lost peers behind a failed step; without one, TensorFlow's reason."""
+        lost = [name for name, host in self._peers.items() if not is_reachable(host)]
+        if lost:
+            return DataError(f'{", ".join(lost)} is lost; {RESTART}')
         reason = str(getattr(error, 'message', error)).strip().splitlines()[0][:200]
-        return DataError(f'the cluster broke down ({reason}); {RESTART}')
-
-
-def lost(name: str, secs: float = 0) -> str:
-    """The message for a task that is away."""
-    return f'{name} is lost{f": no answer for {secs:g} s" if secs else ""}; {RESTART}'
+        return DataError(f'the cluster failed ({reason}); {RESTART}')

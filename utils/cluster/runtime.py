@@ -1,4 +1,6 @@
-"""Builds a worker's tf.distribute strategy: parameter servers or all-reduce."""
+"""Builds the tf.distribute strategy and the session configuration of a worker in a cluster."""
+
+from collections.abc import Callable
 
 import tensorflow.compat.v1 as tf
 
@@ -8,10 +10,10 @@ from utils.train.strategies import Runtime, num_gpus, require_gpus
 
 
 def check_worker_towers(towers: int) -> None:
-    """TensorFlow's cluster strategies know several towers a worker on GPUs only.
+    """Checks the number of towers of a worker: TensorFlow's cluster strategies support several on GPUs only.
 
     Raises:
-      UsageError: more towers than that.
+      UsageError: more towers than one without GPUs, or more than the machine has GPUs.
     """
     if towers > 1 and not num_gpus():
         raise UsageError(
@@ -23,70 +25,57 @@ def check_worker_towers(towers: int) -> None:
 
 
 def cluster_runtime(cluster: Cluster, options: tf.ConfigProto, towers: int) -> Runtime:
-    """A worker's part: asynchronous with parameter servers, synchronous all-reduce without.
+    """Builds a worker's runtime: asynchronous with parameter servers, synchronous all-reduce without.
 
     Args:
-      cluster: with this process's task.
-      options: of `session_options`.
-      towers: of each worker.
+      cluster: the cluster, with this process's task.
+      options: session options, see `session_options`.
+      towers: number of towers of each worker.
     """
     cluster_config = tf.ConfigProto()
     cluster_config.CopyFrom(options)
-    workers = len(cluster.ws_hosts)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({job: list(cluster.hosts(job)) for job in ('ps', 'worker') if cluster.hosts(job)}),
+        tf.train.ClusterSpec(cluster.jobs),
         task_type='worker',
         task_id=cluster.index,
         num_accelerators={'GPU': towers if num_gpus() else 0},
     )
-    with tf.Graph().as_default():
-        if not cluster.ps_hosts:
+    num_workers = len(cluster.ws_hosts)
+    if cluster.ps_hosts:
+        with tf.Graph().as_default():
+            strategy = tf.distribute.experimental.ParameterServerStrategy(cluster_resolver=resolver)
+        strategy.extended._variable_device = _place_by_size(resolver, cluster)
+        # without the filter a session waits for all workers, and fails with each of them
+        cluster_config.device_filters.extend(['/job:ps', f'/job:worker/task:{cluster.index}'])
+        runtime = Runtime(strategy, towers, options, share=cluster.index, num_shares=num_workers)
+    else:
+        with tf.Graph().as_default():
             strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
-            return Runtime(
-                strategy,
-                workers * towers,
-                options,
-                local_replicas=towers,
-                first_replica=cluster.index * towers,
-                is_chief=cluster.is_chief,
-                cluster_config=strategy.update_config_proto(cluster_config),
-            )
-        strategy = tf.distribute.experimental.ParameterServerStrategy(cluster_resolver=resolver)
-    strategy.extended._variable_device = _spread_by_size(resolver, cluster)
-    # without this a session waits for every worker, and fails with each of them
-    cluster_config.device_filters.extend(['/job:ps', f'/job:worker/task:{cluster.index}'])
-    return Runtime(
-        strategy,
-        towers,
-        options,
-        local_replicas=towers,
-        share=cluster.index,
-        num_shares=workers,
-        is_chief=cluster.is_chief,
-        cluster_config=cluster_config,
-    )
+            cluster_config = strategy.update_config_proto(cluster_config)
+        runtime = Runtime(strategy, num_workers * towers, options, first_replica=cluster.index * towers)
+    return runtime._replace(local_replicas=towers, is_chief=cluster.is_chief, cluster_config=cluster_config)
 
 
 class LeastLoaded:
-    """Gives each new variable to the parameter server that holds the fewest bytes; ties go to the first.
+    """Assigns each new variable to the parameter server that holds the fewest bytes; ties go to the first.
 
     Attributes:
-      bytes: of each server so far.
+      bytes: bytes assigned to each server so far.
     """
 
     def __init__(self, num_servers: int):
         self.bytes = [0] * num_servers
 
     def __call__(self, op: tf.Operation) -> int:
-        """The server for a variable's op."""
+        """Returns the index of the server for a variable's op."""
         server = self.bytes.index(min(self.bytes))
         shape, dtype = tf.TensorShape(op.get_attr('shape')), tf.as_dtype(op.get_attr('dtype'))
         self.bytes[server] += (shape.num_elements() or 1) * dtype.size
         return server
 
 
-def _spread_by_size(resolver, cluster: Cluster):
-    """Variables to parameter servers, evenly by size: the strategy's own way looks at their number only."""
+def _place_by_size(resolver, cluster: Cluster) -> Callable[[tf.Operation], str]:
+    """Returns a device function that balances bytes over parameter servers; the strategy's own counts variables."""
     return tf.train.replica_device_setter(
         ps_tasks=len(cluster.ps_hosts),
         worker_device=f'/job:worker/task:{cluster.index}',

@@ -1,4 +1,4 @@
-"""Which processes train together: the cluster of the flags, or of TF_CONFIG."""
+"""The tasks of a training cluster, as the flags or TF_CONFIG describe them."""
 
 import dataclasses
 import json
@@ -13,14 +13,14 @@ FLAGS = {'ps': '--ps_hosts', 'worker': '--ws_hosts'}
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """The tasks of a training run, and which of them this process is.
+    """The tasks of a training run, and the task of this process.
 
     With parameter servers the workers update asynchronously; without, they all-reduce. Worker 0 is the chief.
 
     Attributes:
       ps_hosts, ws_hosts: host:port of each parameter server and each worker.
-      job: ps or worker.
-      index: of this process within its job.
+      job: job of this process, ps or worker.
+      index: index of this process within its job.
     """
 
     ps_hosts: tuple[str, ...]
@@ -30,7 +30,7 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process initialises, validates, saves and writes."""
+        """Whether this process initialises, validates, saves and writes the run directory."""
         return self.job == 'worker' and self.index == 0
 
     @property
@@ -39,39 +39,44 @@ class Cluster:
         return self.hosts(self.job)[self.index]
 
     def hosts(self, job: str) -> tuple[str, ...]:
-        """host:port of the tasks of a job."""
+        """Returns host:port of each task of a job."""
         return self.ps_hosts if job == 'ps' else self.ws_hosts
 
+    @property
+    def jobs(self) -> dict[str, list[str]]:
+        """host:port of each task, by job; jobs without tasks are left out."""
+        return {job: list(self.hosts(job)) for job in FLAGS if self.hosts(job)}
+
     def describe(self, job: str, index: int) -> str:
-        """A task in a message: ``ps 0 (node1:2222)``."""
+        """Returns the name of a task in messages: ``ps 0 (node1:2222)``."""
         return f'{job} {index} ({self.hosts(job)[index]})'
 
     @property
     def layout(self) -> str:
-        """The same text in every task whose hosts are the same."""
+        """All hosts as text, to compare those of two tasks."""
         return ' '.join(f'{FLAGS[job]} {",".join(self.hosts(job)) or "(none)"}' for job in FLAGS)
 
 
 def find_cluster(values, given: frozenset[str], tf_config: str) -> Cluster | None:
-    """The cluster this process belongs to; None where it trains alone.
+    """Returns the cluster that this process belongs to; None if it trains alone.
 
     Args:
-      values: the parsed flags: ps_hosts, ws_hosts, job_name, task_index.
-      given: names of those that the command line sets.
-      tf_config: the environment variable TF_CONFIG; the flags win over it, and a line says so.
+      values: parsed flags, with ps_hosts, ws_hosts, job_name and task_index.
+      given: names of the flags that the command line sets.
+      tf_config: value of the environment variable TF_CONFIG. Flags override it, which is logged.
 
     Raises:
-      UsageError: hosts that are none, an index out of range, a part that is missing.
+      UsageError: malformed or missing hosts, or an index out of range.
     """
     named = _parse_tf_config(tf_config) if tf_config.strip() else None
     if 'ps_hosts' in given or 'ws_hosts' in given:
         if named:
-            log.info('TF_CONFIG names a cluster too; --ps_hosts and --ws_hosts win')
+            log.info('TF_CONFIG defines a cluster too; --ps_hosts and --ws_hosts override it')
         cluster = Cluster(_split(values.ps_hosts), _split(values.ws_hosts), values.job_name, values.task_index)
     elif named:
         chosen = [f'--{name}' for name in ('job_name', 'task_index') if name in given]
         if chosen:
-            log.info('TF_CONFIG names a task too; %s wins', ' and '.join(chosen))
+            log.info('TF_CONFIG defines a task too; overridden: %s', ' and '.join(chosen))
         cluster = dataclasses.replace(
             named,
             job=values.job_name if 'job_name' in given else named.job,
@@ -96,23 +101,23 @@ def _check(cluster: Cluster) -> None:
         for host in cluster.hosts(job):
             name, _, port = host.rpartition(':')
             if not name or '/' in host or not port.isascii() or not port.isdecimal() or not 0 < int(port) < 65536:
-                raise UsageError(f'{flag}: {host!r} is not host:port; give such as node1:2222')
+                raise UsageError(f'{flag}: {host!r} is not host:port; give for example node1:2222')
     everyone = [*cluster.ps_hosts, *cluster.ws_hosts]
     twice = next((host for host in everyone if everyone.count(host) > 1), None)
     if twice:
-        raise UsageError(f'{twice} stands twice in --ps_hosts and --ws_hosts; each task needs a host:port of its own')
+        raise UsageError(f'{twice} occurs twice in --ps_hosts and --ws_hosts; each task needs a host:port of its own')
     number = len(cluster.hosts(cluster.job))
     if not number:
-        raise UsageError('--job_name ps needs --ps_hosts; name the parameter servers or start a worker')
+        raise UsageError('--job_name ps needs --ps_hosts; list the parameter servers or start a worker')
     if cluster.index >= number:
         raise UsageError(
-            f'--task_index {cluster.index}: {FLAGS[cluster.job]} names {number} of job {cluster.job}; '
+            f'--task_index {cluster.index}: {FLAGS[cluster.job]} lists {number} of job {cluster.job}; '
             f'give 0 to {number - 1}'
         )
 
 
 def _parse_tf_config(text: str) -> Cluster | None:
-    """The cluster of TF_CONFIG: jobs ps, worker and chief (or master), which is worker 0 before the others."""
+    """Parses TF_CONFIG: jobs ps, worker and chief (or master), which becomes worker 0, before the others."""
     try:
         config = json.loads(text)
         jobs, task = config.get('cluster') or {}, config.get('task') or {}
@@ -132,16 +137,16 @@ def _parse_tf_config(text: str) -> Cluster | None:
     unknown = sorted({*jobs} - {'chief', 'master', 'worker', 'ps', 'evaluator'})
     if unknown or len(chiefs) > 1:
         what = f'job {unknown[0]}' if unknown else f'{len(chiefs)} chiefs'
-        raise UsageError(f'TF_CONFIG names {what}; a cluster has ps, worker and at most one chief')
+        raise UsageError(f'TF_CONFIG has {what}; a cluster has ps, worker and at most one chief')
     if job not in ('chief', 'master', 'worker', 'ps'):
-        said = f'is of type {job!r}' if job else 'has no type'
+        found = f'is of type {job!r}' if job else 'has no type'
         raise UsageError(
-            f'TF_CONFIG: the task of this process {said}; it must be chief, worker or ps (the chief validates: '
+            f'TF_CONFIG: the task of this process {found}; it must be chief, worker or ps (the chief validates: '
             f'start no evaluator)'
         )
     number = len(jobs.get(job, []))
     if not 0 <= index < number:
-        raise UsageError(f'TF_CONFIG: index {index} of {job}, of which the cluster names {number}; repair or unset it')
+        raise UsageError(f'TF_CONFIG: index {index} of {job}, but the cluster has {number} of them; repair or unset it')
     if job == 'worker':
         index += len(chiefs)
     return Cluster(

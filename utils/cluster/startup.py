@@ -1,4 +1,4 @@
-"""The tasks of a cluster find each other: servers up, hosts alike, ports free."""
+"""Cluster start-up: starts this task's server, waits for its peers, checks that all have the same hosts."""
 
 import contextlib
 import logging
@@ -19,88 +19,93 @@ log = logging.getLogger(__name__)
 
 
 def start_server(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
-    """TensorFlow's server for this process's task.
+    """Starts TensorFlow's server for this process's task.
 
     Raises:
       DataError: its port is taken.
     """
     check_port_is_free(cluster.address, FLAGS[cluster.job])
-    jobs = {job: list(cluster.hosts(job)) for job in FLAGS if cluster.hosts(job)}
     try:
-        return tf.train.Server(jobs, job_name=cluster.job, task_index=cluster.index, config=config)
+        return tf.train.Server(cluster.jobs, job_name=cluster.job, task_index=cluster.index, config=config)
     except tf.errors.OpError as error:
-        raise DataError(f'{cluster.address}: no server can be started ({error.message.splitlines()[0]})') from None
+        raise DataError(f'{cluster.address}: cannot start a server ({error.message.splitlines()[0]})') from None
 
 
 def _open_store(cluster: Cluster, server: tf.train.Server, job: str, index: int, timeout_secs: float) -> KeyValueStore:
-    device = f'/job:{job}/task:{index}'
-    own = f'/job:{cluster.job}/task:{cluster.index}'
-    return KeyValueStore(server.target, device, {device, own}, ClusterCoordinator.names(cluster), timeout_secs)
+    device, own = f'/job:{job}/task:{index}', f'/job:{cluster.job}/task:{cluster.index}'
+    return KeyValueStore(server.target, device, {device, own}, ClusterCoordinator.keys(cluster), timeout_secs)
 
 
 def _create_store(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> KeyValueStore:
-    """The store of this very process, empty but for the hosts that it was given."""
+    """Creates the store of this process, empty except for the hosts that it was given."""
     store = _open_store(cluster, server, cluster.job, cluster.index, timeout_secs)
-    store.write(**{**dict.fromkeys(ClusterCoordinator.names(cluster), ''), 'layout': cluster.layout})
+    store.write(**{**dict.fromkeys(ClusterCoordinator.keys(cluster), ''), 'layout': cluster.layout})
     return store
 
 
-def _open_peer_store(
-    cluster: Cluster, server: tf.train.Server, job: str, index: int, timeout_secs: float
-) -> KeyValueStore:
-    """The store of another task, whose hosts must be ours."""
-    name, end = cluster.describe(job, index), time.monotonic() + timeout_secs
-    try:
-        store = _open_store(cluster, server, job, index, timeout_secs)
-        while not (theirs := store.read('layout')[0]):
-            if time.monotonic() > end:
-                raise DataError(f'{name} answers, but is not ready within {timeout_secs:g} s; look at its log')
-            time.sleep(POLL_SECS)
-    except tf.errors.OpError as error:
-        reason = error.message.splitlines()[0][:200]
-        raise DataError(f'{name} went away, or is another task ({reason}); start all with the same hosts') from None
-    if theirs != cluster.layout:
-        raise DataError(f'{name} was started with {theirs}, this task with {cluster.layout}; give all the same hosts')
-    return store
+def _open_peer_stores(
+    cluster: Cluster, server: tf.train.Server, peers: list[tuple[str, int]], timeout_secs: float
+) -> list[KeyValueStore]:
+    """Opens the stores of other tasks, each a job and an index, and checks that they were given the same hosts."""
+    stores = []
+    for job, index in peers:
+        name, end = cluster.describe(job, index), time.monotonic() + timeout_secs
+        try:
+            store = _open_store(cluster, server, job, index, timeout_secs)
+            while not (theirs := store.read('layout')):
+                if time.monotonic() > end:
+                    raise DataError(f'{name} answers, but is not ready within {timeout_secs:g} s; check its log')
+                time.sleep(POLL_SECS)
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0][:200]
+            raise DataError(f'{name} exited, or is another task ({reason}); start all with the same hosts') from None
+        if theirs != cluster.layout:
+            raise DataError(
+                f'{name} was started with {theirs}, this task with {cluster.layout}; give all the same hosts'
+            )
+        stores.append(store)
+    return stores
 
 
-def connect(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> ClusterCoordinator:
-    """A worker joins the others: all that it needs answer, and were given the same hosts.
+def _connect(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> ClusterCoordinator:
+    """Connects a worker to the peers that it requires: all parameter servers or, without them, all other workers.
 
     Raises:
-      DataError: one does not answer in time, or was given other hosts.
+      DataError: a peer does not answer in time, or was given other hosts.
     """
-    if cluster.ps_hosts:
-        servers = range(len(cluster.ps_hosts))
-        peers = {cluster.describe('ps', i): cluster.ps_hosts[i] for i in servers}
-        wait_until_reachable(peers, timeout_secs)
-        stores = [_open_peer_store(cluster, server, 'ps', i, timeout_secs) for i in servers]
-    else:
-        others = [i for i in range(len(cluster.ws_hosts)) if i != cluster.index]
-        peers = {cluster.describe('worker', i): cluster.ws_hosts[i] for i in others}
-        stores = [_create_store(cluster, server, timeout_secs)]
-        wait_until_reachable(peers, timeout_secs)
-        joined = [_open_peer_store(cluster, server, 'worker', i, timeout_secs) for i in others]
-        stores = stores if cluster.is_chief else joined
-    return ClusterCoordinator(cluster, stores, LivenessMonitor(peers, timeout_secs), timeout_secs)
+    job = 'ps' if cluster.ps_hosts else 'worker'
+    peers = [(job, i) for i in range(len(cluster.hosts(job))) if (job, i) != (cluster.job, cluster.index)]
+    hosts = {cluster.describe(job, i): cluster.hosts(job)[i] for job, i in peers}
+    # workers check each other's hosts in their stores, so each has one; the coordinator uses the chief's
+    own = [] if cluster.ps_hosts else [_create_store(cluster, server, timeout_secs)]
+    wait_until_reachable(hosts, timeout_secs)
+    stores = _open_peer_stores(cluster, server, peers, timeout_secs)
+    stores = own if own and cluster.is_chief else stores
+    return ClusterCoordinator(cluster, stores, LivenessMonitor(hosts, timeout_secs), timeout_secs)
 
 
 @contextlib.contextmanager
 def join_cluster(
     cluster: Cluster, options: tf.ConfigProto, towers: int, timeout_secs: float
 ) -> Iterator[tuple[Runtime, ClusterCoordinator]]:
-    """Makes this process a worker of a cluster; failures of the cluster within become a `DataError` that says whose.
+    """Makes this process a worker of a cluster; errors of the cluster in the body become a `DataError`.
 
     Args:
-      cluster: with this process's task.
-      options: of sessions, as in `cluster_runtime`.
-      towers: of each worker.
-      timeout_secs: the longest wait for somebody who does not answer.
+      cluster: the cluster, with this process's task.
+      options: session options, see `session_options`.
+      towers: number of towers of each worker.
+      timeout_secs: longest wait for a task that does not answer.
+
+    Yields:
+      The runtime of this worker, and its coordinator.
+
+    Raises:
+      DataError: names the peer that is missing or lost.
     """
     check_worker_towers(towers)
     runtime = cluster_runtime(cluster, options, towers)
     server = start_server(cluster, runtime.cluster_config)
-    coordinator = connect(cluster, server, timeout_secs)
+    coordinator = _connect(cluster, server, timeout_secs)
     log.info('%s of a cluster: %s', cluster.describe('worker', cluster.index), cluster.layout)
     try:
         yield runtime._replace(target=server.target), coordinator
@@ -111,28 +116,28 @@ def join_cluster(
 
 
 def run_parameter_server(cluster: Cluster, config: tf.ConfigProto, timeout_secs: float) -> int:
-    """A parameter server: holds its variables until the chief says that the run is over.
+    """Runs a parameter server, which holds its variables until the chief announces the end of the run.
 
     Returns:
-      0, the exit status.
+      The exit status 0.
 
     Raises:
-      DataError: no worker has answered for a while.
+      DataError: no worker has been reachable for the timeout.
     """
     store = _create_store(cluster, start_server(cluster, config), timeout_secs)
     log.info('%s is ready for %d workers', cluster.describe('ps', cluster.index), len(cluster.ws_hosts))
-    seen = probed = time.monotonic()
-    while not store.read('finished')[0]:
+    last_seen = probed = time.monotonic()
+    while not store.read('finished'):
         now = time.monotonic()
         if now - probed > min(2.0, timeout_secs / 4):
             probed = now
             if any(is_reachable(host) for host in cluster.ws_hosts):
-                seen = time.monotonic()
-            elif now - seen > timeout_secs:
+                last_seen = time.monotonic()
+            elif now - last_seen > timeout_secs:
                 raise DataError(
                     f'no worker of {", ".join(cluster.ws_hosts)} has answered for {timeout_secs:g} s; '
-                    f'start them, or give more --cluster_timeout_secs'
+                    f'start them, or raise --cluster_timeout_secs'
                 )
         time.sleep(POLL_SECS)
-    log.info('the run is over')
+    log.info('training is complete')
     return 0

@@ -1,8 +1,8 @@
-"""The checkpoints of a run: the newest few, the best, and the average of the last epochs.
+"""Checkpoints of a run: the newest few, the best, and the average of the last epochs.
 
-`RUN_DIR/checkpoints/model-STEP.{index,data-*}` holds the variables and `model-STEP.json` where the run stood. The JSON
-is written last and at once, so a checkpoint without it was cut off and does not count. `average-STEP` holds the mean of
-the last epochs' weights, and `best.json` names the best of all.
+`RUN_DIR/checkpoints/model-STEP.{index,data-*}` holds the variables and `model-STEP.json` the training state. The JSON
+is written last and atomically: a checkpoint without it is incomplete and ignored. `average-STEP` holds the mean of the
+last epochs' weights, and `best.json` names the best checkpoint of all.
 """
 
 import dataclasses
@@ -28,22 +28,23 @@ _AVERAGE = re.compile(r'average-(\d+)\.index')
 
 @dataclasses.dataclass
 class TrainState:
-    """Where a run stands; with the variables, all that it needs to go on.
+    """Training state: with the variables, all that a run needs to resume.
 
     Attributes:
-      step: updates so far.
-      epoch: number of the epoch that comes next, or is under way.
-      batch: batches of it that are done.
-      loss_sum, loss_count: over the utterances of the epoch so far.
-      seconds: of training so far, validation not counted.
-      epoch_seconds: of the epoch so far.
-      epoch_wait_seconds: of these, what the steps waited for their batches.
-      utterances: seen in the epoch so far.
-      progress: what the next validation notes about training: train_loss, learning_rate, …
-      plan: what the batch plan was made from.
-      validated: whether dev has been scored at this point.
-      shares: (epoch, batch of its share) of each worker, where there are several.
-      plateau_scale, stale_epochs: of the plateau schedule and early stopping.
+      step: number of updates.
+      epoch: number of the current epoch or, between two, of the next.
+      batch: number of its batches that are done.
+      loss_sum, loss_count: sum of the losses, and number of utterances, of the epoch so far.
+      seconds: training time of the run, without validation.
+      epoch_seconds: training time of the epoch so far.
+      epoch_wait_seconds: part of it in which the steps waited for their batches.
+      utterances: number of utterances in the epoch so far.
+      progress: training figures for the next validation's record: train_loss, learning_rate, …
+      plan: options that determine the batch plan.
+      validated: whether dev has been scored at this step.
+      shares: (epoch, batch of its share) of each worker of a cluster.
+      plateau_scale: factor on the learning rate, from the plateau schedule.
+      stale_epochs: epochs since dev last improved.
     """
 
     step: int = 0
@@ -65,7 +66,7 @@ class TrainState:
 
 @contextmanager
 def _writing(path: str) -> Iterator[None]:
-    """Turns a failed save into a `DataError`; what there is of the file goes, earlier checkpoints stay."""
+    """Removes the incomplete files of a failed save and raises a `DataError`; earlier checkpoints stay."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
@@ -74,7 +75,7 @@ def _writing(path: str) -> Iterator[None]:
         reason = str(getattr(error, 'message', error)).splitlines()[0]
         raise DataError(
             f'{path}: cannot be written ({reason}); free some space and run the same command again: '
-            f'it goes on from the newest checkpoint'
+            f'it resumes from the newest checkpoint'
         ) from None
 
 
@@ -83,7 +84,7 @@ def _rank(scores: dict) -> tuple[float, float]:
 
 
 class Checkpoints:
-    """The checkpoint directory of one run."""
+    """Checkpoint directory of one run."""
 
     def __init__(self, run_dir: str, keep_newest: int = 5, keep_epochs: int = 5):
         """Keeps the `keep_newest` newest checkpoints, the last `keep_epochs` epoch ends, and the best."""
@@ -91,22 +92,22 @@ class Checkpoints:
         self._keep_newest, self._keep_epochs = keep_newest, keep_epochs
 
     def prefix(self, name: str) -> str:
-        """The path that tf.train.Saver takes."""
+        """Returns the path of a checkpoint as tf.train.Saver takes it."""
         return str(self.directory / name)
 
     def steps(self) -> list[int]:
-        """Steps with a whole checkpoint, oldest first."""
+        """Returns the steps that have a complete checkpoint, oldest first."""
         found = (_NUMBERED.fullmatch(path.name) for path in self.directory.glob('model-*.json'))
         steps = sorted(int(match[1]) for match in found if match)
         return [step for step in steps if Path(self.prefix(f'model-{step}.index')).exists()]
 
     def newest(self) -> str | None:
-        """The path of the newest checkpoint, where there is one."""
+        """Returns the path of the newest checkpoint, or None."""
         steps = self.steps()
         return self.prefix(f'model-{steps[-1]}') if steps else None
 
     def save(self, session: tf.Session, saver: tf.train.Saver, state: TrainState) -> str:
-        """Saves variables and state, forgets old checkpoints; returns the name of the new one.
+        """Saves variables and state, and removes old checkpoints; returns the name of the new one.
 
         Raises:
           DataError: the disk is full or not writable; earlier checkpoints stay.
@@ -120,20 +121,20 @@ class Checkpoints:
         return name
 
     def note(self, state: TrainState) -> None:
-        """Writes the state of a checkpoint whose variables are saved."""
+        """Writes the training state of a checkpoint whose variables are saved."""
         write_text(self.prefix(f'model-{state.step}.json'), json.dumps(dataclasses.asdict(state)) + '\n')
 
     def state(self, step: int) -> TrainState:
-        """The state of a saved step."""
+        """Reads the training state of a saved step."""
         return TrainState(**json.loads(Path(self.prefix(f'model-{step}.json')).read_text()))
 
     def best(self) -> dict | None:
-        """The best checkpoint so far: its `name`, `score`, and what else was noted."""
+        """Returns the `name` and the scores of the best checkpoint so far, or None."""
         path = self.directory / 'best.json'
         return json.loads(path.read_text()) if path.exists() else None
 
     def note_best(self, name: str, scores: dict) -> bool:
-        """Takes a checkpoint for the best if its `error`, or at the same error its `dev_loss`, is below the best's."""
+        """Records a checkpoint as the best if its `error`, or at equal error its `dev_loss`, is lower."""
         best = self.best()
         is_best = not best or best['name'] == name or _rank(scores) < _rank(best)
         if is_best:
@@ -141,10 +142,10 @@ class Checkpoints:
         return is_best
 
     def resolve(self, which: str) -> str:
-        """The name of the `best`, `latest` or `average` checkpoint.
+        """Returns the name of the `best`, `latest` or `average` checkpoint.
 
         Raises:
-          DataError: there is none.
+          DataError: there is no such checkpoint.
         """
         names = {
             'best': (self.best() or {}).get('name'),
@@ -159,15 +160,15 @@ class Checkpoints:
         return name
 
     def epoch_ends(self) -> list[int]:
-        """Steps of the saved checkpoints that stand at the end of an epoch, oldest first."""
+        """Returns the steps of the checkpoints that were saved at the end of an epoch, oldest first."""
         return [step for step in self.steps() if self.state(step).batch == 0 and step]
 
     def average(self, num_epochs: int, variables: list[str]) -> str | None:
-        """Saves the mean of the last epochs' weights; returns its name, None with fewer than two epochs.
+        """Saves the mean of the last epochs' weights; returns its name, or None with fewer than two epochs.
 
         Args:
-          num_epochs: how many at the most.
-          variables: names of those that inference needs.
+          num_epochs: largest number of epochs.
+          variables: names of the variables that inference needs.
         """
         steps = self.epoch_ends()[-num_epochs:] if num_epochs else []
         if len(steps) < 2:
@@ -194,7 +195,7 @@ class Checkpoints:
         return [match[0].removesuffix('.index') for match in found if match]
 
     def clean(self) -> None:
-        """Removes what a killed process left of a checkpoint."""
+        """Removes the incomplete checkpoints of killed processes."""
         whole = {f'model-{step}' for step in self.steps()}
         for path in self.directory.glob('model-*'):
             if path.name.partition('.')[0] not in whole:

@@ -1,4 +1,4 @@
-"""The training graph of one process: its batches, its step, its variables."""
+"""The training graph of one process: its input pipelines, its step, its variables and its session."""
 
 import logging
 import time
@@ -8,31 +8,33 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow.compat.v1 as tf
 
+from utils.config import TrainConfig
 from utils.data.batching import worst_batch
 from utils.errors import DataError
 from utils.train.optimizer import learning_rate_at, make_optimizer
 from utils.train.profile import Profiler
-from utils.train.step import Seeds, broadcast, build_step
+from utils.train.step import Seeds, StepLoss, broadcast, build_step
+from utils.train.strategies import Runtime
 
 log = logging.getLogger(__name__)
 
 
 class TrainingTask(NamedTuple):
-    """What is trained.
+    """The data, loss and validation of a run, for the trainer.
 
     Attributes:
-      loss_fn: from (batch, steps done, seed) to a `StepLoss`.
-      make_pipeline: builds in the default graph a pipeline with `batch`, `start(session, batches, epoch)`,
+      loss_fn: (batch, steps done, seed) -> `StepLoss`.
+      make_pipeline: builds a pipeline in the default graph, with `batch`, `start(session, batches, epoch)`,
         `waited(since)` and `explain(error)`; see `utils.data.pipeline`.
-      plan: from an epoch, counted from 0, to its steps: row numbers, which the replicas share out among themselves.
-      frames: int `[utterances]`, to find the largest batch.
-      name_row: from a row number to a name for messages.
-      validate: from the path of a checkpoint to what dev says: at least `error`, by which the best is chosen; `images`
-        are files for TensorBoard, by name, the rest numbers.
-      loss_unit: for the figure.
+      plan: epoch, counted from 0, -> the row numbers of each of its steps, which the replicas divide among themselves.
+      frames: int `[utterances]`, frames of each utterance, to find the largest batch.
+      name_row: row number -> the utterance's name in messages.
+      validate: path of a checkpoint -> scores on dev: at least `error`, by which the best checkpoint is chosen;
+        `images` holds files for TensorBoard by name, all other entries are numbers.
+      loss_unit: unit of the loss, for the figure.
     """
 
-    loss_fn: Callable
+    loss_fn: Callable[..., StepLoss]
     make_pipeline: Callable
     plan: Callable[[int], list[np.ndarray]]
     frames: np.ndarray
@@ -42,17 +44,17 @@ class TrainingTask(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What one step came to.
+    """The values of one step.
 
     Attributes:
-      number: updates made before it, by whomever.
-      losses, rows: of each utterance of this process.
-      grad_norm: before clipping.
+      number: updates made before this one, by all workers.
+      losses, rows: loss and row number of each utterance of this process.
+      grad_norm: global norm of the gradient before clipping.
       is_finite: whether the update was made.
-      num_leaving: above 0 where one of the processes that step together wants to stop.
-      learning_rate: of the step.
-      seconds: that the step took.
-      wait_secs: of these, what this process waited for its batch.
+      num_leaving: above 0 if one of the processes that make the update together wants to stop.
+      learning_rate: learning rate of the step.
+      seconds: duration of the step.
+      wait_secs: part of the duration in which this process waited for its batch.
     """
 
     number: int
@@ -66,8 +68,8 @@ class StepResult(NamedTuple):
     wait_secs: float
 
 
-def _seeds(seed: int, runtime) -> Seeds:
-    # asynchronous workers may see the same number of updates, and are to drop different units all the same
+def _seeds(seed: int, runtime: Runtime) -> Seeds:
+    # asynchronous workers may read the same step number, and must draw different dropout masks all the same
     first = runtime.first_replica + runtime.share * runtime.local_replicas
     return Seeds(seed, first, runtime.num_replicas * runtime.num_shares)
 
@@ -76,14 +78,15 @@ class TrainGraph:
     """Graph and session in which a task is trained.
 
     Attributes:
-      session: open from `open` on.
-      saver: of all variables.
-      inference_variables: names of those that a trained model needs.
+      session: the session, after `open`.
+      saver: saver of all variables.
+      inference_variables: names of the variables that a trained model needs.
     """
 
-    def __init__(self, task: TrainingTask, config, runtime, profiler: Profiler | None = None):
-        """Builds the graph under the runtime's strategy; config is a `TrainConfig`, profiler chooses steps to trace."""
-        self._task, self._config, self._runtime, self._profiler = task, config, runtime, profiler
+    def __init__(self, task: TrainingTask, config: TrainConfig, runtime: Runtime, profiler: Profiler | None = None):
+        """Builds the graph under the runtime's strategy; the profiler chooses the steps to trace."""
+        self._task, self._config, self._runtime = task, config, runtime
+        self._profiler = profiler or Profiler('', num_steps=0)
         self._bad_steps = 0
         self._graph = tf.Graph()
         with self._graph.as_default(), runtime.strategy.scope():
@@ -111,10 +114,10 @@ class TrainGraph:
             self.inference_variables = [v.op.name for v in tf.trainable_variables() + moving]
 
     def open(self, checkpoint_path: str | None) -> tf.Session:
-        """Opens the session, with the variables of a checkpoint or, without one, with new ones.
+        """Opens the session with the variables of a checkpoint or, without a path, with new ones.
 
-        Where processes all-reduce, all of them open together and get the chief's variables; one that shares parameter
-        servers with the chief finds them there.
+        With all-reduce all processes must call this at the same time, and get the chief's variables; with parameter
+        servers a worker uses the variables that the chief has initialised there.
         """
         runtime = self._runtime
         self.session = tf.Session(runtime.target, self._graph, runtime.cluster_config or runtime.session_config)
@@ -128,21 +131,21 @@ class TrainGraph:
         return self.session
 
     def read_step(self) -> int:
-        """Updates made so far, by whomever."""
+        """Returns the number of updates made so far, by all workers."""
         return int(self.session.run(self._global_step))
 
     def share(self, batches: list[np.ndarray]) -> list[np.ndarray]:
-        """Those of an epoch's updates that this process makes, alone or together with others."""
+        """Returns the batches of an epoch in whose updates this process takes part."""
         return batches[self._runtime.share :: self._runtime.num_shares]
 
     def start(self, batches: list[np.ndarray], epoch: int) -> None:
-        """Makes these batches the next ones."""
-        # neighbours in a batch are of like length, so dealing them out balances the replicas
+        """Starts the input pipelines on a list of batches."""
+        # neighbours in a batch are of similar length: dealing them out in turn balances the replicas
         for i, pipeline in enumerate(self._pipelines, self._runtime.first_replica):
             pipeline.start(self.session, [rows[i :: self._runtime.num_replicas] for rows in batches], epoch)
 
     def try_worst_batch(self, batches: list[np.ndarray], epoch: int) -> None:
-        """Runs the largest batch up to its gradient, so that memory that does not suffice shows at once."""
+        """Runs the largest batch up to its gradient, so that a lack of memory shows at once."""
         if batches:
             self.start([worst_batch(batches, self._task.frames)], epoch)
             self._run(self._step.warm_up, {})
@@ -150,27 +153,27 @@ class TrainGraph:
     def train_step(
         self, step: int, epoch: int, epoch_share: float, plateau_scale: float, is_leaving: bool
     ) -> StepResult:
-        """Trains on the next batch at the learning rate that the configuration gives.
+        """Runs one training step at the scheduled learning rate; shared by chief and workers.
 
         Args:
           step: updates made so far.
           epoch: number of the epoch.
-          epoch_share: how much of it is done, 0 to 1.
-          plateau_scale: of the learning rate.
+          epoch_share: fraction of the epoch that is done, 0 to 1.
+          plateau_scale: factor on the learning rate, from the plateau schedule.
           is_leaving: whether this process wants to stop.
 
         Raises:
-          DataError: too many steps in a row were not finite.
+          DataError: too many steps in a row had a loss or gradient that is not finite.
         """
         learning_rate = learning_rate_at(self._config, step, epoch, epoch_share, plateau_scale)
-        trace = self._profiler.begin_step() if self._profiler else None
+        trace = self._profiler.begin_step()
         result = self.run_step(learning_rate, is_leaving, trace)
         if trace is not None:
             self._profiler.end_step(int(result.number) + 1)
         if result.is_finite:
             self._bad_steps = 0
         else:
-            self._report(result)
+            self._note_bad_step(result)
         return result
 
     def run_step(
@@ -179,9 +182,9 @@ class TrainGraph:
         """Trains on the next batch.
 
         Args:
-          learning_rate: of this step.
-          is_leaving: tells those that step together with this process.
-          trace: where it is given, filled with what ran when.
+          learning_rate: learning rate of this step.
+          is_leaving: whether this process wants to stop; all processes that make the update learn of it.
+          trace: record to fill with the timing of every operation, or None.
         """
         step = self._step
         fetches = [step.number, step.losses, step.rows, step.grad_norm, step.is_finite, step.num_leaving]
@@ -190,21 +193,21 @@ class TrainGraph:
         *values, _ = self._run([*fetches, step.update], feed, trace)
         seconds = time.perf_counter() - begun
         wait_secs = max(pipeline.waited(begun) for pipeline in self._pipelines)
-        return StepResult(*values, learning_rate, seconds, wait_secs)
+        return StepResult._make([*values, learning_rate, seconds, wait_secs])
 
-    def _report(self, result: StepResult) -> None:
+    def _note_bad_step(self, result: StepResult) -> None:
         self._bad_steps += 1
         bad = ~np.isfinite(result.losses)
-        named = ', '.join(self._task.name_row(row) for row in (result.rows[bad] if bad.any() else result.rows))
+        names = ', '.join(self._task.name_row(row) for row in (result.rows[bad] if bad.any() else result.rows))
         what = 'loss' if bad.any() else 'gradient'
-        log.warning('step %d: the %s is not finite; no update. Utterances: %s', result.number + 1, what, named)
+        log.warning('step %d: the %s is not finite; no update. Utterances: %s', result.number + 1, what, names)
         if self._bad_steps >= self._config.max_bad_steps:
             raise DataError(
-                f'{self._bad_steps} steps in a row without a finite {what}; lower -lr or -gc, or look at the '
+                f'{self._bad_steps} steps in a row without a finite {what}; lower -lr or -gc, or check the '
                 f'utterances named above; the newest checkpoint is kept'
             )
 
-    def _run(self, fetches, feed, trace=None):
+    def _run(self, fetches, feed: dict, trace: tf.RunMetadata | None = None):
         options = tf.RunOptions(trace_level=tf.RunOptions.FULL_TRACE) if trace is not None else None
         try:
             return self.session.run(fetches, feed, options, trace)

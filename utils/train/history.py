@@ -1,4 +1,4 @@
-"""What a run leaves for people to look at: history.jsonl, curves.png and TensorBoard summaries."""
+"""Training records of a run: history.jsonl, curves.png and TensorBoard summaries."""
 
 import json
 import math
@@ -11,17 +11,17 @@ from utils.plots import draw_curves
 
 
 class History:
-    """The validations of a run, one JSON line each, and the figure drawn from them."""
+    """Validation results of a run, one JSON line each, and the figure drawn from them."""
 
     def __init__(self, run_dir: str, last_step: int, loss_unit: str):
-        """Reads what is there; validations after last_step belong to steps that were lost and are dropped."""
+        """Reads the existing records; those after last_step belong to steps that were lost, and are dropped."""
         self._loss_unit = loss_unit
         self._path, self._figure_path = Path(run_dir) / 'history.jsonl', Path(run_dir) / 'curves.png'
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         self.records = [record for line in lines if (record := _parse(line)) and record['step'] <= last_step]
 
     def add(self, record: dict) -> None:
-        """Appends a validation and redraws the curves."""
+        """Appends a record and redraws the curves."""
         # JSON has no NaN
         record = {
             key: None if isinstance(value, float) and not math.isfinite(value) else value
@@ -35,12 +35,12 @@ class History:
 def _parse(line: str) -> dict | None:
     try:
         return json.loads(line)
-    except json.JSONDecodeError:  # the machine went down while the line was written
+    except json.JSONDecodeError:  # the machine crashed while this line was written
         return None
 
 
 def describe(record: dict) -> str:
-    """One line for a person: losses, error rates, speed."""
+    """Formats a record as one line: losses, error rates, speed."""
     formats = {
         'train_loss': 'train loss {:.2f}',
         'dev_loss': 'dev loss {:.2f}',
@@ -56,10 +56,10 @@ def describe(record: dict) -> str:
 
 
 class Summaries:
-    """TensorBoard scalars in RUN_DIR/logs; silent when switched off."""
+    """TensorBoard summaries in RUN_DIR/logs; does nothing when disabled."""
 
     def __init__(self, run_dir: str, enabled: bool, first_step: int):
-        """Opens a new event file; events of an earlier process from first_step on are superseded."""
+        """Opens a new event file; TensorBoard drops the events of earlier processes from first_step on."""
         self._writer = None
         if enabled:
             with tf.Graph().as_default():
@@ -67,19 +67,19 @@ class Summaries:
             self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_step)
 
     def add(self, step: int, **scalars: float) -> None:
-        """Writes scalars; `__` in a name stands for the slash of a TensorBoard group."""
+        """Writes scalars; `__` in a name becomes the slash of a TensorBoard group."""
         if self._writer:
             values = [tf.Summary.Value(tag=k.replace('__', '/'), simple_value=v) for k, v in scalars.items()]
             self._writer.add_summary(tf.Summary(value=values), step)
 
     def add_image(self, step: int, tag: str, path: Path) -> None:
-        """Writes a PNG file."""
+        """Writes a PNG file as an image summary."""
         if self._writer:
             image = tf.Summary.Image(encoded_image_string=path.read_bytes(), colorspace=4)
             self._writer.add_summary(tf.Summary(value=[tf.Summary.Value(tag=tag, image=image)]), step)
 
     def flush(self) -> None:
-        """Makes what was written visible."""
+        """Flushes buffered events to the file."""
         if self._writer:
             self._writer.flush()
 

@@ -1,12 +1,14 @@
-"""Optimisers by name, and the learning rate as a function of where the run stands."""
+"""Optimisers by name, and the learning-rate schedules."""
 
 import math
 
 import tensorflow.compat.v1 as tf
 
+from utils.config import TrainConfig
+
 
 def make_optimizer(name: str, learning_rate: tf.Tensor, momentum: float, beta2: float) -> tf.train.Optimizer:
-    """An optimiser of the command line: adam, sgd, momentum, nm (Nesterov), rmsprop or adagrad."""
+    """Makes an optimiser by its name in `-o`: adam, sgd, momentum, nm (Nesterov), rmsprop or adagrad."""
     makers = {
         'adam': lambda: tf.train.AdamOptimizer(learning_rate, beta2=beta2),
         'sgd': lambda: tf.train.GradientDescentOptimizer(learning_rate),
@@ -18,15 +20,15 @@ def make_optimizer(name: str, learning_rate: tf.Tensor, momentum: float, beta2: 
     return makers[name]()
 
 
-def learning_rate_at(config, step: int, epoch: int, epoch_share: float, plateau_scale: float) -> float:
-    """The rate of one step.
+def learning_rate_at(config: TrainConfig, step: int, epoch: int, epoch_share: float, plateau_scale: float) -> float:
+    """Returns the learning rate of one step.
 
     Args:
-      config: a `TrainConfig`: learning_rate, lr_schedule, lr_decay, warmup_steps, epochs, initial_epoch.
-      step: steps taken so far in the whole run.
+      config: training options: learning_rate, lr_schedule, lr_decay, warmup_steps, epochs, initial_epoch.
+      step: steps made so far in the whole run.
       epoch: number of the epoch.
-      epoch_share: how much of the epoch is done, 0 to 1.
-      plateau_scale: product of the divisions of the plateau schedule so far.
+      epoch_share: fraction of the epoch that is done, 0 to 1.
+      plateau_scale: factor of the plateau schedule, the product of its divisions so far.
     """
     rate = config.learning_rate
     if step < config.warmup_steps:

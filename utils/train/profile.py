@@ -1,4 +1,4 @@
-"""What a step spends its time on: `--profile`."""
+"""Profile of training steps (`--profile`): a timeline of each, and a table of the costliest operations."""
 
 import logging
 import re
@@ -14,15 +14,15 @@ log = logging.getLogger(__name__)
 
 DIRECTORY = 'profile'
 SKIPPED_STEPS = 3  # the first steps of a process allocate memory and choose algorithms
-LISTED = 40  # operations in the table
+LISTED = 40  # rows of the table
 _OPERATION = re.compile(r' = (\w+)\(')
 
 
 class Profiler:
-    """Traces some steps of a run and writes what it saw into RUN_DIR/profile.
+    """Traces some steps of a run and writes the profile into RUN_DIR/profile.
 
     `step-N.json` opens in chrome://tracing or ui.perfetto.dev; `operations.txt` is the table of the costliest
-    operations. Tracing slows a step down; the steps before and after run as they always do.
+    operations. Tracing slows down the traced steps only.
     """
 
     def __init__(self, run_dir: str, num_steps: int):
@@ -31,7 +31,7 @@ class Profiler:
         self._steps: list[tf.RunMetadata] = []
 
     def begin_step(self) -> tf.RunMetadata | None:
-        """What to run the next step with: a record to fill where the step is to be traced, or None."""
+        """Returns a record for `session.run` to fill if the next step is to be traced, else None."""
         if self._skip or not self._left:
             self._skip = max(self._skip - 1, 0)
             return None
@@ -40,33 +40,30 @@ class Profiler:
         return self._steps[-1]
 
     def end_step(self, step: int) -> None:
-        """Writes the trace of the step that was begun; after the last one the table."""
+        """Writes the trace of the current step; after the last traced step also the table."""
         trace = Timeline(self._steps[-1].step_stats).generate_chrome_trace_format()
         write_text(self._directory / f'step-{step}.json', trace)
         if self._left:
             return
         path = self._directory / 'operations.txt'
         write_text(path, operation_table([metadata.step_stats for metadata in self._steps]))
-        log.info('the costliest operations are listed in %s; the traces lie beside it', path)
+        log.info('the costliest operations are listed in %s; the traces are beside it', path)
 
 
 def _operations(step_stats):
-    """(device, operation, microseconds) of every call; a GPU's streams count as devices of their own."""
+    """Yields (device, operation, node statistics) of every call; each stream of a GPU counts as a device."""
     for device in step_stats.dev_stats:
         for node in device.node_stats:
             match = _OPERATION.search(node.timeline_label)
-            # operations that do not say what they are have it in their names: while/MatMul_3
+            # without a label the kind of operation follows from its name: while/MatMul_3
             name = match[1] if match else re.sub(r'(_\d+)?(:\w+)?$', '', node.node_name.rpartition('/')[2])
             yield device.device.partition('/device:')[2], name, node
 
 
 def operation_table(steps: list) -> str:
-    """The costliest operations of some steps, by device and kind.
-
-    Args:
-      steps: `StepStats` of each.
-    """
-    micros, calls = Counter(), Counter()
+    """Returns a table of the costliest operations, by device and kind, over the `StepStats` of some steps."""
+    micros: Counter[tuple[str, str]] = Counter()
+    calls: Counter[tuple[str, str]] = Counter()
     for step_stats in steps:
         for device, name, node in _operations(step_stats):
             micros[device, name] += node.op_end_rel_micros - node.op_start_rel_micros

@@ -1,28 +1,29 @@
-"""SIGINT and SIGTERM as a request to stop at the next step."""
+"""SIGINT and SIGTERM as a request to stop after the current step."""
 
 import signal
+from typing import Any
 
 
 class StopRequest:
-    """While it is entered, the first signal is noted; a second SIGINT interrupts at once.
+    """Context manager that records the first signal; a second SIGINT interrupts at once.
 
     Attributes:
-      signal: the number of the signal, 0 before one came.
+      signal: number of the signal that was received; 0 before.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.signal = 0
-        self._old = {}
+        self._old: dict[int, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> 'StopRequest':
         for number in (signal.SIGINT, signal.SIGTERM):
             self._old[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_) -> None:
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
-    def _note(self, number, _):
+    def _note(self, number: int, _) -> None:
         self.signal = number
         signal.signal(signal.SIGINT, self._old[signal.SIGINT])

@@ -1,4 +1,7 @@
-"""One training step as a graph, the same for every strategy."""
+"""One training step as a graph, the same for every strategy, and the operations that replicas do together.
+
+Gradients are summed over replicas once, clipped, and applied to every copy of a variable.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,11 +10,11 @@ import tensorflow.compat.v1 as tf
 
 
 class StepLoss(NamedTuple):
-    """What a loss function returns.
+    """The result of a loss function.
 
     Attributes:
-      losses: `[batch]`, one for each utterance.
-      statistics: (variable, new value) to assign with the update, such as moving averages.
+      losses: float32 `[batch]`, the loss of each utterance.
+      statistics: pairs (variable, new value) to assign with the update, such as moving averages.
     """
 
     losses: tf.Tensor
@@ -19,7 +22,7 @@ class StepLoss(NamedTuple):
 
 
 class Seeds(NamedTuple):
-    """Of the run, and which of how many `replicas` in all is the `first` of this process: no two draw alike."""
+    """The run's random seed, the number of this process's first replica, and of all replicas: no two draw alike."""
 
     run: int
     first: int = 0
@@ -27,17 +30,17 @@ class Seeds(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a run of the step gives.
+    """The tensors of one step.
 
     Attributes:
-      number: int32, updates made before this one.
-      losses: `[utterances]`, of the replicas of this process.
+      number: int32 scalar, updates made before this one.
+      losses: float32 `[utterances]`, losses of this process's replicas.
       rows: int32 `[utterances]`, their rows in the index.
-      grad_norm: of the whole gradient, before clipping.
-      is_finite: whether the update was made.
-      num_leaving: the sum of `leaving` over all replicas: above 0 where someone wants to stop.
-      update: runs it.
-      warm_up: the same work up to the gradient, without the update.
+      grad_norm: global norm of the gradient, before clipping.
+      is_finite: bool scalar; False if loss or gradient is not finite, and the update changes nothing.
+      num_leaving: sum of `leaving` over all replicas: above 0 if a process wants to stop.
+      update: the update.
+      warm_up: computes loss and gradient without the update.
     """
 
     number: tf.Tensor
@@ -66,14 +69,17 @@ def build_step(
     weight: its gradient and learning rate become 0.
 
     Args:
-      strategy: of the run.
-      batches: one for each replica of this process; each has `rows` and whatever loss_fn wants.
-      loss_fn: from (batch, steps done, int32 seed `[2]` that is new for each step and replica) to a `StepLoss`.
-      optimizer_fn: from the learning rate to an optimiser.
-      learning_rate: scalar.
-      leaving: float scalar, above 0 where this process wants to stop.
-      grad_clip: largest global norm, or -1.
-      seeds: of the replicas of this process.
+      strategy: distribution strategy of the run.
+      batches: one batch for each replica of this process, with `rows` and the attributes that loss_fn needs.
+      loss_fn: (batch, steps done, seed) -> `StepLoss`; the seed, int32 `[2]`, is new for each step and replica.
+      optimizer_fn: learning rate -> optimiser.
+      learning_rate: float32 scalar.
+      leaving: float32 scalar, above 0 if this process wants to stop.
+      grad_clip: largest global norm of the gradient; -1 for no clipping.
+      seeds: random seeds of this process's replicas.
+
+    Raises:
+      ValueError: the loss does not depend on a trainable variable.
     """
     global_step = tf.train.get_or_create_global_step()
 
@@ -84,10 +90,10 @@ def build_step(
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
         loss = loss_fn(batch, step, tf.stack([seeds.run, step * seeds.replicas + seeds.first + number]))
         variables, moving = tf.trainable_variables(), [variable for variable, _ in loss.statistics]
-        way = _direction(loss, variables, leaving, grad_clip)
-        rate = tf.where(way.is_finite, learning_rate, 0.0)
-        with tf.control_dependencies([step]):  # whoever wants to know the step has read it before it moves on
-            gradients = [tf.identity(gradient) for gradient in way.gradients]
+        reduced = _reduce(loss, variables, leaving, grad_clip)
+        rate = tf.where(reduced.is_finite, learning_rate, 0.0)
+        with tf.control_dependencies([step]):  # the step is read before the update increments it
+            gradients = [tf.identity(gradient) for gradient in reduced.gradients]
 
         def update_all(strategy, rate, gradients, averages):
             optimizer = optimizer_fn(strategy.experimental_local_results(rate)[0])
@@ -95,8 +101,8 @@ def build_step(
             assigned = [assign(strategy, variable, value) for variable, value in zip(moving, averages, strict=True)]
             return tf.group(applied, *assigned)
 
-        updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, way.averages))
-        return step, loss.losses, batch.rows, way.norm, way.is_finite, way.num_leaving, updated
+        updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, reduced.averages))
+        return step, loss.losses, batch.rows, reduced.norm, reduced.is_finite, reduced.num_leaving, updated
 
     results = [strategy.experimental_local_results(r) for r in strategy.extended.call_for_each_replica(replica_step)]
     steps, losses, rows, norms, finite, num_leaving, updates = results
@@ -104,23 +110,23 @@ def build_step(
     return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], tf.group(*updates), norms[0])
 
 
-class _Direction(NamedTuple):
-    """Where a step goes, the same in every replica; zeros, and the old averages, where it is not finite."""
+class _Reduced(NamedTuple):
+    """Gradients and statistics over all replicas; zeros, and the old averages, if they are not finite."""
 
-    gradients: list
-    averages: list
+    gradients: list[tf.Tensor]
+    averages: list[tf.Tensor]
     norm: tf.Tensor
     is_finite: tf.Tensor
     num_leaving: tf.Tensor
 
 
-def _direction(loss: StepLoss, variables: list, leaving: tf.Tensor, grad_clip: float) -> _Direction:
-    """The clipped gradient of the mean loss over the utterances of all replicas; called in each of them."""
+def _reduce(loss: StepLoss, variables: list, leaving: tf.Tensor, grad_clip: float) -> _Reduced:
+    """Returns the clipped gradient of the mean loss over the utterances of all replicas; called in each of them."""
     replica = tf.distribute.get_replica_context()
     sum_of_losses = tf.reduce_sum(loss.losses)
     gradients = tf.gradients(sum_of_losses, variables)
     _require_gradients(gradients, variables)
-    gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # those of a gather are slices
+    gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # a gather has IndexedSlices
     averages = [value / replica.num_replicas_in_sync for _, value in loss.statistics]
     counts = [tf.cast(tf.size(loss.losses), tf.float32), sum_of_losses, tf.identity(leaving)]
     counts, averages, gradients = over_replicas(replica, (counts, averages, gradients))
@@ -131,11 +137,11 @@ def _direction(loss: StepLoss, variables: list, leaving: tf.Tensor, grad_clip: f
     gradients = [tf.where(is_finite, gradient * scale, tf.zeros_like(gradient)) for gradient in gradients]
     olds = [variable for variable, _ in loss.statistics]
     averages = [tf.where(is_finite, new, old) for new, old in zip(averages, olds, strict=True)]
-    return _Direction(gradients, averages, norm, is_finite, num_leaving)
+    return _Reduced(gradients, averages, norm, is_finite, num_leaving)
 
 
 def _apply_sums(strategy, optimizer, gradients, variables, global_step):
-    """What `optimizer.apply_gradients` does, for gradients that are summed: it would send them all round once more."""
+    """Applies summed gradients, as `optimizer.apply_gradients` does, which would reduce them once more."""
     with tf.init_scope():
         optimizer._create_slots(variables)
     optimizer._prepare()
@@ -161,14 +167,15 @@ def _require_gradients(gradients, variables) -> None:
 
 
 def replica_number() -> int:
-    """Which of all replicas the calling one is."""
+    """Returns the number of the calling replica among all replicas."""
     return int(tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group))
 
 
 def over_replicas(replica, values):
-    """Sums over the replicas, known to each; the values themselves where there is one.
+    """Sums a structure of tensors over all replicas; returns it as it is if there is only one.
 
-    Not `replica.all_reduce`: it looks for the variables of all replicas in this one, which fails from the second on.
+    `replica.all_reduce` cannot be used: it looks up the variables of all replicas in this one, which fails from the
+    second replica on.
     """
     if replica.num_replicas_in_sync == 1:
         return values
@@ -178,29 +185,30 @@ def over_replicas(replica, values):
         return strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, [(value, value) for value in values])
 
     sums = {}
-    for dtype in dict.fromkeys(value.dtype for value in flat):  # what is sent as one is concatenated
+    for dtype in dict.fromkeys(value.dtype for value in flat):  # tensors reduced together are concatenated
         alike = [i for i, value in enumerate(flat) if value.dtype == dtype]
         sums.update(zip(alike, replica.merge_call(reduce, [flat[i] for i in alike]), strict=True))
     return tf.nest.pack_sequence_as(values, [sums[i] for i in range(len(flat))])
 
 
-def update(strategy, variable, function, value, group: bool = True):
-    """Calls function(copy, value) for every copy of a variable, from outside the replicas; the value is known to each.
+def update(strategy: tf.distribute.Strategy, variable, function: Callable, value, group: bool = True):
+    """Calls function(copy, value) for every copy of a variable, in cross-replica context.
 
-    Towers of one worker share the variables of its parameter servers: one copy, which takes the first tower's value.
+    The value is the same in all replicas. Towers of one worker share the variables of its parameter servers: one copy,
+    which takes the first tower's value. `group` makes one operation of the results.
     """
     if len(strategy.experimental_local_results(variable)) == 1:
         value = strategy.experimental_local_results(value)[0]
     return strategy.extended.update(variable, function, (value,), group=group)
 
 
-def assign(strategy, variable, value) -> tf.Operation:
-    """Assigns a value to every copy of a variable; from outside the replicas."""
+def assign(strategy: tf.distribute.Strategy, variable, value) -> tf.Operation:
+    """Assigns a value to every copy of a variable, in cross-replica context."""
     return update(strategy, variable, lambda variable, value: variable.assign(value).op, value)
 
 
 def broadcast(strategy: tf.distribute.Strategy, variables: list) -> tf.Operation:
-    """An op that gives the variables of all replicas the values that they have in the first."""
+    """Returns an op that copies the values of variables from the first replica to all others."""
 
     @tf.autograph.experimental.do_not_convert
     def replica_fn():

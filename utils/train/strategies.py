@@ -1,4 +1,4 @@
-"""Where a run computes, through tf.distribute."""
+"""Builds the tf.distribute strategy and session configuration of a run on this machine."""
 
 import contextlib
 import logging
@@ -13,20 +13,20 @@ from utils.system import num_cores
 
 log = logging.getLogger(__name__)
 
-BFLOAT16_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}  # as /proc/cpuinfo lists them; the last is ARM's
+BFLOAT16_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}  # names in /proc/cpuinfo; the last is ARM's
 
 
 class Runtime(NamedTuple):
-    """A strategy and how to open sessions under it.
+    """A distribution strategy, this process's part in it, and the configuration of its sessions.
 
     Attributes:
-      strategy: places variables and replicas.
-      num_replicas: batches of one update, over all processes that make it together.
-      session_config: for every session of this process that stays within it.
-      local_replicas, first_replica: the replicas of this process, of those num_replicas.
-      share, num_shares: which of how many parts of an epoch's updates this process makes.
+      strategy: distribution strategy, which places variables and replicas.
+      num_replicas: replicas that make an update together, over all processes.
+      session_config: configuration of every session that uses this process only.
+      local_replicas, first_replica: number of replicas in this process, and number of the first of them.
+      share, num_shares: number of this process's share of an epoch's updates, and number of shares.
       is_chief: whether this process initialises the variables.
-      target, cluster_config: of the training session, where it is one of a cluster.
+      target, cluster_config: server and configuration of the training session in a cluster.
     """
 
     strategy: tf.distribute.Strategy
@@ -42,22 +42,22 @@ class Runtime(NamedTuple):
 
 
 def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op_threads: int = 0) -> tf.ConfigProto:
-    """Settings of every session.
+    """Returns the configuration of every session, and sets this process's threads accordingly.
 
     Args:
-      gpu_fraction: share of the GPU's memory to take.
+      gpu_fraction: fraction of the GPU's memory to allocate.
       intra_op_threads: threads within an operation. 0: on a CPU one for every two cores, because the two directions of
-        a layer run side by side. On two cores, the only number that was measured, a second thread slows training: the
-        loops over time are many small operations, each of which would go to another thread and back.
-      inter_op_threads: operations at once; 0: one a core.
+        a layer run side by side. On two cores (the only number measured) a second thread slows training down: the
+        loops over time consist of small operations, each of which would be handed to another thread and back.
+      inter_op_threads: operations that run at once; 0: one for each core.
     """
     # TF2's functional while loops copy what TF1's carry in place
     tf.disable_control_flow_v2()
     config = tf.ConfigProto(allow_soft_placement=True)
     config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
     config.intra_op_parallelism_threads = intra_op_threads or (0 if num_gpus() else max(1, num_cores() // 2))
-    # the first runtime of a process makes the threads of them all, and tf.data starts the eager one before any session
-    with contextlib.suppress(RuntimeError):  # it runs already
+    # the first runtime of a process creates the threads for all, and tf.data starts the eager one before any session
+    with contextlib.suppress(RuntimeError):  # it has started already
         tf.config.threading.set_intra_op_parallelism_threads(config.intra_op_parallelism_threads)
     # left at 0, TensorFlow with oneDNN runs the operations of a small machine one after another
     config.inter_op_parallelism_threads = inter_op_threads or num_cores()
@@ -65,12 +65,12 @@ def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_
 
 
 def num_gpus() -> int:
-    """The GPUs of this machine."""
+    """Returns the number of GPUs of this machine."""
     return len(tf.config.list_physical_devices('GPU'))
 
 
 def warn_if_emulated(dtype: str, cpuinfo: str = '/proc/cpuinfo') -> None:
-    """Says so where products in bfloat16 are slower than in float32: on a processor without instructions for them."""
+    """Warns on a processor without bfloat16 instructions, where bfloat16 products are slower than float32 ones."""
     if dtype != 'bfloat16' or num_gpus() or not os.path.exists(cpuinfo):
         return
     if not BFLOAT16_FLAGS & set(Path(cpuinfo).read_text().split()):
@@ -80,7 +80,7 @@ def warn_if_emulated(dtype: str, cpuinfo: str = '/proc/cpuinfo') -> None:
 def local_runtime(
     gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op_threads: int = 0, towers: int = 1
 ) -> Runtime:
-    """The GPUs of this machine, or its CPU; arguments as in `session_options`, and the number of towers.
+    """Builds the runtime of this machine alone; arguments of `session_options`, and the number of towers.
 
     Raises:
       UsageError: fewer GPUs than towers.
@@ -105,7 +105,7 @@ def require_gpus(towers: int) -> None:
 
 
 def describe_batch(utterances: int, frames: int, runtime: Runtime) -> str:
-    """The effective batch in words: what one update is made of, and who makes updates."""
+    """Describes the effective batch: its size per replica and per update, and the workers that make updates."""
     one = f'{frames} frames' if frames else f'{utterances} utterances'
     total = f'{(frames or utterances) * runtime.num_replicas} an update'
     text = f'{one} × {runtime.num_replicas} replicas = {total}' if runtime.num_replicas > 1 else f'{one} an update'

@@ -1,4 +1,7 @@
-"""The training loop: epochs of planned batches, checkpoints, validation. It knows no model: it is handed functions."""
+"""The training loop: epochs of planned batches, checkpoints, validation.
+
+The trainer depends on no model: a `TrainingTask` holds the functions that build and score one.
+"""
 
 import dataclasses
 import logging
@@ -9,11 +12,13 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from utils.config import TrainConfig
 from utils.train.checkpoint import Checkpoints, TrainState
 from utils.train.graph import TrainGraph, TrainingTask
 from utils.train.history import History, Summaries, describe
 from utils.train.profile import Profiler
 from utils.train.signals import StopRequest
+from utils.train.strategies import Runtime
 
 log = logging.getLogger(__name__)
 
@@ -21,41 +26,41 @@ BEST = {True: ' (best)', False: ''}
 
 
 def _crossed(before: int, now: int, period: int) -> bool:
-    """Whether a multiple of the period was passed; where others train too, a step may count for several."""
+    """Returns whether a multiple of the period was passed; the updates of other workers can advance it by several."""
     return now // period > before // period
 
 
 class LocalCoordinator:
-    """The coordinator of a process that trains by itself: nobody to tell and nobody to wait for."""
+    """Coordinator of a process that trains by itself, and the interface of one that has workers to coordinate."""
 
     def publish(self, paths: list[Path], fingerprint: str) -> None:
-        """What is trained is known."""
+        """Publishes the files of the run that a worker needs, and the fingerprint of the training index."""
 
     def begin(self, shares: list, own: tuple[int, int]) -> None:
-        """Training begins, from `shares` as a checkpoint has them, or all from the chief's own epoch and batch."""
+        """Starts training, from `shares` of a checkpoint or, if empty, all workers from the chief's (epoch, batch)."""
 
     def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
-        """An epoch begins."""
+        """Starts an epoch, with this factor on the learning rate."""
 
     def shares(self, own: tuple[int, int]) -> list:
-        """(epoch, batch) of each worker; own is the chief's."""
+        """Returns (epoch, batch) of each worker, of which `own` is the chief's; empty without workers."""
         return []
 
     def wait_for_others(self, should_stop: Callable[[], bool]) -> None:
-        """Waits until every share of the last epoch is done."""
+        """Waits until all workers have done their shares of the last epoch."""
 
     def finish(self) -> None:
-        """The run is complete."""
+        """Ends the run."""
 
 
 class Trainer:
-    """Trains a task under a strategy into a run directory: alone, or as the chief of a cluster."""
+    """Trains a task into a run directory, on this machine alone or as the chief of a cluster."""
 
     def __init__(
         self,
         task: TrainingTask,
-        config,
-        runtime,
+        config: TrainConfig,
+        runtime: Runtime,
         run_dir: str,
         coordinator: LocalCoordinator | None = None,
         profile_steps: int = 0,
@@ -63,12 +68,12 @@ class Trainer:
         """Builds the graph.
 
         Args:
-          task: what to train.
-          config: a `TrainConfig`.
-          runtime: strategy and session settings.
-          run_dir: where checkpoints, history and summaries go.
-          coordinator: the other workers.
-          profile_steps: steps to trace.
+          task: data, loss and validation of the run.
+          config: training options.
+          runtime: distribution strategy and session configuration.
+          run_dir: directory for checkpoints, history and summaries.
+          coordinator: coordinator of the cluster's workers; None for training alone.
+          profile_steps: number of steps to trace.
         """
         self._task, self._config, self._run_dir = task, config, run_dir
         self._runtime, self._coordinator = runtime, coordinator or LocalCoordinator()
@@ -79,13 +84,13 @@ class Trainer:
         """Trains until the epochs are done, dev stops improving, or a signal asks to stop.
 
         Returns:
-          0, or 128 + the number of the signal.
+          The exit status: 0, or 128 + the number of the signal.
         """
         self._checkpoints.clean()
         steps = self._checkpoints.steps()
         with StopRequest() as self._stop, self._graph.open(self._checkpoints.newest()):
             self._state = self._checkpoints.state(steps[-1]) if steps else self._first_state()
-            self._go_on()
+            self._resume()
             self._coordinator.begin(self._state.shares, (self._state.epoch, self._state.batch))
             self._history = History(self._run_dir, self._state.step, self._task.loss_unit)
             self._summaries = Summaries(self._run_dir, self._config.use_summary, self._state.step)
@@ -97,13 +102,13 @@ class Trainer:
     def _first_state(self) -> TrainState:
         return TrainState(epoch=self._config.initial_epoch, plan=self._plan_identity())
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         state = self._state
         if state.step:
-            log.info('going on from step %d: epoch %d, batch %d', state.step, state.epoch, state.batch)
+            log.info('resuming at step %d: epoch %d, batch %d', state.step, state.epoch, state.batch)
         if state.plan != self._plan_identity():
             if state.batch:
-                log.info('the batches are cut anew: epoch %d starts over', state.epoch)
+                log.info('the batch plan has changed: epoch %d starts over', state.epoch)
             self._begin_epoch(state.epoch)
 
     def _plan_identity(self) -> list:
@@ -112,17 +117,9 @@ class Trainer:
         return fields + (parts if parts != [1, 1] else [])
 
     def _begin_epoch(self, epoch: int) -> None:
+        sums = dict.fromkeys(('loss_sum', 'loss_count', 'utterances', 'epoch_seconds', 'epoch_wait_seconds'), 0)
         self._state = dataclasses.replace(
-            self._state,
-            epoch=epoch,
-            batch=0,
-            loss_sum=0.0,
-            loss_count=0,
-            utterances=0,
-            epoch_seconds=0.0,
-            epoch_wait_seconds=0.0,
-            shares=[],
-            plan=self._plan_identity(),
+            self._state, **sums, epoch=epoch, batch=0, shares=[], plan=self._plan_identity()
         )
 
     def _train(self) -> int:
@@ -136,11 +133,11 @@ class Trainer:
             self._coordinator.begin_epoch(self._state.epoch, self._state.plateau_scale)
             if not self._run_epoch(is_last=self._state.epoch + 1 == last):
                 self._save(validated=self._state.validated)
-                reached = self._stop.signal or signal.SIGTERM, self._state.step
-                log.warning('stopped by signal %d; the same command goes on from step %d', *reached)
-                return 128 + reached[0]
+                number = self._stop.signal or signal.SIGTERM
+                log.warning('stopped by signal %d; the same command resumes at step %d', number, self._state.step)
+                return 128 + number
         if self._stopped_early():
-            log.info('dev has not improved for %d epochs: training ends', config.early_stop)
+            log.info('dev has not improved for %d epochs: early stop', config.early_stop)
         self._average()
         self._coordinator.finish()
         return 0
@@ -149,7 +146,7 @@ class Trainer:
         return bool(self._config.early_stop) and self._state.stale_epochs >= self._config.early_stop
 
     def _run_epoch(self, is_last: bool) -> bool:
-        """Goes through what is left of the epoch; False when a signal came."""
+        """Trains on the rest of the epoch, saves and validates; returns False after a signal."""
         state, config = self._state, self._config
         batches = self._graph.share(self._task.plan(state.epoch - config.initial_epoch))
         self._graph.start(batches[state.batch :], state.epoch)
@@ -170,7 +167,7 @@ class Trainer:
                     self._save(validated=True)
                     last_save = time.monotonic()
         if is_last:
-            self._coordinator.wait_for_others(lambda: self._stop.signal)
+            self._coordinator.wait_for_others(lambda: bool(self._stop.signal))
             if self._stop.signal:
                 return False
         self._begin_epoch(state.epoch + 1)
@@ -178,8 +175,8 @@ class Trainer:
         self._validate()
         return True
 
-    def _run_step(self, num_batches: int, bar) -> bool:
-        """Takes a step; whether one of those who step together wants to stop."""
+    def _run_step(self, num_batches: int, bar: tqdm) -> bool:
+        """Runs a step; returns whether one of the processes that make the update together wants to stop."""
         state, before = self._state, self._state.step
         share, is_leaving = state.batch / num_batches, bool(self._stop.signal)
         result = self._graph.train_step(state.step, state.epoch, share, state.plateau_scale, is_leaving)
@@ -213,13 +210,13 @@ class Trainer:
 
     def _save(self, validated: bool) -> None:
         self._state.validated = validated
-        self._state.step = self._graph.read_step()  # others may have gone on
+        self._state.step = self._graph.read_step()  # other workers may have made updates
         self._state.shares = self._coordinator.shares((self._state.epoch, self._state.batch))
         self._checkpoints.save(self._graph.session, self._graph.saver, self._state)
         self._summaries.flush()
 
     def _validate(self) -> None:
-        """Scores the checkpoint just saved; notes the outcome, and whether it is the best."""
+        """Scores the newest checkpoint on dev; records the scores, and the checkpoint if it is the best."""
         state, name = self._state, f'model-{self._state.step}'
         scores = self._task.validate(self._checkpoints.prefix(name))
         for image, path in scores.pop('images', {}).items():
@@ -237,7 +234,7 @@ class Trainer:
         log.info('epoch %d step %d: %s%s', epoch, state.step, describe({**state.progress, **scores}), BEST[is_best])
 
     def _average(self) -> None:
-        """Scores the average of the last epochs' weights, and takes it where it is the best."""
+        """Scores the average of the last epochs' weights, and records it as the best checkpoint if it is."""
         name = self._checkpoints.average(self._config.average_checkpoints, self._graph.inference_variables)
         if name:
             scores = self._task.validate(self._checkpoints.prefix(name))
