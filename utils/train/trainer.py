@@ -3,7 +3,6 @@
 The trainer depends on no model: a `TrainingTask` holds the functions that build and score one.
 """
 
-import dataclasses
 import logging
 import signal
 import time
@@ -117,10 +116,10 @@ class Trainer:
         return fields + (parts if parts != [1, 1] else [])
 
     def _begin_epoch(self, epoch: int) -> None:
-        sums = dict.fromkeys(('loss_sum', 'loss_count', 'utterances', 'epoch_seconds', 'epoch_wait_seconds'), 0)
-        self._state = dataclasses.replace(
-            self._state, **sums, epoch=epoch, batch=0, shares=[], plan=self._plan_identity()
-        )
+        state = self._state
+        state.epoch, state.batch, state.shares, state.plan = epoch, 0, [], self._plan_identity()
+        state.loss_sum = state.epoch_seconds = state.epoch_wait_seconds = 0.0
+        state.loss_count = state.utterances = 0
 
     def _train(self) -> int:
         config, last = self._config, self._config.initial_epoch + self._config.epochs
