@@ -8,8 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from utils.cli import Parser, count, number
-from utils.decode.decoder import add_decoding_flags, resolve_decoding, warn_if_empty
-from utils.decode.spelling_decoder import add_spelling_flags
+from utils.decode.options import add_decoding_flags, add_spelling_flags, resolve_decoding
 from utils.errors import DataError, run_main
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from utils.decode.spelling import repeats_itself
+    from utils.decode.decoder import warn_if_empty
+    from utils.decode.hypothesis import repeats_itself
     from utils.recognition.transcribe import find_audio, transcribe
 
     files, problems = find_audio(args.files)

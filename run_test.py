@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.cli import Parser, count, natural
-from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
-from utils.decode.spelling_decoder import add_spelling_flags, warn_of_runaways
+from utils.decode.options import add_decoding_flags, add_nbest_flag, add_spelling_flags, resolve_decoding
 from utils.errors import run_main
 
 if TYPE_CHECKING:
@@ -51,6 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def evaluate_indexes(recognizer, indexes: 'Sequence[Index]', names: Sequence[str], args) -> 'list[IndexResult]':
     """Evaluates a recognizer on each index, and keeps its posteriors where ``args`` ask for it."""
+    from utils.decode.decoder import warn_of_runaways
     from utils.recognition.posteriors import POSTERIORS_NAME
     from utils.recognition.report import index_result
 
@@ -104,6 +104,7 @@ def results_dir(args: argparse.Namespace) -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
+    from utils.decode.decoder import make_decoder, warn_if_empty
     from utils.recognition.recognizer import load_recognizer, recognizer_decoder, spells
     from utils.recognition.report import index_names, report
 

@@ -9,9 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, count  # noqa: E402
-from utils.decode.decoder import DEFAULT_BEAM_WIDTH, Decoding  # noqa: E402
-from utils.decode.spelling_decoder import DEFAULT_BEAM_WIDTH as SPELLER_BEAM_WIDTH  # noqa: E402
-from utils.decode.spelling_decoder import add_spelling_flags  # noqa: E402
+from utils.decode.options import DEFAULT_BEAM_WIDTH, SPELLER_BEAM_WIDTH, Decoding, add_spelling_flags  # noqa: E402
 from utils.errors import run_main  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -128,11 +126,12 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
 
 
 def tune_speller(args: argparse.Namespace, indexes: Sequence, fusion, decoding: Decoding):
-    """Decodes with a speller; returns a `speller_tuning.Tuning`."""
+    """Decodes with a speller; returns a `tuning.Tuning`."""
     from tqdm import tqdm
 
-    from utils.decode.speller_tuning import SpellerTuner
-    from utils.decode.spelling_decoder import SPELLING_FLAGS, make_spelling_decoder
+    from utils.decode.decoder import make_spelling_decoder
+    from utils.decode.options import SPELLING_FLAGS
+    from utils.decode.tuning import SpellerTuner
     from utils.recognition.recognizer import load_recognizer
 
     recognizer = load_recognizer(args.savepath, args.checkpoint)
@@ -153,7 +152,7 @@ def report(args: argparse.Namespace, fusion, points: Sequence, without, speller=
 
     Of a speller, the flags of its search are kept too, and what its beam does without language model is printed.
     """
-    from utils.decode.tuned import Tuned, lm_id, write_tuned
+    from utils.decode.options import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
     from utils.lm.scorer import CHAR
     from utils.plots import draw_surface

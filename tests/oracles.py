@@ -6,7 +6,7 @@ import math
 import numpy as np
 
 from utils.data.features import FeatureSpec
-from utils.decode.ctc import Hypothesis, Span
+from utils.decode.hypothesis import Hypothesis, Span
 from utils.lm.arpa import write_arpa
 from utils.lm.kneser_ney import estimate, read_corpus
 from utils.lm.ngram import load_model

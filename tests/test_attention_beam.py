@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.oracles import CLASSES, END, all_texts, ctc_head, ctc_probability
-from utils.decode.attention_beam import SpellingBeam
-from utils.decode.spelling import SpellingOptions, greedy, make_spans, repeats_itself
+from utils.decode.attention_beam import AttentionBeam, AttentionBeamOptions, greedy
+from utils.decode.hypothesis import make_spans, repeats_itself
 from utils.errors import UsageError
 
 WIDE = {'beam_width': 200, 'num_best': 200, 'margin': math.inf, 'end_threshold': 0.0, 'candidates': CLASSES}
@@ -41,7 +41,7 @@ class Toy:
 
 def search(toys, options, limit, heads=None, fusion=None):
     """Runs a beam over a batch of toys as the graph would."""
-    beam = SpellingBeam(END, options, fusion)
+    beam = AttentionBeam(END, options, fusion)
     heard, lengths = heads or (np.zeros([len(toys), 0, CLASSES]), np.zeros(len(toys), int))
     width = int(beam.begin(np.full(len(toys), limit), heard, lengths))
     texts = [[()] * width for _ in toys]
@@ -64,7 +64,7 @@ def search(toys, options, limit, heads=None, fusion=None):
 )
 def test_a_wide_beam_finds_what_exhaustive_search_finds(options):
     toys, limit = [Toy(1), Toy(2)], 4
-    settings = SpellingOptions(**WIDE, **options)
+    settings = AttentionBeamOptions(**WIDE, **options)
     for toy, found in zip(toys, search(toys, settings, limit), strict=True):
         expected = {
             text: toy.log_prob(text, settings.temperature) / (len(text) + 1) ** settings.length_norm
@@ -82,12 +82,12 @@ def test_a_beam_of_one_is_greedy():
         toy, text = Toy(seed), ()
         while len(text) < 8 and (symbol := int(np.argmax(toy.answer(text)[0]))) != END:
             text = (*text, symbol)
-        (found,) = search([toy], SpellingOptions(beam_width=1), 8)
+        (found,) = search([toy], AttentionBeamOptions(beam_width=1), 8)
         assert found[0].ids == text
 
 
 def test_other_members_of_the_batch_change_nothing():
-    options = SpellingOptions(beam_width=3, num_best=3)
+    options = AttentionBeamOptions(beam_width=3, num_best=3)
     together = search([Toy(5), Toy(6), Toy(7)], options, 6)
     assert together == [search([Toy(seed)], options, 6)[0] for seed in (5, 6, 7)]
 
@@ -100,7 +100,7 @@ def test_coverage_counts_frames_whose_attention_sums_up_above_the_threshold():
             logits = np.where(np.arange(CLASSES) == (0 if len(text) < 2 else END), 0.0, -1e9)
             return logits, np.array([[0.4, 0.1, 0.0], [0.4, 0.1, 0.0], [0.0, 0.0, 1.0]])[min(len(text), 2)]
 
-    options = SpellingOptions(beam_width=1, coverage_weight=0.25, length_norm=0.0)
+    options = AttentionBeamOptions(beam_width=1, coverage_weight=0.25, length_norm=0.0)
     ((best,),) = search([Listener(0)], options, 5)
     assert best.ids == (0, 0) and math.isclose(best.score, 2 * 0.25)
     assert [span.start_frame for span in best.frames] == [0, 0]
@@ -114,7 +114,7 @@ def test_the_end_must_be_nearly_as_likely_as_the_best_symbol():
             return np.log([0.6, 0.1, 0.1, 0.2]), np.ones(1)  # the end has a third of the best one's probability
 
     def lengths(end_threshold):
-        options = SpellingOptions(beam_width=8, num_best=50, end_threshold=end_threshold)
+        options = AttentionBeamOptions(beam_width=8, num_best=50, end_threshold=end_threshold)
         return {len(hypothesis.ids) for hypothesis in search([Hasty(0)], options, 3)[0]}
 
     assert 0 in lengths(0.3)
@@ -126,14 +126,14 @@ def test_no_text_is_longer_than_its_limit_and_one_that_is_cut_says_so():
         def answer(self, text):
             return np.array([5.0, 0.0, 0.0, -50.0]), np.ones(1)
 
-    ((best, *_),) = search([Endless(0)], SpellingOptions(beam_width=2), 5)
+    ((best, *_),) = search([Endless(0)], AttentionBeamOptions(beam_width=2), 5)
     assert best.ids == (0,) * 5 and best.is_cut
 
 
 def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
     toys, limit, weight, frames = [Toy(1), Toy(2)], 3, 0.4, [4, 5]
     heads = [ctc_head(5, 8), ctc_head(5, 9)]
-    options = SpellingOptions(**WIDE, ctc_weight=weight, length_norm=1.0)
+    options = AttentionBeamOptions(**WIDE, ctc_weight=weight, length_norm=1.0)
     found = search(toys, options, limit, (np.array(heads), np.array(frames)))
     for toy, head, length, hypotheses in zip(toys, heads, frames, found, strict=True):
         expected = {}
@@ -149,7 +149,7 @@ def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
 
 def test_joint_scoring_without_a_ctc_head_is_a_users_mistake():
     with pytest.raises(UsageError, match='--ctc_weight 0'):
-        SpellingBeam(END, SpellingOptions(ctc_weight=0.3)).begin(np.array([4]), *NO_HEAD)
+        AttentionBeam(END, AttentionBeamOptions(ctc_weight=0.3)).begin(np.array([4]), *NO_HEAD)
 
 
 def test_fusion_adds_its_scores_and_follows_its_states():
@@ -168,7 +168,7 @@ def test_fusion_adds_its_scores_and_follows_its_states():
             return np.asarray(symbols)[:, np.newaxis]
 
     toy, limit = Toy(4), 3
-    found = search([toy], SpellingOptions(**WIDE), limit, fusion=Bigram())[0]
+    found = search([toy], AttentionBeamOptions(**WIDE), limit, fusion=Bigram())[0]
     for hypothesis in found:
         bonus = 9.0 * sum(pair == (1, 2) for pair in itertools.pairwise(hypothesis.ids))
         expected = (toy.log_prob(hypothesis.ids) + bonus) / (len(hypothesis.ids) + 1)

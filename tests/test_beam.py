@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.oracles import BLANK, TOKENS, WORD_TEXT, char_model, collapse, ngram_model, word_model
-from utils.decode import ctc
 from utils.decode.ctc_beam import BeamOptions, decode
+from utils.decode.hypothesis import words
 from utils.errors import DataError, UsageError
 from utils.lm.scorer import Weights, make_scorer, model_unit, with_weights
 
@@ -142,7 +142,7 @@ def test_hello_keeps_its_double_l():
     assert ''.join(tokens[symbol] for symbol in best.ids) == 'hello'
     assert [span[:2] for span in best.frames] == [(0, 2), (3, 4), (4, 6), (7, 8), (8, 10)]
     assert best.frames[0].log_prob == pytest.approx(2 * math.log(0.9), abs=1e-5)
-    assert [word.word for word in ctc.words(best, tokens, None, 0.01)] == ['h', 'e', 'l', 'l', 'o']
+    assert [word.word for word in words(best, tokens, None, 0.01)] == ['h', 'e', 'l', 'l', 'o']
 
 
 def test_a_repeated_symbol_needs_a_blank_between():

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.decode.ctc import Hypothesis, Span, confidence, greedy, words
+from utils.decode.ctc import greedy
+from utils.decode.hypothesis import Hypothesis, Span, confidence, words
 
 BLANK = 3
 

@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from utils.cli import Parser
-from utils.decode.decoder import add_decoding_flags, add_nbest_flag, make_decoder, resolve_decoding, warn_if_empty
-from utils.decode.spelling_decoder import add_spelling_flags, make_spelling_decoder
-from utils.decode.tuned import Tuned, lm_id, write_tuned
+from utils.decode.decoder import make_decoder, make_spelling_decoder, warn_if_empty
+from utils.decode.options import (
+    Tuned,
+    add_decoding_flags,
+    add_nbest_flag,
+    add_spelling_flags,
+    lm_id,
+    resolve_decoding,
+    write_tuned,
+)
 from utils.errors import DataError, UsageError
 
 TOKENS = [' ', 'a', 'b']

@@ -7,7 +7,7 @@ import pytest
 
 from tests.processes import command
 from tests.tones import SENTENCES
-from utils.decode.speller_tuning import CTC_SHARES, LENGTH_NORMS
+from utils.decode.tuning import CTC_SHARES, LENGTH_NORMS
 
 SMALL = (
     '-md las -f 40 -rl 3 -n 96 -rc gru -b 6 -k 1 -lr 2e-3 --ctc_weight 0.5 --sample_prob 0 --lr_schedule cosine'.split()

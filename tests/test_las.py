@@ -14,7 +14,7 @@ from models.las import cross_entropies, smoothed_targets
 from models.layers import Phase
 from models.listener import CTC_FRAMES
 from models.speller import spell
-from utils.decode.alignment import ctc_log_prob
+from utils.decode.ctc import ctc_log_prob
 
 SMALL = ModelConfig(
     'las', features=13, classes=5, hidden_units=6, rnn_layers=4, rnn_cell='lstm', activation='tanh', conv_layers=0,

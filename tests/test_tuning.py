@@ -14,10 +14,9 @@ from utils.config import TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
 from utils.data.vocabulary import Vocabulary
-from utils.decode.speller_tuning import candidates_of
-from utils.decode.spelling import SpelledHypothesis
-from utils.decode.tuned import read_tuned
-from utils.decode.tuning import Candidate, Point, format_points, rank, reranking, search
+from utils.decode.hypothesis import SpelledHypothesis
+from utils.decode.options import read_tuned
+from utils.decode.tuning import Candidate, Point, candidates_of, format_points, rank, reranking, search
 from utils.lm.ngram import load_model
 from utils.lm.scorer import Weights, make_scorer
 from utils.metrics import ErrorCounts, Scores

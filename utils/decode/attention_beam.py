@@ -7,13 +7,73 @@ the language model unnormalised; divided like the rest, one weight suits short a
 `begin` for the width and `advance` at each step which hypotheses go on.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from utils.decode import ctc_prefix
-from utils.decode.spelling import SpelledHypothesis, SpellingOptions, make_spans
+from utils.decode.hypothesis import SpelledHypothesis, make_spans
 from utils.errors import UsageError
+
+
+@dataclass(frozen=True)
+class AttentionBeamOptions:
+    """How a speller's text is searched for.
+
+    Attributes:
+      beam_width: hypotheses kept at a step.
+      num_best: texts to return.
+      temperature: divides the logits; above 1 it evens out an over-confident model.
+      length_norm: p.
+      coverage_weight: b, for each listened frame that got attention.
+      coverage_threshold: τ.
+      end_threshold: `<eos>` may end a text only when its probability is at least this share of the best symbol's.
+      ctc_weight: w, the CTC head's share.
+      candidates: symbols tried after each hypothesis.
+      margin: a hypothesis whose log-probability is further below that of the best finished one is given up (nats).
+    """
+
+    beam_width: int = 32
+    num_best: int = 1
+    temperature: float = 1.0
+    length_norm: float = 1.0
+    coverage_weight: float = 0.0
+    coverage_threshold: float = 0.5
+    end_threshold: float = 0.1
+    ctc_weight: float = 0.0
+    candidates: int = 16
+    margin: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ('beam_width', 'num_best', 'candidates'):
+            if getattr(self, name) < 1:
+                raise UsageError(f'{name} {getattr(self, name)} must be at least 1')
+        if not self.temperature > 0:
+            raise UsageError(f'temperature {self.temperature} must lie above 0')
+
+
+def greedy(ids, log_probs, lengths, end_log_probs, weights) -> list[SpelledHypothesis]:
+    """Hypotheses from what a greedy graph wrote.
+
+    Args:
+      ids: int `[batch, symbols]`.
+      log_probs: of the symbols, `[batch, symbols]`.
+      lengths: int `[batch]`.
+      end_log_probs: of `<eos>`, `[batch]`; 0 where the limit came first.
+      weights: attention, `[batch, symbols, frames]`.
+    """
+    hypotheses = []
+    for row, length in enumerate(lengths.tolist()):
+        seen = weights[row, :length]
+        spans = make_spans(seen.argmax(1), seen.max(1, initial=0), log_probs[row, :length])
+        log_prob = float(log_probs[row, :length].sum() + end_log_probs[row])
+        hypotheses.append(
+            SpelledHypothesis(
+                tuple(ids[row, :length].tolist()), log_prob, spans, log_prob / (length + 1), end_log_probs[row] == 0
+            )
+        )
+    return hypotheses
 
 
 class _Ended(NamedTuple):
@@ -26,7 +86,7 @@ class _Ended(NamedTuple):
     is_cut: bool
 
 
-class SpellingBeam:
+class AttentionBeam:
     """One beam search at a time over a batch: `begin`, `advance` until it says so, `results`.
 
     Args:
@@ -35,7 +95,7 @@ class SpellingBeam:
       fusion: a `lm.scorer.LabelScorer`, or None.
     """
 
-    def __init__(self, end_id: int, options: SpellingOptions, fusion=None):
+    def __init__(self, end_id: int, options: AttentionBeamOptions, fusion=None):
         self._end, self.options, self._fusion = end_id, options, fusion
 
     def begin(self, limits: np.ndarray, heard: np.ndarray, heard_lengths: np.ndarray) -> np.int32:

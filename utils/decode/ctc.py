@@ -1,44 +1,14 @@
-"""Greedy CTC decoding: the best path, merged and without blanks, and where on it each symbol stood."""
-
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+"""CTC of posteriors: greedy decoding, the exact probability of a given text, and its best alignment."""
 
 import numpy as np
 
+from utils.decode.hypothesis import Hypothesis, Span
+from utils.jit import compiled
 
-class Span(NamedTuple):
-    """The output frames ``start_frame <= frame < end_frame`` of a symbol, and the sum of their log posteriors."""
-
-    start_frame: int
-    end_frame: int
-    log_prob: float
-
-
-@dataclass(frozen=True)
-class Hypothesis:
-    """A decoded utterance.
-
-    Attributes:
-      ids: the symbols.
-      log_prob: log probability of the path (greedy decoding), blanks included.
-      frames: a `Span` for each symbol.
-    """
-
-    ids: tuple[int, ...]
-    log_prob: float
-    frames: tuple[Span, ...]
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word with its time in seconds and a confidence in [0, 1]."""
-
-    word: str
-    start: float
-    end: float
-    confidence: float
+# What is below this share of a frame's total is left out, which with peaked posteriors is most of a text. It can't
+# come to more than this share of 1 in the end, which is nothing beside a result that is much larger.
+NEGLIGIBLE = 1e-150
+LEAST_SURE_LOG_PROB = -300.0
 
 
 def greedy(best_ids: np.ndarray, best_log_probs: np.ndarray, lengths: np.ndarray, blank_id: int) -> list[Hypothesis]:
@@ -96,50 +66,106 @@ def greedy_of_posteriors(log_probs: np.ndarray, lengths: np.ndarray, blank_id: i
     return greedy(best_ids, best_log_probs, lengths, blank_id)
 
 
-def confidence(spans: Sequence[Span]) -> float:
-    """The geometric mean of the posteriors of the spans' frames, in [0, 1]; 0 when there are none.
-
-    Blanks between the symbols are left out: a blank is nearly always certain, and long words would
-    look surer than short ones.
-    """
-    num_frames = sum(span.end_frame - span.start_frame for span in spans)
-    if not num_frames:
-        return 0.0
-    return min(1.0, math.exp(sum(span.log_prob for span in spans) / num_frames))
-
-
-def words(
-    hypothesis: Hypothesis, tokens: Sequence[str], space_id: int | None, secs_per_frame: float, offset_secs: float = 0.0
-) -> list[Word]:
-    """Groups the symbols of a hypothesis to words.
-
-    A CTC model shows a symbol as a short peak, often a little late; the times are those of the peaks.
+@compiled
+def ctc_log_prob(probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> float:
+    """log p(symbols | x), summed over all alignments (the forward recursion, rescaled at every frame).
 
     Args:
-      hypothesis: what was decoded.
-      tokens: the vocabulary's tokens in the order of their ids.
-      space_id: the id of the space; None where every token is a word by itself.
-      secs_per_frame: seconds from one output frame to the next.
-      offset_secs: where the utterance begins in its recording.
+      probs: float `[frames, symbols]`, the posteriors.
+      symbols: int `[length]`, the text.
+      blank_id: the id of the blank.
 
     Returns:
-      The words in order.
+      The log probability; -inf where the frames are too few.
     """
-    groups: list[list[int]] = [[]]
-    for position, symbol in enumerate(hypothesis.ids):
-        if space_id is None:
-            groups.append([position])
-        elif symbol == space_id:
-            groups.append([])
-        else:
-            groups[-1].append(position)
-    return [
-        Word(
-            ''.join(tokens[hypothesis.ids[position]] for position in group),
-            offset_secs + hypothesis.frames[group[0]].start_frame * secs_per_frame,
-            offset_secs + hypothesis.frames[group[-1]].end_frame * secs_per_frame,
-            confidence([hypothesis.frames[position] for position in group]),
-        )
-        for group in groups
-        if group
-    ]
+    log_prob = _forward(probs, symbols, blank_id, NEGLIGIBLE)
+    return log_prob if log_prob > LEAST_SURE_LOG_PROB else _forward(probs, symbols, blank_id, 0.0)
+
+
+@compiled
+def _forward(probs: np.ndarray, symbols: np.ndarray, blank_id: int, negligible: float) -> float:
+    """The forward recursion over the positions ``low <= position < high`` that are not negligible."""
+    length, num_frames = len(symbols), len(probs)
+    # of the alignments so far that end in the symbol at a position, and in the blank before it
+    ends, blanks = np.zeros(length + 1), np.zeros(length + 1)
+    blanks[0] = 1.0
+    log_scale, low, high = 0.0, 0, 0
+    for frame in range(num_frames):
+        row = probs[frame]
+        low = max(low, length - (num_frames - frame))  # what lies before can't reach the end any more
+        high = min(length, high + 1)
+        total = 0.0
+        for position in range(high - 1, low - 1, -1):
+            symbol = symbols[position]
+            blanks[position + 1] = (blanks[position + 1] + ends[position]) * row[blank_id]
+            weight = ends[position] + blanks[position]
+            if position > 0 and symbols[position - 1] != symbol:
+                weight += ends[position - 1]
+            ends[position] = weight * row[symbol]
+            total += ends[position] + blanks[position + 1]
+        blanks[low] = (blanks[low] + (ends[low - 1] if low > 0 else 0.0)) * row[blank_id]
+        total += blanks[low]
+        if total <= 0.0:
+            return -np.inf
+        least = total * negligible
+        while low < high and ends[low] + blanks[low] < least:
+            ends[low] = blanks[low] = 0.0
+            low += 1
+        while high > low and ends[high - 1] + blanks[high] < least:
+            ends[high - 1] = blanks[high] = 0.0
+            high -= 1
+        scale = 1.0 / total
+        log_scale += np.log(total)
+        for position in range(max(low - 1, 0), high + 1):
+            ends[position] *= scale
+            blanks[position] *= scale
+    total = blanks[length] + (ends[length - 1] if length else 0.0)
+    return log_scale + np.log(total) if total > 0 else -np.inf
+
+
+@compiled
+def best_alignment(
+    log_probs: np.ndarray, symbols: np.ndarray, blank_id: int, spans: np.ndarray, scores: np.ndarray
+) -> bool:
+    """The most probable alignment of a text.
+
+    Args:
+      log_probs: float `[frames, symbols]`, the log posteriors.
+      symbols: int `[length]`, the text.
+      blank_id: the id of the blank.
+      spans: int `[length, 2]`: gets the first frame of each symbol and the one after its last.
+      scores: float `[length]`: gets the sum of the log posteriors of these frames.
+
+    Returns:
+      False where the frames are too few.
+    """
+    num_states, num_frames = 2 * len(symbols) + 1, len(log_probs)
+    moves = np.zeros((num_frames, num_states), np.uint8)
+    values = np.full(num_states, -np.inf)
+    values[0] = 0.0
+    for frame in range(num_frames):
+        row = log_probs[frame]
+        for state in range(min(num_states - 1, 2 * frame + 1), -1, -1):
+            is_symbol = state & 1
+            symbol = symbols[state >> 1] if is_symbol else blank_id
+            value, move = values[state], 0
+            if state > 0 and values[state - 1] > value:
+                value, move = values[state - 1], 1
+            if is_symbol and state > 1 and symbols[(state >> 1) - 1] != symbol and values[state - 2] > value:
+                value, move = values[state - 2], 2
+            values[state], moves[frame, state] = value + row[symbol], move
+    state = num_states - 1
+    if state > 0 and values[state - 1] > values[state]:
+        state -= 1
+    if values[state] == -np.inf:
+        return False
+    scores[:] = 0.0
+    spans[:, 1] = 0
+    for frame in range(num_frames - 1, -1, -1):
+        if state & 1:
+            position = state >> 1
+            spans[position, 0] = frame
+            spans[position, 1] = max(spans[position, 1], frame + 1)
+            scores[position] += log_probs[frame, symbols[position]]
+        state -= moves[frame, state]
+    return True

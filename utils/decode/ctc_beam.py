@@ -9,13 +9,13 @@ those of greedy decoding's text, so that no result scores below that.
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 
-from utils.decode import ctc
-from utils.decode.alignment import best_alignment, ctc_log_prob
+from utils.decode.ctc import best_alignment, ctc_log_prob
+from utils.decode.hypothesis import BeamHypothesis, Span
 from utils.decode.prefix_search import search
 from utils.errors import DataError, UsageError
 from utils.lm.scorer import Scorer, fused, no_scorer, score_symbols
@@ -55,31 +55,6 @@ class BeamOptions:
             raise UsageError(f'symbol_mass {self.symbol_mass} must lie above 0 and not above 1')
         if not self.threshold > 0:
             raise UsageError(f'threshold {self.threshold} must lie above 0')
-
-
-@dataclass(frozen=True)
-class BeamHypothesis(ctc.Hypothesis):
-    """A text that the search found; `ctc.words` gives its words and their times.
-
-    Attributes:
-      ids: the symbols.
-      log_prob: log p(y | x), over all alignments.
-      frames: a `ctc.Span` for each symbol in the best alignment.
-      lm_log_prob: log P_LM(y), natural log, without its weight; 0 without language model.
-      num_words: the words that the bonus counts (symbols with a character model; 0 without language model).
-      score: Q(y).
-      alternatives: the next best texts, where more than one was asked for.
-    """
-
-    lm_log_prob: float
-    num_words: int
-    score: float
-    alternatives: 'tuple[BeamHypothesis, ...]' = ()
-
-    def scores(self) -> dict[str, float]:
-        """What Q(y) consists of, for reports."""
-        parts = ('score', 'log_prob', 'lm_log_prob', 'num_words')
-        return {name: round(getattr(self, name), 4) for name in parts}
 
 
 def decode(
@@ -145,11 +120,6 @@ def decode_utterances(
         return list(pool.map(decode_one, utterances))
 
 
-def with_alternatives(results: Sequence[Sequence[BeamHypothesis]]) -> list[BeamHypothesis]:
-    """The best hypothesis of each utterance, with the others as its alternatives."""
-    return [replace(best, alternatives=tuple(others)) for best, *others in results]
-
-
 def decode_utterance(
     log_probs: np.ndarray, blank_id: int, options: BeamOptions, fusion: Scorer
 ) -> list[BeamHypothesis]:
@@ -204,9 +174,9 @@ def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, fusion:
     return _score(probs, np.array(ids, np.int64), blank_id, fusion)[0]
 
 
-def _spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[ctc.Span, ...]:
+def _spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[Span, ...]:
     frames, scores = np.zeros((len(text), 2), np.int64), np.zeros(len(text))
     best_alignment(log_probs, text, blank_id, frames, scores)
     return tuple(
-        ctc.Span(start, end, score) for (start, end), score in zip(frames.tolist(), scores.tolist(), strict=True)
+        Span(start, end, score) for (start, end), score in zip(frames.tolist(), scores.tolist(), strict=True)
     )

@@ -1,4 +1,4 @@
-"""CTC prefix beam search at compiled speed: the frame loop of `beam.decode`.
+"""CTC prefix beam search at compiled speed: the frame loop of `ctc_beam.decode`.
 
 Prefixes are nodes of a tree that holds each prefix once, so that all alignments of one meet in it, also
 when it comes back after it had left the beam. Of each prefix in the beam two weights are kept, of the
@@ -12,35 +12,298 @@ beam: the best prefix comes first, the symbols of a frame are tried in the order
 stops at the first that would end below the worst of a full beam, or further below the best than the threshold.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from utils.decode.beam_memory import (
-    BLANK,
-    C_LEXICON,
-    C_STATE,
-    C_SYMBOL,
-    CHILD,
-    ENDS,
-    FIRST_CHILD,
-    LEXICON,
-    NEXT_SIBLING,
-    NODE,
-    PARENT,
-    SLOT,
-    STATE,
-    SYMBOL,
-    TOTAL,
-    Beam,
-    add_node,
-    ask,
-    make_beam,
-    memo_entry,
-    spell,
-)
-from utils.decode.beam_pruning import cut_off, keep_best, open_slots, set_bounds
-from utils.decode.selection import pick_symbols
 from utils.jit import compiled, kernel
-from utils.lm.scorer import AT_ROOT, Scorer, finish, fused
+from utils.lm.scorer import AT_ROOT, CHAR, WORD, Scorer, closing_bound, finish, follow, fused
+
+PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
+NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
+MEMO_BITS = 13  # 8192 entries of 32 bytes: several times what a frame asks for, and little to clear
+NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON = range(5)
+BLANK, ENDS, TOTAL = range(3)
+
+
+class Beam(NamedTuple):
+    """The search's memory.
+
+    Attributes:
+      tree: int64 `[max_nodes, NUM_COLUMNS]`: the prefixes; SLOT is the place in the beam, -1 outside it.
+      factors: float64 `[max_nodes]`, what the language model multiplies a prefix's weight with on its last symbol.
+      nodes: int64 `[beam_width]`, the prefixes in the beam.
+      now, new: float64 `[beam_width, 3]`, their weights before and after the frame: BLANK, ENDS (in the last
+        symbol) and TOTAL, the sum.
+      candidates: int64 `[capacity, 5]`, prefixes that may enter: NODE (that they extend), C_SYMBOL, CHILD (their own
+        node, -1 where it has to be made), and the language model's state there.
+      candidate_weights, candidate_factors: float64 `[capacity]`.
+      slots: int64 `[beam_width]`, the places in the beam from which a frame goes on.
+      scratch: float64 `[capacity + beam_width]`.
+      memo_keys, memo_factors, memo_states: what the language model said of a node and a symbol, at a place that
+        depends on both: the same ones are asked for at frame after frame.
+    """
+
+    tree: np.ndarray
+    factors: np.ndarray
+    nodes: np.ndarray
+    now: np.ndarray
+    new: np.ndarray
+    candidates: np.ndarray
+    candidate_weights: np.ndarray
+    candidate_factors: np.ndarray
+    slots: np.ndarray
+    scratch: np.ndarray
+    memo_keys: np.ndarray
+    memo_factors: np.ndarray
+    memo_states: np.ndarray
+
+
+@compiled
+def make_beam(num_frames: int, beam_width: int, fusion: Scorer) -> Beam:
+    """A beam that holds the empty prefix."""
+    max_nodes = num_frames * beam_width + 1
+    capacity = 2 * beam_width
+    beam = Beam(
+        np.empty((max_nodes, NUM_COLUMNS), np.int64),
+        np.empty(max_nodes),
+        np.zeros(beam_width, np.int64),
+        np.zeros((beam_width, 3)),
+        np.zeros((beam_width, 3)),
+        np.empty((capacity, 5), np.int64),
+        np.empty(capacity),
+        np.empty(capacity),
+        np.empty(beam_width, np.int64),
+        np.empty(capacity + beam_width),
+        np.full(1 << MEMO_BITS, -1, np.int64),
+        np.empty(1 << MEMO_BITS),
+        np.empty((1 << MEMO_BITS, 2), np.int64),
+    )
+    write_node(beam, 0, 0, -1, np.int64(fusion.start_state), AT_ROOT, 1.0)
+    beam.tree[0, SLOT] = 0
+    beam.now[0, BLANK] = 1.0
+    beam.now[0, TOTAL] = 1.0
+    return beam
+
+
+@kernel
+def write_node(beam: Beam, node: int, parent: int, symbol: int, state: int, lexicon_node: int, factor: float) -> None:
+    """Makes a node of the tree, which is not in the beam yet and has no children."""
+    tree = beam.tree
+    tree[node, PARENT], tree[node, SYMBOL], tree[node, FIRST_CHILD], tree[node, NEXT_SIBLING] = parent, symbol, -1, -1
+    tree[node, SLOT], tree[node, STATE], tree[node, LEXICON] = -1, state, lexicon_node
+    beam.factors[node] = factor
+
+
+@kernel
+def add_node(beam: Beam, node: int, position: int) -> None:
+    """Makes the node of the candidate at ``position``."""
+    tree, row = beam.tree, beam.candidates[position]
+    parent = row[NODE]
+    write_node(beam, node, parent, row[C_SYMBOL], row[C_STATE], row[C_LEXICON], beam.candidate_factors[position])
+    tree[node, NEXT_SIBLING] = tree[parent, FIRST_CHILD]
+    tree[parent, FIRST_CHILD] = node
+
+
+@kernel
+def memo_key(node: int, symbol: int) -> int:
+    """What tells a node and a symbol from others."""
+    return (np.int64(node) << 20) | np.int64(symbol)
+
+
+@kernel
+def memo_entry(node: int, symbol: int) -> int:
+    """Their place in the memo."""
+    key = np.uint64(memo_key(node, symbol))
+    return np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - MEMO_BITS))
+
+
+@kernel
+def ask(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Scorer) -> bool:
+    """Sees to it that the memo holds what the language model says of a node with one more symbol.
+
+    False, and nothing written, for a space whose word cannot lift ``weight`` above ``cut``.
+    """
+    entry = memo_entry(node, symbol)
+    if beam.memo_keys[entry] == memo_key(node, symbol):
+        return True
+    is_end = fusion.mode == WORD and symbol == fusion.space_id
+    if is_end and weight * closing_bound(fusion, beam.tree[node, LEXICON]) <= cut:
+        return False
+    log_prob, begun, state, lexicon_node = follow(fusion, beam.tree[node, STATE], beam.tree[node, LEXICON], symbol)
+    beam.memo_keys[entry] = memo_key(node, symbol)
+    beam.memo_factors[entry] = np.exp(fused(fusion, log_prob, begun))
+    beam.memo_states[entry, 0], beam.memo_states[entry, 1] = state, lexicon_node
+    return True
+
+
+@compiled
+def spell(tree: np.ndarray, node: int) -> np.ndarray:
+    length, ancestor = 0, node
+    while ancestor > 0:
+        length += 1
+        ancestor = tree[ancestor, PARENT]
+    symbols = np.empty(length, np.int64)
+    while node > 0:
+        length -= 1
+        symbols[length] = tree[node, SYMBOL]
+        node = tree[node, PARENT]
+    return symbols
+
+
+@kernel
+def kth_largest(values: np.ndarray, count: int, k: int) -> float:
+    """The k-th largest (from 1) of the first ``count`` values, which it reorders (Hoare's quickselect)."""
+    low, high = 0, count - 1
+    target = k - 1
+    while low < high:
+        first, middle, last = values[low], values[(low + high) >> 1], values[high]
+        pivot = max(min(first, middle), min(max(first, middle), last))
+        left, right = low, high
+        while left <= right:
+            while values[left] > pivot:
+                left += 1
+            while values[right] < pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if target <= right:
+            high = right
+        elif target >= left:
+            low = left
+        else:
+            break
+    return values[target]
+
+
+@kernel
+def pick_symbols(row: np.ndarray, blank_id: int, mass: float, symbols: np.ndarray, probs: np.ndarray) -> int:
+    """Picks the most probable symbols of a frame until their probabilities, the blank's with them, reach ``mass``.
+
+    Args:
+      row: float `[symbols]`, the posteriors of the frame.
+      blank_id: the blank, which is counted but not returned.
+      mass: the sum to reach.
+      symbols: gets the ids, the most probable first; no more than fit.
+      probs: gets their probabilities.
+
+    Returns:
+      How many.
+    """
+    # all symbols below this one together are less than what may be left out
+    least = (1.0 - mass) / len(row)
+    count = 0
+    for symbol in range(len(row)):
+        prob = row[symbol]
+        if symbol == blank_id or prob < least or (count == len(symbols) and prob <= probs[count - 1]):
+            continue
+        position = min(count, len(symbols) - 1)
+        while position > 0 and probs[position - 1] < prob:
+            symbols[position], probs[position] = symbols[position - 1], probs[position - 1]
+            position -= 1
+        symbols[position], probs[position] = symbol, prob
+        count = min(count + 1, len(symbols))
+    reached, blank_prob, counts_blank = 0.0, row[blank_id], True
+    for position in range(count):
+        if counts_blank and blank_prob >= probs[position]:
+            reached += blank_prob
+            counts_blank = False
+        if reached >= mass:
+            return position
+        reached += probs[position]
+    return count
+
+
+@kernel
+def set_bounds(fusion: Scorer, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray) -> None:
+    """Writes the most that the language model can multiply a weight with on each symbol.
+
+    A word's end can gain any amount over the word's estimate; the space moves to the front, so that symbols
+    with one bound follow one another in the order of their probability.
+    """
+    bounds[:] = 1.0
+    if fusion.mode == CHAR or (fusion.mode == WORD and fusion.word_bonus > 0):
+        bounds[:] = np.exp(fusion.word_bonus)
+    for position in range(len(symbols)):
+        if fusion.mode == WORD and symbols[position] == fusion.space_id:
+            prob = probs[position]
+            for later in range(position, 0, -1):
+                symbols[later], probs[later] = symbols[later - 1], probs[later - 1]
+            symbols[0], probs[0], bounds[0] = fusion.space_id, prob, np.inf
+            break
+
+
+@kernel
+def open_slots(beam: Beam, size: int, probs: np.ndarray, bounds: np.ndarray, cut: float) -> int:
+    """Writes the places of the prefixes that some symbol may lift above ``cut``, the best one first; their number."""
+    highest = 0.0
+    for position in range(len(probs)):
+        highest = max(highest, probs[position] * bounds[position])
+    slots, now = beam.slots, beam.now
+    count, best = 0, 0.0
+    for slot in range(size):
+        total = now[slot, TOTAL]
+        if total * highest > cut:
+            slots[count] = slot
+            if total > best:
+                slots[0], slots[count] = slot, slots[0]
+                best = total
+            count += 1
+    return count
+
+
+@kernel
+def keep_best(beam: Beam, count: int, width: int) -> tuple[int, float]:
+    """Leaves the ``width`` best candidates; returns their number and the weight of the worst."""
+    scratch, weights, factors, candidates = (
+        beam.scratch,
+        beam.candidate_weights,
+        beam.candidate_factors,
+        beam.candidates,
+    )
+    for position in range(count):
+        scratch[position] = weights[position]
+    cut = kth_largest(scratch, count, width)
+    num_ties = width
+    for position in range(count):
+        num_ties -= weights[position] > cut
+    kept = 0
+    for position in range(count):
+        if weights[position] > cut or (weights[position] == cut and num_ties > 0):
+            num_ties -= weights[position] == cut
+            weights[kept], factors[kept] = weights[position], factors[position]
+            for column in range(candidates.shape[1]):
+                candidates[kept, column] = candidates[position, column]
+            kept += 1
+    return kept, cut
+
+
+@kernel
+def cut_off(beam: Beam, size: int, count: int, floor: float) -> tuple[float, int]:
+    """The weight that the best ``beam_width`` of prefixes and candidates reach, but at least ``floor``.
+
+    Returns:
+      The weight, and for how many that only just reach it there is room.
+    """
+    scratch, new, weights, width = beam.scratch, beam.new, beam.candidate_weights, len(beam.nodes)
+    num_all = 0
+    for slot in range(size):
+        if new[slot, TOTAL] > floor:
+            scratch[num_all] = new[slot, TOTAL]
+            num_all += 1
+    for position in range(count):
+        if weights[position] > floor:
+            scratch[num_all] = weights[position]
+            num_all += 1
+    if num_all <= width:
+        return floor, width - num_all
+    cut = kth_largest(scratch, num_all, width)
+    num_ties = width
+    for position in range(num_all):
+        num_ties -= scratch[position] > cut
+    return cut, num_ties
 
 
 @kernel

@@ -15,9 +15,10 @@ from utils.data.loader import Loader, pad
 from utils.data.statistics import FeatureStatistics
 from utils.data.transcripts import fitting_rows, references
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
-from utils.decode import ctc, spelling
-from utils.decode.decoder import make_decoder
-from utils.decode.spelling_decoder import make_spelling_decoder, refuse_spelling_flags
+from utils.decode import attention_beam, ctc
+from utils.decode.decoder import make_decoder, make_spelling_decoder
+from utils.decode.hypothesis import Hypothesis
+from utils.decode.options import refuse_spelling_flags
 from utils.errors import UsageError
 from utils.metrics import score
 from utils.recognition.report import Evaluation
@@ -57,7 +58,7 @@ class Recognizer:
     def __init__(
         self,
         infer: 'Callable[[Batch, Callable], Inference]',
-        greedy: Callable[..., list[ctc.Hypothesis]],
+        greedy: Callable[..., list[Hypothesis]],
         config,
         vocabulary: Vocabulary,
         statistics: FeatureStatistics,
@@ -100,7 +101,7 @@ class Recognizer:
         with self._session.graph.as_default():
             self._saver.restore(self._session, checkpoint_path)
 
-    def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[ctc.Hypothesis]:
+    def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[Hypothesis]:
         """Decodes features `[frames, features]`, not normalised, each; the order is kept."""
         normalised = [self.statistics.normalise(utterance) for utterance in features]
 
@@ -182,7 +183,7 @@ def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None)
 
     def greedy(*outputs):
         if config.model.model == 'las':
-            return spelling.greedy(*outputs)
+            return attention_beam.greedy(*outputs)
         return ctc.greedy(*outputs, blank_id=config.model.classes - 1)
 
     checkpoints = Checkpoints(run_dir)

@@ -17,7 +17,7 @@ from utils.metrics import ErrorCounts, Scores, align, format_alignment, score_ut
 if TYPE_CHECKING:
     from utils.data.index import Index
     from utils.data.vocabulary import Vocabulary
-    from utils.decode.ctc import Hypothesis
+    from utils.decode.hypothesis import Hypothesis
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Evaluation(NamedTuple):
     """One index, recognised and scored; the lists are in its order.
 
     Attributes:
-      hypotheses: a `utils.decode.ctc.Hypothesis` each.
+      hypotheses: a `utils.decode.hypothesis.Hypothesis` each.
       references: the transcripts, as the vocabulary spells them.
       texts: of the hypotheses.
       loss: mean over the utterances, None where it was not computed.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from utils.data.features import FeatureSpec
     from utils.data.vocabulary import Vocabulary
-    from utils.decode.ctc import Hypothesis, Word
+    from utils.decode.hypothesis import Hypothesis, Word
 
 AUDIO_SUFFIXES = ('.flac', '.wav', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.aifc', '.au', '.w64', '.caf')
 BATCHES_PER_ROUND = 8  # pieces read before the recogniser is asked: enough to sort by length, little enough to wait for
@@ -163,7 +163,7 @@ def _answer(
 
 
 def _join(recording: _Recording, hypotheses: 'Sequence[Hypothesis]', recognizer: Recognizer) -> Transcript:
-    from utils.decode import ctc
+    from utils.decode import hypothesis as decoded
 
     vocabulary = recognizer.vocabulary
     space_id = vocabulary.tokens.index(' ') if vocabulary.has_space else None
@@ -172,13 +172,13 @@ def _join(recording: _Recording, hypotheses: 'Sequence[Hypothesis]', recognizer:
         # the last output frame may reach beyond the last sample
         replace(word, start=min(word.start, recording.duration), end=min(word.end, recording.duration))
         for start, hypothesis in zip(recording.starts, hypotheses, strict=True)
-        for word in ctc.words(hypothesis, vocabulary.tokens, space_id, recognizer.secs_per_frame, start)
+        for word in decoded.words(hypothesis, vocabulary.tokens, space_id, recognizer.secs_per_frame, start)
     ]
     spans = [span for hypothesis in hypotheses for span in hypothesis.frames]
     return Transcript(
         recording.file,
         separator.join(word.word for word in words),
         recording.duration,
-        ctc.confidence(spans) if spans else None,
+        decoded.confidence(spans) if spans else None,
         tuple(words),
     )

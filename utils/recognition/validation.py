@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from utils.data.index import Index
-from utils.decode import spelling
+from utils.decode.hypothesis import repeats_itself
 from utils.recognition.attention_images import AttentionImages
 from utils.recognition.recognizer import Recognizer
 
@@ -35,7 +35,7 @@ class Validation:
             'cer': scores.characters.rate,
         }
         if self._recognizer.config.model == 'las':
-            found['repeating'] = sum(spelling.repeats_itself(each.ids) for each in evaluation.hypotheses)
+            found['repeating'] = sum(repeats_itself(each.ids) for each in evaluation.hypotheses)
         if self._images:
             found['images'] = self._images.draw(Path(checkpoint_path).name)
         return found

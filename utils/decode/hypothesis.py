@@ -1,0 +1,173 @@
+"""Hypotheses of the decoders: symbols with their frames and scores, and the words that they make up."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.optimize import isotonic_regression
+
+SHORTEST_REPEATED, LEAST_REPEATS = 8, 3
+
+
+class Span(NamedTuple):
+    """The output frames ``start_frame <= frame < end_frame`` of a symbol, and the sum of their log posteriors."""
+
+    start_frame: int
+    end_frame: int
+    log_prob: float
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A decoded utterance.
+
+    Attributes:
+      ids: the symbols.
+      log_prob: log probability of the path (greedy decoding), blanks included.
+      frames: a `Span` for each symbol.
+    """
+
+    ids: tuple[int, ...]
+    log_prob: float
+    frames: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word with its time in seconds and a confidence in [0, 1]."""
+
+    word: str
+    start: float
+    end: float
+    confidence: float
+
+
+@dataclass(frozen=True)
+class BeamHypothesis(Hypothesis):
+    """A text that the search found; `words` gives its words and their times.
+
+    Attributes:
+      ids: the symbols.
+      log_prob: log p(y | x), over all alignments.
+      frames: a `Span` for each symbol in the best alignment.
+      lm_log_prob: log P_LM(y), natural log, without its weight; 0 without language model.
+      num_words: the words that the bonus counts (symbols with a character model; 0 without language model).
+      score: Q(y).
+      alternatives: the next best texts, where more than one was asked for.
+    """
+
+    lm_log_prob: float
+    num_words: int
+    score: float
+    alternatives: 'tuple[BeamHypothesis, ...]' = ()
+
+    def scores(self) -> dict[str, float]:
+        """What Q(y) consists of, for reports."""
+        parts = ('score', 'log_prob', 'lm_log_prob', 'num_words')
+        return {name: round(getattr(self, name), 4) for name in parts}
+
+
+@dataclass(frozen=True)
+class SpelledHypothesis(Hypothesis):
+    """A text that a speller wrote; each symbol's `Span` is the listened frame that got most attention.
+
+    Attributes:
+      ids, log_prob, frames: as in `Hypothesis`; log_prob is log P(y | x) with `<eos>`.
+      score: s(y), by which the hypotheses are ranked.
+      is_cut: whether the limit ended it, not `<eos>`.
+      alternatives: the next best texts, where more than one was asked for.
+    """
+
+    score: float
+    is_cut: bool
+    alternatives: 'tuple[SpelledHypothesis, ...]' = ()
+
+    def scores(self) -> dict[str, float]:
+        """For reports."""
+        return {'score': round(self.score, 4), 'log_prob': round(self.log_prob, 4)}
+
+
+def with_alternatives(results: Sequence[Sequence[BeamHypothesis]]) -> list[BeamHypothesis]:
+    """The best hypothesis of each utterance, with the others as its alternatives."""
+    return [replace(best, alternatives=tuple(others)) for best, *others in results]
+
+
+def confidence(spans: Sequence[Span]) -> float:
+    """The geometric mean of the posteriors of the spans' frames, in [0, 1]; 0 when there are none.
+
+    Blanks between the symbols are left out: a blank is nearly always certain, and long words would
+    look surer than short ones.
+    """
+    num_frames = sum(span.end_frame - span.start_frame for span in spans)
+    if not num_frames:
+        return 0.0
+    return min(1.0, math.exp(sum(span.log_prob for span in spans) / num_frames))
+
+
+def words(
+    hypothesis: Hypothesis, tokens: Sequence[str], space_id: int | None, secs_per_frame: float, offset_secs: float = 0.0
+) -> list[Word]:
+    """Groups the symbols of a hypothesis to words.
+
+    A CTC model shows a symbol as a short peak, often a little late; the times are those of the peaks.
+
+    Args:
+      hypothesis: what was decoded.
+      tokens: the vocabulary's tokens in the order of their ids.
+      space_id: the id of the space; None where every token is a word by itself.
+      secs_per_frame: seconds from one output frame to the next.
+      offset_secs: where the utterance begins in its recording.
+
+    Returns:
+      The words in order.
+    """
+    groups: list[list[int]] = [[]]
+    for position, symbol in enumerate(hypothesis.ids):
+        if space_id is None:
+            groups.append([position])
+        elif symbol == space_id:
+            groups.append([])
+        else:
+            groups[-1].append(position)
+    return [
+        Word(
+            ''.join(tokens[hypothesis.ids[position]] for position in group),
+            offset_secs + hypothesis.frames[group[0]].start_frame * secs_per_frame,
+            offset_secs + hypothesis.frames[group[-1]].end_frame * secs_per_frame,
+            confidence([hypothesis.frames[position] for position in group]),
+        )
+        for group in groups
+        if group
+    ]
+
+
+def make_spans(peaks: np.ndarray, weights: np.ndarray, log_probs: np.ndarray) -> tuple[Span, ...]:
+    """Where each symbol stood: the listened frame that got most attention, moved so that time never runs back.
+
+    A space is often listened to anywhere. Of all orders in time, the least squares from the peaks are taken, in which a
+    vague peak counts little.
+
+    Args:
+      peaks: int `[symbols]`, frames.
+      weights: attention there, `[symbols]`.
+      log_probs: of the symbols, `[symbols]`.
+    """
+    if not len(peaks):
+        return ()
+    frames = isotonic_regression(peaks, weights=np.maximum(weights, 1e-3)).x.round().astype(int)
+    return tuple(map(Span, frames.tolist(), (frames + 1).tolist(), np.asarray(log_probs).tolist()))
+
+
+def repeats_itself(ids: Sequence[int]) -> bool:
+    """Whether a stretch of symbols stands at least three times in a row, eight symbols or more in all."""
+    ids = np.asarray(ids)
+    for period in range(1, len(ids) // LEAST_REPEATS + 1):
+        same = ids[period:] == ids[:-period]
+        needed = max((LEAST_REPEATS - 1) * period, SHORTEST_REPEATED - period)
+        # the longest run of places that equal the one a period before
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], same, [0]])))
+        if len(edges) and (edges[1::2] - edges[::2]).max() >= needed:
+            return True
+    return False
