@@ -1,5 +1,6 @@
-"""Feature extraction on all cores: resumable, and whole or not at all for each utterance."""
+"""Feature extraction in parallel processes, resumable; each feature file is whole or absent."""
 
+import collections
 import contextlib
 import itertools
 import multiprocessing
@@ -8,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
@@ -20,12 +21,12 @@ from utils.data.feature_file import is_current, remove_stale, write_features
 from utils.data.features import FeatureSpec, extract
 from utils.errors import DataError
 
-_CHUNK = 8  # utterances sent to a worker at once: some 0.2 s of work, which is how long an interrupt may take
+_CHUNK = 8  # utterances per message to a worker: about 0.2 s of work, which delays an interrupt as long
 _THREAD_VARIABLES = ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS', 'NUMEXPR_NUM_THREADS')
 
 
 class Task(NamedTuple):
-    """One utterance to do: the features of ``audio_path`` with ``label`` go to ``npz_path``."""
+    """One utterance: the features of ``audio_path`` are written to ``npz_path``, with ``label``."""
 
     audio_path: str
     npz_path: str
@@ -33,7 +34,15 @@ class Task(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of it. Where it failed, ``kind`` is what went wrong in general and ``detail`` in particular."""
+    """Result of a task.
+
+    Attributes:
+      frames: number of frames; 0 after a failure.
+      duration_secs: duration of the recording.
+      is_reused: whether the feature file existed and was current.
+      kind, detail: after a failure, its kind, which is counted, and the message; else empty.
+    """
+
 
     frames: int = 0
     duration_secs: float = 0.0
@@ -45,88 +54,75 @@ class Outcome(NamedTuple):
 def extract_all(tasks: Iterable[Task], num_tasks: int, spec: FeatureSpec, num_jobs: int) -> list[Outcome]:
     """Does all tasks in ``num_jobs`` processes, with a progress bar.
 
+    `multiprocessing.Pool` would not do: when a worker is killed, it waits for the lost result without end.
+
     Returns:
-      The outcomes in the order of the tasks.
+      The outcomes, in the order of the tasks.
 
     Raises:
-      OSError: if a feature file cannot be written.
-      DataError: if a worker process dies.
+      OSError: a feature file cannot be written.
+      DataError: a worker process died.
     """
-    outcomes: list[Outcome] = [Outcome()] * num_tasks
-    pending: dict[Future, tuple[int, list[Task]]] = {}
+    outcomes: list[Outcome] = []
+    pending: collections.deque[tuple[Future[list[Outcome]], str]] = collections.deque()  # with the first audio path
     chunks = _chunks(tasks)
     with _pool(num_jobs) as pool, _progress_bar(num_tasks) as bar:
         while True:
-            for first, chunk in itertools.islice(chunks, 3 * num_jobs - len(pending)):
-                pending[_submit(pool, chunk, spec)] = first, chunk
+            for chunk in itertools.islice(chunks, 3 * num_jobs - len(pending)):
+                pending.append((_submit(pool, chunk, spec), chunk[0].audio_path))
             if not pending:
                 return outcomes
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                first, chunk = pending[future]
-                try:
-                    outcomes[first : first + len(chunk)] = future.result()
-                except BrokenProcessPool as error:
-                    audio_path = min(pending.values())[1][0].audio_path
-                    raise DataError(
-                        f'a worker process died (killed, or out of memory?) near {audio_path}; run the same command '
-                        f'again: it goes on there; fewer --jobs take less memory'
-                    ) from error
-                del pending[future]
-                bar.update(len(chunk))
+            future, audio_path = pending.popleft()
+            try:
+                outcomes += future.result()
+            except BrokenProcessPool as error:
+                raise DataError(
+                    f'a worker process died (killed, or out of memory?) near {audio_path}; run the same command '
+                    f'again: it continues there; fewer --jobs take less memory'
+                ) from error
+            bar.update(len(outcomes) - bar.n)
 
 
-def _chunks(tasks: Iterable[Task]) -> Iterator[tuple[int, list[Task]]]:
-    """Chunks with the position of their first task; their directories are made ready on the way."""
+def _chunks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
+    """Tasks in chunks, in order; creates the directories of their feature files and removes stale files there."""
     tasks = iter(tasks)
-    first = 0
     ready: set[str] = set()
     while chunk := list(itertools.islice(tasks, _CHUNK)):
         for directory in {os.path.dirname(task.npz_path) for task in chunk} - ready:
             os.makedirs(directory, exist_ok=True)
             remove_stale(directory)
             ready.add(directory)
-        yield first, chunk
-        first += len(chunk)
+        yield chunk
 
 
 @contextlib.contextmanager
 def _pool(num_jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool that ends soon when the block fails, and whose workers leave one another their cores."""
+    """A pool that ends soon after the block fails; each worker computes in one thread."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, '1'))  # inherited by the workers, which import numpy anew
-    context = multiprocessing.get_context('spawn')
-    pool = ProcessPoolExecutor(num_jobs, context, initializer=_start_worker)
-    handler = signal.getsignal(signal.SIGTERM)
+    pool = ProcessPoolExecutor(num_jobs, multiprocessing.get_context('spawn'), initializer=_start_worker)
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
-        if _is_main_thread():
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # leave as for Ctrl-C
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-        if _is_main_thread():
-            signal.signal(signal.SIGTERM, handler)
+        signal.signal(signal.SIGTERM, handler)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _progress_bar(total: int) -> tqdm:
-    # In a log file a line every ten seconds is enough.
+    # in a log file, one line every ten seconds is enough
     return tqdm(total=total, unit='utt', desc='features', mininterval=0.2 if sys.stderr.isatty() else 10.0)
 
 
 def _submit(pool: ProcessPoolExecutor, chunk: list[Task], spec: FeatureSpec) -> Future:
-    """Submits a chunk. This may start a worker, which must not see the Ctrl-C that its parent answers."""
-    if not _is_main_thread():
-        return pool.submit(_do_chunk, chunk, spec)
+    """Submits a chunk; a worker that this starts must inherit that Ctrl-C, which its parent handles, is ignored."""
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return pool.submit(_do_chunk, chunk, spec)
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
 
 
 def _start_worker() -> None:
@@ -135,8 +131,10 @@ def _start_worker() -> None:
 
 
 def _exit_with_parent() -> None:
-    """Without this, the workers of a parent that was killed would wait for work for ever."""
-    multiprocessing.parent_process().join()
+    """Ends a worker whose parent was killed; it would wait for work without end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
     os._exit(1)
 
 

@@ -1,0 +1,90 @@
+"""Extraction in parallel processes ends soon, with one line, when a worker is killed or the user interrupts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.processes import ROOT
+from utils.data.extraction import Task, extract_all
+from utils.data.features import FeatureSpec
+
+
+def make_tasks(folder, count):
+    audio_path = str(folder / 'a.wav')
+    soundfile.write(audio_path, np.random.default_rng(0).uniform(-0.5, 0.5, 16000 * 20), 16000)
+    return [Task(audio_path, str(folder / 'features' / f'{i}.npz'), [1]) for i in range(count)]
+
+
+def test_outcomes_are_in_the_order_of_the_tasks(tmp_path):
+    tasks = make_tasks(tmp_path, 20)
+    tasks[3] = tasks[3]._replace(audio_path=str(tmp_path / 'none.wav'))
+    before = dict(os.environ)
+    outcomes = extract_all(tasks, len(tasks), FeatureSpec(), 1)
+    assert [bool(outcome.kind) for outcome in outcomes] == [i == 3 for i in range(20)]
+    assert 'none.wav' in outcomes[3].detail
+    assert [outcome.frames for outcome in outcomes if not outcome.kind] == [1999] * 19
+    again = extract_all(tasks, len(tasks), FeatureSpec(), 1)
+    assert sum(outcome.is_reused for outcome in again) == 19
+    assert dict(os.environ) == before
+
+
+def _start(tmp_path):
+    """A command that extracts for a long time; returns it when its workers are at work."""
+    make_tasks(tmp_path, 1)
+    program = (
+        'import pathlib, sys\n'
+        'from tests.test_extraction import make_tasks\n'
+        'from utils.data.extraction import extract_all\n'
+        'from utils.data.features import FeatureSpec\n'
+        'from utils.errors import run_main\n'
+        'if __name__ == "__main__":\n'
+        f'    tasks = make_tasks(pathlib.Path({str(tmp_path)!r}), 100_000)\n'
+        '    sys.exit(run_main(lambda: extract_all(tasks, len(tasks), FeatureSpec(), 2) and 0))\n'
+    )
+    path = tmp_path / 'program.py'
+    path.write_text(program)
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+    command = subprocess.Popen(
+        [sys.executable, str(path)], stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / 'features').glob('?*.npz')) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return command
+
+
+def _workers(command):
+    listing = ['ps', '-ww', '-o', 'pid=,args=', '--ppid', str(command.pid)]
+    found = subprocess.run(listing, capture_output=True, text=True)
+    workers = [int(line.split()[0]) for line in found.stdout.splitlines() if 'spawn_main' in line]
+    assert workers
+    return workers
+
+
+def test_a_killed_worker_is_one_line(tmp_path):
+    command = _start(tmp_path)
+    os.kill(_workers(command)[0], signal.SIGKILL)
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == 1
+    assert 'a worker process died (killed, or out of memory?) near ' in errors.splitlines()[-1]
+    assert 'Traceback' not in errors
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_ends_all_processes_soon(tmp_path, number):
+    command = _start(tmp_path)
+    workers = _workers(command)
+    start = time.monotonic()
+    os.killpg(command.pid, number) if number == signal.SIGINT else command.send_signal(number)  # as a terminal does
+    _, errors = command.communicate(timeout=60)
+    assert time.monotonic() - start < 20
+    assert command.returncode == 130 and errors.splitlines()[-1] == 'interrupted'
+    assert 'Traceback' not in errors
+    assert not any(os.path.exists(f'/proc/{worker}') for worker in workers)
+    assert not list((tmp_path / 'features').glob('.*'))
