@@ -1,4 +1,4 @@
-"""LibriSpeech to features and an index."""
+"""Preprocesses LibriSpeech: features and an index for training."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""THCHS-30 to features, an index and a vocabulary."""
+"""Preprocesses THCHS-30: features, an index for training and a vocabulary."""
 
 import os
 import sys
@@ -17,12 +17,12 @@ def _parser() -> PreprocessParser:
         'transcripts beside it as STEM.vocab.txt for a JSONFILE of STEM.json. Train with the vocabulary of -n train.',
     )
     parser.add_argument(
-        '--unit', choices=('char', 'pinyin', 'phone'), default='char', help='which line of the transcripts to take'
+        '--unit', choices=('char', 'pinyin', 'phone'), default='char', help='line of the transcripts to use'
     )
     parser.add_argument(
         '--vocabfile',
-        help='encode `label` with this vocabulary, leave out utterances with units outside it, and write no vocabulary '
-        '(default: the vocabulary of the transcripts read)',
+        help='vocabulary of `label`; utterances with units outside it are left out, and no vocabulary is written '
+        '(default: vocabulary of the transcripts read)',
     )
     return parser
 

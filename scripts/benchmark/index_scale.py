@@ -16,7 +16,7 @@ NUM_FILES = 1000  # feature files, shared by the lines: looking up a file takes 
 
 
 def write(folder, num_utterances):
-    """An index with the transcripts and lengths of LibriSpeech, roughly; returns its path."""
+    """Writes an index with transcripts and lengths roughly as in LibriSpeech; returns its path."""
     import numpy as np
 
     from utils.data.feature_file import write_features

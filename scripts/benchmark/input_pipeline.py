@@ -13,7 +13,7 @@ NUM_UTTERANCES, FRAMES, FEATURES = 400, (300, 1500), 81
 
 
 def write(folder):
-    """An index of utterances with random features; returns its path."""
+    """Writes an index of utterances with random features; returns its path."""
     import numpy as np
 
     from utils.data.feature_file import write_features
@@ -59,7 +59,7 @@ def gemms_of(session, pipeline, plan, step, seconds):
     """Number of GEMMs that take so many seconds while nothing is loaded."""
     few, many = 10, 110
     pipeline.start(session, plan[:8], 0)
-    time.sleep(2)  # the first batches are ready
+    time.sleep(2)  # until the first batches are ready
     times = []
     for gemms in (few, few, many):
         begun = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Augmentation of feature matrices: masks in time and frequency, changes of tempo and of the speaker.
+"""Augmentation of feature matrices: time and frequency masks, tempo and vocal tract length perturbation.
 
-Masks after SpecAugment (Park et al. 2019, arXiv 1904.08779), filled with 0, which is the mean of normalised features.
-Warps of the frequency axis after vocal tract length perturbation (Jaitly and Hinton 2013).
+Masks follow SpecAugment (Park et al. 2019, arXiv 1904.08779), filled with 0, which is the mean of normalised features.
+Frequency warping follows vocal tract length perturbation (Jaitly and Hinton 2013).
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ LONGEST_MASKED_SHARE = 8  # a time mask hides at most 1/8 of the utterance: shor
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How much to change: numbers of masks, their largest sizes (frames, features), and factors within 1 ± range."""
+    """Settings: numbers of masks, their largest sizes (frames, features), and ranges of the factors (1 ± range)."""
 
     time_masks: int = 0
     freq_masks: int = 0
@@ -24,13 +24,13 @@ class Augmentation:
 
 
 def augment(features: np.ndarray, rng: np.random.Generator, how: Augmentation, shortest: int = 1) -> np.ndarray:
-    """A changed copy of an utterance.
+    """An augmented copy of an utterance.
 
     Args:
       features: float32 `[frames, features]`, normalised.
-      rng: decides all; the same generator state changes an utterance the same way.
-      how: how much.
-      shortest: frames that its transcript needs; a tempo that would leave fewer is limited.
+      rng: source of all randomness; equal generator states give equal results.
+      how: kinds and amounts of augmentation.
+      shortest: number of frames that the transcript needs; the tempo is limited so that no fewer are left.
 
     Returns:
       float32 `[frames', features]`.
@@ -54,14 +54,14 @@ def augment(features: np.ndarray, rng: np.random.Generator, how: Augmentation, s
 
 
 def change_tempo(features: np.ndarray, tempo: float, shortest: int = 1) -> np.ndarray:
-    """Stretches the time axis by 1/tempo, with linear interpolation between frames."""
+    """Stretches the time axis by 1 / tempo with linear interpolation, to at least ``shortest`` frames."""
     num_frames = len(features)
     target = max(round(num_frames / tempo), min(shortest, num_frames), 1)
     return _sample(features, np.linspace(0, num_frames - 1, target))
 
 
 def warp_frequencies(features: np.ndarray, factor: float) -> np.ndarray:
-    """Reads feature f at f · factor, as if the speaker's vocal tract were longer or shorter; for fbank and log."""
+    """Warps the frequency axis (feature f is read at f · factor), for fbank and log: another vocal tract length."""
     num_features = features.shape[1]
     position = np.minimum(np.arange(num_features) * factor, num_features - 1)
     return np.ascontiguousarray(_sample(features.T, position).T)

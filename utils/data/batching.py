@@ -1,26 +1,29 @@
-"""The batch plan: which utterances make up each step of an epoch.
+"""The batch plan: the utterances of each step of an epoch.
 
-A plan is data, not state: a pure function of the utterances' lengths, the seed and the epoch. So an epoch can be
-repeated, a killed run goes on at the exact batch, and the worst batch is known before the first step.
+The plan is a pure function of the utterances' lengths, the seed and the epoch. So an epoch can be repeated, a killed
+run continues at the exact batch, and the largest batch can be found before the first step.
 """
 
 import dataclasses
 
 import numpy as np
 
-BUCKET_BATCHES = 16  # batches whose utterances are sorted together: enough that padding is a few per cent
+BUCKET_BATCHES = 16  # batches whose utterances are sorted together; padding is then a few per cent
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchSize:
-    """How large a batch is: a number of utterances, or a budget of frames, padding counted; not below smallest."""
+    """Size of a batch: a number of utterances, or, if ``frames`` is not 0, a budget of frames including padding.
+
+    A batch has at least ``smallest`` utterances.
+    """
 
     utterances: int = 16
     frames: int = 0
     smallest: int = 1
 
     def times(self, num_replicas: int) -> 'BatchSize':
-        """The size of a step whose utterances are dealt out to several replicas, at least one for each."""
+        """Size of a step over several replicas, each of which gets at least one utterance."""
         return BatchSize(self.utterances * num_replicas, self.frames * num_replicas, num_replicas)
 
 
@@ -30,7 +33,7 @@ def cut(order: np.ndarray, frames: np.ndarray, size: BatchSize) -> list[np.ndarr
     Args:
       order: row numbers `[n]`.
       frames: length of each utterance, by row number.
-      size: of the batches; an utterance longer than the budget makes a batch of its own.
+      size: size of the batches; an utterance longer than the budget is a batch of its own.
 
     Returns:
       Row numbers of each batch; each row once.
@@ -50,7 +53,7 @@ def cut(order: np.ndarray, frames: np.ndarray, size: BatchSize) -> list[np.ndarr
 
 
 def _budget_starts(lengths: list[int], budget: int) -> list[int]:
-    """Where batches begin, so that the longest times the number stays within the budget."""
+    """Starts of the batches; the longest length times the number of utterances stays within the budget."""
     starts, longest = [0], 0
     for i, length in enumerate(lengths):
         longest = max(longest, length)
@@ -61,18 +64,21 @@ def _budget_starts(lengths: list[int], budget: int) -> list[int]:
 
 
 def plan_epoch(frames: np.ndarray, size: BatchSize, seed: int, epoch: int, sortagrad: bool) -> list[np.ndarray]:
-    """The batches of one epoch: every utterance once.
+    """The batches of one epoch; each utterance is in one of them.
 
-    The first epoch goes from the shortest utterance to the longest (SortaGrad, Deep Speech 2, section 3.3). Later ones
-    are shuffled, cut into stretches of a few batches that are sorted by length, so that a batch holds utterances of
-    like length, and the batches shuffled again.
+    The first epoch runs from the shortest utterance to the longest (SortaGrad, Deep Speech 2, section 3.3). For later
+    epochs the utterances are shuffled and cut into stretches of BUCKET_BATCHES batches; each stretch is sorted by
+    length, so that a batch has utterances of similar length, and the batches are shuffled again.
 
     Args:
       frames: int `[utterances]`.
-      size: of the batches.
-      seed: of the run.
-      epoch: counted from 0; the first has the sorted order.
-      sortagrad: sort the first epoch.
+      size: size of the batches.
+      seed: random seed of the run.
+      epoch: number of the epoch, from 0.
+      sortagrad: whether epoch 0 is sorted by length.
+
+    Returns:
+      Row numbers of each batch.
     """
     by_length = np.argsort(frames, kind='stable')
     if sortagrad and epoch == 0:
@@ -89,10 +95,10 @@ def plan_epoch(frames: np.ndarray, size: BatchSize, seed: int, epoch: int, sorta
 
 
 def padded_frames(batch: np.ndarray, frames: np.ndarray) -> int:
-    """Frames that a batch takes in memory, padding included."""
+    """Number of frames of a batch in memory, including padding."""
     return int(frames[batch].max()) * len(batch)
 
 
 def worst_batch(batches: list[np.ndarray], frames: np.ndarray) -> np.ndarray:
-    """The batch that needs the most memory."""
+    """The batch that takes the most memory."""
     return max(batches, key=lambda batch: padded_frames(batch, frames))

@@ -1,4 +1,4 @@
-"""Walkers: what recordings a corpus directory holds, with their transcripts. They only read."""
+"""Corpus readers: the recordings of LibriSpeech and THCHS-30 with their transcripts. They write nothing."""
 
 import os
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ _BAD_TRANSCRIPT = 'transcript that cannot be read'
 
 
 class Recording(NamedTuple):
-    """An utterance as the corpus has it; ``relative_path`` is where its features go, without the suffix."""
+    """An utterance of a corpus; ``relative_path`` is the path of its feature file below SAVE, without the suffix."""
 
     utterance_id: str
     audio_path: str
@@ -25,7 +25,7 @@ class Recording(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """Something left out: ``kind`` is what is counted, ``where`` and ``detail`` name the one."""
+    """An item that was left out; problems are counted by ``kind``, ``where`` and ``detail`` describe this one."""
 
     kind: str
     where: str
@@ -33,7 +33,11 @@ class Problem(NamedTuple):
 
 
 def librispeech(path: str, name: str) -> tuple[list[Recording], list[Problem]]:
-    """Reads ``path/name/SPEAKER/CHAPTER/``: ``SPEAKER-CHAPTER-UTT.flac`` and ``SPEAKER-CHAPTER.trans.txt``."""
+    """Reads ``SPEAKER-CHAPTER-UTT.flac`` and ``SPEAKER-CHAPTER.trans.txt`` in ``path/name/SPEAKER/CHAPTER/``.
+
+    Raises:
+      DataError: no such directory, or nothing in it.
+    """
     root = _sub_corpus(path, name)
     recordings: list[Recording] = []
     problems: list[Problem] = []
@@ -56,7 +60,16 @@ def librispeech(path: str, name: str) -> tuple[list[Recording], list[Problem]]:
 
 
 def thchs30(path: str, name: str, unit: str) -> tuple[list[Recording], list[Problem]]:
-    """Reads ``path/name/*.wav`` with ``*.wav.trn``: three lines, or the relative path of a file that has them."""
+    """Reads ``path/name/*.wav`` with ``*.wav.trn``: three lines, or the relative path of a file that has them.
+
+    Args:
+      path: corpus directory.
+      name: its sub-directory: train, dev or test.
+      unit: line of the transcripts to read: char, pinyin or phone.
+
+    Raises:
+      DataError: no such directory, or nothing in it.
+    """
     root = _sub_corpus(path, name)
     recordings: list[Recording] = []
     problems: list[Problem] = []
@@ -87,7 +100,7 @@ def thchs30(path: str, name: str, unit: str) -> tuple[list[Recording], list[Prob
 
 
 def _sub_corpus(path: str, name: str) -> str:
-    """``path/name``, if there is such a directory and it can be read."""
+    """``path/name``; a `DataError` if it is missing or cannot be read."""
     root = os.path.join(path, name)
     try:
         present = sorted(entry.name for entry in os.scandir(path) if entry.is_dir() and entry.name[0] != '.')
@@ -123,7 +136,7 @@ def _entries(directory: str, problems: list[Problem]) -> Iterator[os.DirEntry]:
 
 
 def _read_chapter(directory: str, problems: list[Problem]) -> tuple[dict[str, str], dict[str, str]]:
-    """The texts and the audio paths in a chapter, by utterance. A text is '' where a problem was noted already."""
+    """Texts and audio paths of a chapter, by utterance. A text is '' if its problem is already in ``problems``."""
     texts: dict[str, str] = {}
     audio: dict[str, str] = {}
     for file in _files(directory, problems):

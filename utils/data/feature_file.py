@@ -13,22 +13,22 @@ _FAILURES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def write_features(path: str, features: np.ndarray, label: np.ndarray) -> None:
-    """Writes a feature file, whole or not at all; equal arrays give equal bytes."""
+    """Writes a feature file atomically; equal arrays give equal bytes."""
     try:
         with replacing(path) as temporary_path, open(temporary_path, 'wb') as stream:
             np.savez(stream, features=np.asarray(features, np.float32), label=np.asarray(label, np.int32))
     except OSError as error:
-        error.filename, error.filename2 = path, None  # a failed write does not say which file it was
+        error.filename, error.filename2 = path, None  # numpy does not name the file of a failed write
         raise
 
 
 def is_current(path: str, audio_path: str, shape: tuple[int, int], label: np.ndarray) -> bool:
-    """Whether a feature file is there, whole, no older than its audio, and has this shape and label."""
+    """Whether a feature file exists, is intact, is no older than its audio, and has this shape and label."""
     try:
         if os.stat(path).st_mtime_ns < os.stat(audio_path).st_mtime_ns:
             return False
         with np.load(path) as arrays:
-            features = arrays['features']  # reads all of it, and with it the checksum
+            features = arrays['features']  # reads the whole array, which verifies its checksum
             return (
                 features.shape == shape
                 and features.dtype == np.float32
@@ -53,19 +53,19 @@ def read_features(path: str, num_features: int, where: str) -> np.ndarray:
     try:
         with np.load(path) as arrays:
             features = arrays['features']
-    except Exception as error:  # zipfile, zlib and numpy each have their own ways to say that a file is damaged
+    except Exception as error:  # zipfile, zlib and numpy raise different errors for damaged files
         reason = 'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read ({error})'
         raise DataError(f'{where}: {path}: {reason}; run the preprocessing again') from None
     if features.ndim != 2 or features.shape[1] != num_features:
         raise DataError(
             f'{where}: {path} has features of shape {list(features.shape)}, '
-            f'not {num_features} a frame; give the -f it was made with'
+            f'not {num_features} a frame; give the -f that it was made with'
         )
     return features.astype(np.float32, copy=False)
 
 
 def read_shape(path: str) -> tuple[int, int]:
-    """``(frames, featlen)`` of a feature file, from its header alone."""
+    """``(frames, featlen)`` of a feature file, from its header alone; a `DataError` if it is damaged."""
     try:
         with zipfile.ZipFile(path) as archive, archive.open('features.npy') as stream:
             reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -80,7 +80,7 @@ def read_shape(path: str) -> tuple[int, int]:
 
 
 def remove_stale(directory: str) -> None:
-    """Removes the temporary files of `utils.files.replacing` whose process was killed."""
+    """Removes temporary files of `utils.files.replacing` that killed processes have left."""
     for entry in os.scandir(directory):
         process = entry.name.removesuffix('.tmp').rpartition('.')[2]
         if entry.name.startswith('.') and entry.name.endswith('.tmp') and process.isdigit() and _is_dead(int(process)):

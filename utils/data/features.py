@@ -1,7 +1,7 @@
 """Acoustic features: frames of a recording as MFCC, log mel filterbank or log power spectrogram.
 
-All kinds frame alike: ``1 + ceil((samples - window) / step)`` frames, the last one padded with zeros.
-Samples are scaled to the range of 16-bit integers first, so that values do not depend on the file's format.
+All kinds have ``1 + ceil((samples - window) / step)`` frames, the last one padded with zeros. Samples are first scaled
+to the range of 16-bit integers, so that values do not depend on the file's format.
 """
 
 import functools
@@ -22,14 +22,14 @@ FEATLENS = {'mfcc': (13, 39), 'fbank': (40,), 'log': (81, 161)}
 _INT16_SCALE = 32768.0
 _PREEMPHASIS = 0.97
 _LOG_NFFT = 320  # 50 Hz a bin: 161 bins reach 8 kHz, the first 81 reach 4 kHz
-_MIN_NFFT = 256  # with fewer bins the lowest mel filters would hold none at all
+_MIN_NFFT = 256  # with fewer bins the lowest mel filters would be empty
 _MAX_WINDOW_SECS = 1.0
-_BLOCK_FRAMES = 256  # a block's intermediate values stay in the cache, and their memory is used again
+_BLOCK_FRAMES = 256  # the intermediate values of a block stay in the cache, and their memory is reused
 
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What the features of an index are. ``str()`` of it, ``fbank-40-0.02-0.01``, names them in files."""
+    """Kind of features: mode, dimensions, window and step in seconds. As text: ``fbank-40-0.02-0.01``."""
 
     mode: str = 'fbank'
     featlen: int = 40
@@ -56,7 +56,7 @@ class FeatureSpec:
 
     @property
     def window(self) -> int:
-        """Samples in a frame."""
+        """Samples per frame."""
         return int(self.winlen_secs * SAMPLE_RATE + 0.5)
 
     @property
@@ -65,7 +65,7 @@ class FeatureSpec:
         return int(self.winstep_secs * SAMPLE_RATE + 0.5)
 
     def num_frames(self, num_samples: int) -> int:
-        """Frames of a recording of ``num_samples``; 0 if it is shorter than a window."""
+        """Number of frames of a recording; 0 if it is shorter than a window."""
         return 0 if num_samples < self.window else 1 + math.ceil((num_samples - self.window) / self.step)
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class FeatureSpec:
 
     @classmethod
     def parse(cls, text: str) -> 'FeatureSpec':
-        """The inverse of ``str()``."""
+        """Inverse of ``str()``; a `DataError` for any other text."""
         try:
             mode, featlen, winlen, winstep = text.split('-')
             return cls(mode, int(featlen), float(winlen), float(winstep))
@@ -82,7 +82,7 @@ class FeatureSpec:
 
     @classmethod
     def of_featlen(cls, featlen: int) -> 'FeatureSpec':
-        """The features that have ``featlen`` dimensions, with the default windows."""
+        """The kind of features with ``featlen`` dimensions and default windows; a `DataError` if there is none."""
         mode = next((mode for mode, featlens in FEATLENS.items() if featlen in featlens), None)
         if mode is None:
             known = ', '.join(str(each) for featlens in FEATLENS.values() for each in featlens)
@@ -91,26 +91,26 @@ class FeatureSpec:
 
 
 def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """The features of a recording.
+    """Features of a recording.
 
     Args:
       samples: float `[samples]` in [-1, 1] at 16 kHz.
-      spec: what to compute.
+      spec: kind of features.
 
     Returns:
-      float32 `[frames, featlen]`, always finite: silence has a floor.
+      float32 `[frames, featlen]`, always finite: the logarithm of silence is floored.
 
     Raises:
-      DataError: if the recording is shorter than one window.
+      DataError: the recording is shorter than one window.
     """
     num_frames = spec.num_frames(len(samples))
     if not num_frames:
         raise DataError(f'{len(samples) / SAMPLE_RATE:.3f} s is too short for a window of {spec.winlen_secs:g} s')
-    # single bins of a log spectrum reach further down than float32 does; sums over mel bands do not
+    # single bins of a log spectrum can be too small for the precision of float32; sums over mel bands are not
     signal = np.asarray(samples, np.float64 if spec.mode == 'log' else np.float32) * _INT16_SCALE
     if spec.mode != 'log':
         signal = psf.sigproc.preemphasis(signal, _PREEMPHASIS)
-    # the last frame is filled up here: a block of its samples alone may be shorter than a window
+    # the last frame is padded here, because its block may be shorter than a window
     signal = np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal)))
     compute = {'mfcc': _mfcc, 'fbank': _fbank, 'log': _log_spectrum}[spec.mode]
     blocks = []
@@ -133,12 +133,12 @@ def _power(signal: np.ndarray, spec: FeatureSpec, nfft: int, window: np.ndarray 
 
 @functools.cache
 def _filterbank(num_filters: int, nfft: int) -> np.ndarray:
-    """The mel filters of python_speech_features, float32 `[nfft / 2 + 1, filters]`."""
+    """Mel filters of python_speech_features, float32 `[nfft / 2 + 1, filters]`."""
     return psf.get_filterbanks(num_filters, nfft, SAMPLE_RATE).T.astype(np.float32)
 
 
 def _mfcc(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """python_speech_features.mfcc; its framing and its float64 transform take most of its time."""
+    """As python_speech_features.mfcc, which spends most of its time on framing and a float64 transform."""
     power = _power(signal, spec, _nfft(spec))
     cepstra = scipy.fft.dct(_floored_log(power @ _filterbank(26, _nfft(spec))), type=2, axis=1, norm='ortho')[:, :13]
     cepstra = psf.lifter(cepstra)
@@ -147,17 +147,17 @@ def _mfcc(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
 
 
 def _fbank(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
-    """python_speech_features.logfbank, likewise."""
+    """As python_speech_features.logfbank, with the same savings as `_mfcc`."""
     return _floored_log(_power(signal, spec, _nfft(spec)) @ _filterbank(spec.featlen, _nfft(spec)))
 
 
 def _floored_log(power: np.ndarray) -> np.ndarray:
-    """Logarithm in float64; python_speech_features puts its epsilon for what is 0, and so does all that is below it."""
+    """Logarithm in float64 of at least epsilon, which python_speech_features puts in place of zeros only."""
     return np.log(np.maximum(power, np.finfo(np.float64).eps, dtype=np.float64))
 
 
 def _deltas(features: np.ndarray) -> np.ndarray:
-    """python_speech_features.delta over two frames either side, all frames at once."""
+    """As python_speech_features.delta over two frames on either side, vectorised over the frames."""
     padded = np.pad(features, ((2, 2), (0, 0)), mode='edge')
     frames = len(features)
     return sum(n * (padded[2 + n : 2 + n + frames] - padded[2 - n : 2 - n + frames]) for n in (1, 2)) / 10

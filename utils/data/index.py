@@ -1,4 +1,4 @@
-"""The index of a data set: JSON Lines, one utterance a line, and the same as columns in memory."""
+"""The index of a data set: JSON Lines with one utterance per line, held in memory as columns."""
 
 import itertools
 import json
@@ -18,21 +18,21 @@ from utils.data.features import FeatureSpec
 from utils.errors import DataError
 from utils.files import BYTE_ORDER_MARK, decode_json, replacing, write_text
 
-_CHUNK = 8192  # transcripts taken at once
+_CHUNK = 8192  # transcripts per update of the checksum
 
 
 @dataclass(frozen=True)
 class Index:
-    """Utterances as columns, because a million of them as objects would not fit.
+    """Utterances as columns; a million of them as objects would take gigabytes.
 
     Attributes:
-      keys: the npz files, as they can be opened from the working directory.
+      keys: paths of the npz files, absolute or relative to the working directory.
       frames: int32 `[utterances]`.
       durations: float32 `[utterances]`, seconds.
       texts: the transcripts.
-      spec: what the features are; None only in an empty index.
-      index_paths: the files the lines came from.
-      origins: int32 `[utterances, 2]`, position in ``index_paths`` and line number from 1.
+      spec: kind of features; None only in an empty index.
+      index_paths: paths of the index files.
+      origins: int32 `[utterances, 2]`, position in ``index_paths`` and line number from 1 of each utterance.
     """
 
     keys: list[str]
@@ -45,9 +45,9 @@ class Index:
 
     @property
     def fingerprint(self) -> str:
-        """The same for indexes whose utterances are alike, wherever their files lie."""
+        """Number of utterances and checksum of their lengths and texts; independent of the paths."""
         checksum = zlib.crc32(self.frames.tobytes())
-        for first in range(0, len(self), _CHUNK):  # all transcripts as one text would take memory twice
+        for first in range(0, len(self), _CHUNK):  # joined all at once, the transcripts would take twice the memory
             checksum = zlib.crc32('\n'.join(self.texts[first : first + _CHUNK]).encode(), checksum)
         return f'{len(self)} utterances, {checksum:08x}'
 
@@ -55,16 +55,16 @@ class Index:
         return len(self.keys)
 
     def where(self, row: int) -> str:
-        """Names an utterance in a message: ``train.json line 812 (84-121-0003)``."""
+        """Place of an utterance, for messages: ``train.json line 812 (84-121-0003)``."""
         file, line = self.origins[row]
         return f'{self.index_paths[file]} line {line} ({self.utterance_id(row)})'
 
     def utterance_id(self, row: int) -> str:
-        """The name of the npz file without its suffix."""
+        """Name of the npz file without its suffix."""
         return os.path.basename(self.keys[row]).removesuffix('.npz')
 
     def take(self, rows: Sequence[int] | np.ndarray) -> 'Index':
-        """The utterances of ``rows``, in that order."""
+        """Index of the utterances in ``rows``, in that order."""
         rows = np.asarray(rows, np.int64)
         return Index(
             keys=[self.keys[row] for row in rows],
@@ -80,12 +80,11 @@ class Index:
 def read_index(paths: Sequence[str]) -> Index:
     """Reads one or more indexes as one.
 
-    Lines need ``key``, ``duration`` and ``texts``; ``frames`` and ``features`` are read from the npz where they are
-    missing.
+    Lines need ``key``, ``duration`` and ``texts``; missing ``frames`` and ``features`` are read from the npz.
 
     Raises:
-      DataError: for a line that is broken or lacks a field, an npz that is missing or is none, features of two
-        kinds, or no utterances at all.
+      DataError: a line is broken or lacks a field, an npz is missing or damaged, features are of two kinds, or a file
+        has no utterances.
     """
     columns = _Columns()
     for path in paths:
@@ -119,12 +118,12 @@ class _Columns:
     """Columns under construction; `array` holds a number in 4 bytes where a list takes 32.
 
     Attributes:
-      keys: the npz files, as they can be opened from the working directory.
+      keys: paths of the npz files, absolute or relative to the working directory.
       texts: transcripts.
       durations, frames: seconds and frames of each line; frames is 0 where a line lacks them.
       files, lines: origin of each line: position in `index_paths`, and number from 1.
-      index_paths: the files read.
-      specs: each kind of features named, and the first row that names it.
+      index_paths: paths of the files read.
+      specs: first row of each kind of features; None: lines without a kind.
     """
 
     def __init__(self) -> None:
@@ -164,7 +163,7 @@ def _check_files_exist(index: Index) -> None:
 
 
 def _fill_from_files(index: Index, specs: dict[str | None, int]) -> Index:
-    """Takes from the npz headers what the lines do not say, and makes sure that all features are of one kind."""
+    """Reads missing fields from the npz headers; a `DataError` if features are of two kinds."""
     named: dict[FeatureSpec, int] = {}
     for text, row in specs.items():
         try:
@@ -190,11 +189,11 @@ def _fill_from_files(index: Index, specs: dict[str | None, int]) -> Index:
 
 
 def write_index(path: str, entries: Iterable[dict]) -> None:
-    """Writes an index, whole or not at all. One that exists and says something else is kept as ``path.bak``."""
+    """Writes an index atomically. An existing one with other contents is kept as ``path.bak``."""
     text = ''.join(json.dumps(entry, ensure_ascii=False) + '\n' for entry in entries)
     backup_path = f'{path}.bak'
     if os.path.exists(path) and not (os.path.exists(backup_path) and _holds(path, text)):
-        with replacing(backup_path) as temporary_path:  # a copy: there is no moment without an index
+        with replacing(backup_path) as temporary_path:  # a copy, so that an index exists at every moment
             shutil.copy2(path, temporary_path)
     write_text(path, text)
 
@@ -205,7 +204,7 @@ def _holds(path: str, text: str) -> bool:
 
 
 def index_key(npz_path: str, index_path: str) -> str:
-    """The ``key`` of a feature file: relative to the index if it lies below it, so that the folder can be moved."""
+    """The ``key`` of a feature file: relative if it is below the index, so that the folder can be moved."""
     npz_path, directory = os.path.abspath(npz_path), os.path.dirname(os.path.abspath(index_path))
     relative = os.path.relpath(npz_path, directory)
     return npz_path if relative.split(os.sep)[0] == os.pardir else relative

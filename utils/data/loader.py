@@ -1,10 +1,16 @@
-"""From rows of an index to what the model sees: normalised features and label ids."""
+"""Loads batches: normalised, augmented and padded features with label ids."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from utils.data.augment import Augmentation, augment
 from utils.data.feature_file import read_features
+from utils.data.index import Index
+from utils.data.statistics import FeatureStatistics
 from utils.data.transcripts import encode, frames_needed
+from utils.data.vocabulary import Vocabulary
 
 
 class Loader:
@@ -12,30 +18,30 @@ class Loader:
 
     Args:
       index: the utterances.
-      vocabulary: of the run.
-      statistics: of the run's training index.
-      time_stride: as in `usable_rows`; keeps a change of tempo from leaving too few frames.
-      augmentation: None for validation.
-      first_augmented_epoch: number of the first epoch that is augmented.
-      seed: of the augmentation.
+      vocabulary: vocabulary of the run.
+      statistics: feature statistics of the training index.
+      time_stride: input frames per output frame; limits changes of tempo so that the transcript still fits.
+      augmentation: augmentation of the features; None: none, as in validation.
+      first_augmented_epoch: number of the first epoch with augmentation.
+      seed: random seed of the augmentation.
     """
 
     def __init__(
         self,
-        index,
-        vocabulary,
-        statistics,
-        time_stride=0,
+        index: Index,
+        vocabulary: Vocabulary,
+        statistics: FeatureStatistics,
+        time_stride: int = 0,
         augmentation: Augmentation | None = None,
-        first_augmented_epoch=0,
-        seed=0,
+        first_augmented_epoch: int = 0,
+        seed: int = 0,
     ):
         self.index, self.vocabulary, self.statistics = index, vocabulary, statistics
         self.time_stride, self.augmentation = time_stride, augmentation
         self.first_augmented_epoch, self.seed = first_augmented_epoch, seed
 
     def utterance(self, row: int, epoch: int) -> tuple[np.ndarray, list[int]]:
-        """Features `[frames, features]` and label ids; what is random depends on (seed, epoch, row) alone."""
+        """Features `[frames, features]` and label ids; the augmentation depends on (seed, epoch, row) alone."""
         features = self.statistics.normalise(
             read_features(self.index.keys[row], len(self.statistics.mean), self.index.where(row))
         )
@@ -47,13 +53,13 @@ class Loader:
         return features, labels
 
     def batch(self, rows: np.ndarray, epoch: int) -> tuple[np.ndarray, ...]:
-        """Features `[batch, time, features]`, lengths, labels `[batch, symbols]`, label lengths, and the rows."""
+        """Features `[batch, time, features]`, their lengths, labels `[batch, symbols]`, their lengths, and the rows."""
         features, labels = zip(*(self.utterance(row, epoch) for row in rows), strict=True)
         return *pad(features, np.float32), *pad(labels, np.int32), np.asarray(rows, np.int32)
 
 
-def pad(sequences, dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Stacks sequences of different lengths, zeros behind the short ones; also their lengths, int32."""
+def pad(sequences: Sequence, dtype: DTypeLike) -> tuple[np.ndarray, np.ndarray]:
+    """Stacks sequences of different lengths, padded with zeros at the end; also returns their lengths, int32."""
     lengths = np.array([len(s) for s in sequences], np.int32)
     first = np.asarray(sequences[0])
     padded = np.zeros((len(sequences), max(int(lengths.max()), 1), *first.shape[1:]), dtype)

@@ -1,4 +1,4 @@
-"""The pipe between the batch plan and the graph: batches are loaded in parallel, ahead of the step that wants them."""
+"""Input pipeline between the batch plan and the graph; batches are loaded in parallel, ahead of their steps."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ LOADERS = 2  # batches loaded at once
 
 
 class Batch(NamedTuple):
-    """What a step sees: features `[batch, time, features]`, labels `[batch, symbols]`; the rest is int32 `[batch]`."""
+    """Input of a step: features `[batch, time, features]`, labels `[batch, symbols]`; the others int32 `[batch]`."""
 
     features: tf.Tensor
     feature_lengths: tf.Tensor
@@ -24,7 +24,7 @@ class Batch(NamedTuple):
 
 
 class Pipeline:
-    """A tf.data pipeline over whatever batches it is told to load.
+    """A tf.data pipeline over a list of batches, which `start` sets.
 
     Attributes:
       batch: the tensors of the next batch.
@@ -34,15 +34,15 @@ class Pipeline:
         """Builds the pipeline in the default graph.
 
         Args:
-          load: from (rows, epoch) to the arrays of a `Batch`.
-          num_features: of a frame.
+          load: function from (rows, epoch) to the arrays of a `Batch`.
+          num_features: number of features in a frame.
         """
         self._load, self._todo, self._epoch, self._failure = load, [], 0, None
         self._loaded_at, self._num_taken = {}, 0
         self._num_batches = tf.placeholder(tf.int64, [])
         dataset = tf.data.Dataset.range(self._num_batches)
         dataset = dataset.map(self._load_op, num_parallel_calls=LOADERS).prefetch(AHEAD)
-        # beginning an iterator anew waits for tf.data's tuning thread, which may sleep for many seconds
+        # initialising an iterator again waits for tf.data's tuning thread, which may sleep for many seconds
         options = tf.data.Options()
         options.autotune.enabled = False
         dataset = dataset.with_options(options)
@@ -62,26 +62,26 @@ class Pipeline:
             arrays = self._load(self._todo[number], self._epoch)
             loaded_at[int(number)] = time.perf_counter()
             return arrays
-        except DataError as error:  # TensorFlow would wrap it in pages of its own
+        except DataError as error:  # kept for `explain`: TensorFlow wraps it in a long message of its own
             self._failure = error
             raise
 
     def start(self, session: tf.Session, batches: list[np.ndarray], epoch: int) -> None:
-        """Makes the given batches the next ones, in order."""
+        """Starts the pipeline over the given batches, in order."""
         self._todo, self._epoch = batches, epoch
         self._loaded_at, self._num_taken = {}, 0
         session.run(self._iterator.initializer, {self._num_batches: len(batches)})
 
     def waited(self, since: float) -> float:
-        """Seconds that a run which took the next batch, begun at `since` by time.perf_counter, waited for it.
+        """Seconds that a step, started at `since` by time.perf_counter, waited for its batch.
 
-        To be asked once after every such run. It is told from when the batch was loaded, not by clocks in the graph:
-        where one thread runs all operations, the second clock's turn may come only at the end of the step.
+        Call it once after each step. It compares with the time when the batch was loaded. Clocks in the graph would
+        not do: if one thread runs all operations, the second clock may run only at the end of the step.
         """
         loaded_at = self._loaded_at[self._num_taken]
         self._num_taken += 1
         return max(0.0, loaded_at - since)
 
     def explain(self, error: tf.errors.OpError) -> Exception:
-        """The user's mistake behind a failed step, where there is one; otherwise the error itself."""
+        """The `DataError` behind a failed step, if there is one; otherwise the error itself."""
         return self._failure or error

@@ -1,4 +1,4 @@
-"""From recordings to features and an index: what libri_preprocess.py and thchs_preprocess.py have in common."""
+"""Preprocessing of a corpus: features, index and report; used by libri_preprocess.py and thchs_preprocess.py."""
 
 import os
 import sys
@@ -14,13 +14,13 @@ from utils.data.split import check_speakers, split_speakers
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError
 
-_MAX_NAMED = 50  # of each kind of problem; the rest is counted
+_MAX_NAMED = 50  # problems of each kind that are listed; the others are counted
 
 
 def read_corpus(
     walk: Callable[[str, str], tuple[list[Recording], list[Problem]]], path: str, names: Sequence[str]
 ) -> tuple[list[Recording], list[Problem]]:
-    """What ``walk(path, name)`` finds under all of the names; a `DataError` if that is no utterance at all."""
+    """Recordings and problems that ``walk(path, name)`` finds for all names; a `DataError` if there is no recording."""
     recordings: list[Recording] = []
     problems: list[Problem] = []
     for name in names:
@@ -45,21 +45,21 @@ def preprocess(
     num_jobs: int = 1,
     vocabulary_path: str | None = None,
 ) -> None:
-    """Makes the features that are missing, writes the index (with ``ratio`` the three) and prints a report.
+    """Computes missing features, writes the index (with ``ratio``, the three indexes) and prints a report.
 
     Args:
-      recordings: what to read, in the order of the index.
-      problems: what the walker left out already.
-      vocabulary: of the labels; an utterance with a unit outside it is left out.
-      spec: what features.
-      save_dir: where they go, under each recording's ``relative_path``.
-      index_path: the index to write.
-      ratio: shares of train, dev and test, or None for one index.
-      num_jobs: processes.
-      vocabulary_path: where to write the vocabulary, or None.
+      recordings: recordings, in the order of the index.
+      problems: problems of the corpus found so far.
+      vocabulary: vocabulary of the labels; an utterance with a unit outside it is left out.
+      spec: kind of features.
+      save_dir: directory of the feature files, which are placed by each recording's ``relative_path``.
+      index_path: path of the index to write.
+      ratio: shares of train, dev and test; None: one index.
+      num_jobs: number of processes.
+      vocabulary_path: path of the vocabulary to write; None: not written.
 
     Raises:
-      DataError: if anything was left out, after all else is done; or if nothing is left.
+      DataError: utterances were left out (raised after all else is done), or none is left.
     """
     started = time.monotonic()
     problems = list(problems)
@@ -82,7 +82,7 @@ def preprocess(
 
 
 def _spellable(recordings: Sequence[Recording], vocabulary: Vocabulary, problems: list[Problem]) -> list[Recording]:
-    """The recordings whose transcripts the vocabulary can spell; the others become problems."""
+    """Recordings whose transcripts are within the vocabulary; the others are added to ``problems``."""
     result = []
     for recording in recordings:
         unknown = vocabulary.unknown(recording.text)
@@ -95,7 +95,7 @@ def _spellable(recordings: Sequence[Recording], vocabulary: Vocabulary, problems
 
 
 def _check_index_path(path: str) -> None:
-    """Finds out before the work, and not after it, that the index cannot be written."""
+    """Raises a `DataError` before the work starts if the index cannot be written."""
     directory = os.path.dirname(path) or '.'
     os.makedirs(directory, exist_ok=True)
     if os.path.isdir(path):
@@ -112,9 +112,9 @@ def _make_features(
     num_jobs: int,
     problems: list[Problem],
 ) -> tuple[list[dict], int]:
-    """The lines of the index, with the path of the npz as ``key``, and how many were there already.
+    """Entries of the index, with the path of the npz as ``key``, and the number of reused feature files.
 
-    Failures become problems.
+    Failures are added to ``problems``.
     """
     paths = [os.path.join(save_dir, f'{recording.relative_path}.npz') for recording in recordings]
     tasks = (
@@ -141,7 +141,7 @@ def _make_features(
 
 
 def _split(entries: Sequence[dict], index_path: str, ratio: tuple[float, ...]) -> dict[str, list[dict]]:
-    """The entries of each part, by the path of its index."""
+    """Entries of each part, by the path of its index."""
     duration_of: Counter[str] = Counter()
     for entry in entries:
         duration_of[entry['speaker']] += entry['duration']
@@ -153,7 +153,7 @@ def _split(entries: Sequence[dict], index_path: str, ratio: tuple[float, ...]) -
 
 
 def _name_problems(problems: Sequence[Problem]) -> None:
-    """One line on stderr for each thing left out, and a count where they are many."""
+    """Prints a line on stderr for each problem, and a count for kinds with many."""
     named: Counter[str] = Counter()
     for kind, where, detail in problems:
         named[kind] += 1

@@ -10,14 +10,21 @@ from utils.data.split import parse_ratio
 from utils.system import num_cores
 
 _PREPROCESS_EPILOG = (
-    'Features are written to SAVE, one .npz an utterance; what is there already and still right is not made again. '
-    'The corpus is only read. Exit status: 0 if all went well; 1 if utterances had to be left out for a fault in the '
-    'corpus (the index holds the others; each one left out is named) or nothing could be done; 2 for a wrong command.'
+    'Features are written to SAVE, one .npz per utterance; files that exist and are current are kept. '
+    'The corpus is not changed. Exit status: 0: success; 1: utterances were left out because of faults in the '
+    'corpus (each is listed; the index has the others), or nothing could be done; 2: wrong command line.'
 )
 
 
 class PreprocessParser(Parser):
-    """The flags of libri_preprocess.py and thchs_preprocess.py."""
+    """Parser of the flags of libri_preprocess.py and thchs_preprocess.py.
+
+    Args:
+      names: allowed values of -n.
+      default_name: value of -n if it is left out.
+      path_help: help text of PATH.
+      **kwargs: arguments of `argparse.ArgumentParser`.
+    """
 
     def __init__(self, names: Sequence[str], default_name: str, path_help: str, **kwargs):
         super().__init__(epilog=_PREPROCESS_EPILOG, **kwargs)
@@ -29,8 +36,8 @@ class PreprocessParser(Parser):
             '-s',
             '--split',
             type=_ratio,
-            help='split into train:dev:test by speaker, the hours in this ratio, e.g. 8:1:1; writes STEM.train.json, '
-            'STEM.dev.json and STEM.test.json for a JSONFILE of STEM.json, and no JSONFILE itself (default: no split)',
+            help='split into train:dev:test by speaker with hours in this ratio, e.g. 8:1:1; writes STEM.train.json, '
+            'STEM.dev.json and STEM.test.json for a JSONFILE of STEM.json, but not JSONFILE itself (default: no split)',
         )
         add(
             '-n',
@@ -38,12 +45,12 @@ class PreprocessParser(Parser):
             action='append',
             type=self._known_names,
             metavar=f'{{{",".join(names)}}}',
-            help=f'sub-directories of PATH to read, one or several: -n A B, or -n A,B (default: {default_name})',
+            help=f'sub-directories of PATH to read, one or more: -n A B, or -n A,B (default: {default_name})',
         )
-        add('--jobs', type=count, default=num_cores(), help='processes to use; left out, one for each core')
+        add('--jobs', type=count, default=num_cores(), help='number of processes (default: one per core)')
         add('path', help=path_help)
         add('save', help='directory for the feature files')
-        add('jsonfile', help='the index to write; one that exists is kept as JSONFILE.bak')
+        add('jsonfile', help='index to write; an existing one is kept as JSONFILE.bak')
 
     def _add_feature_flags(self) -> None:
         add = self.add_argument
@@ -52,7 +59,7 @@ class PreprocessParser(Parser):
             '--mode',
             choices=('mfcc', 'fbank', 'log'),
             default='fbank',
-            help='feature type: mfcc (39: with deltas and delta-deltas), log mel fbank, or log power spectrogram',
+            help='feature type: mfcc (39: with deltas and delta-deltas), fbank (log mel) or log (log power spectrum)',
         )
         add(
             '-f',
@@ -62,11 +69,11 @@ class PreprocessParser(Parser):
             help='feature dimensions: mfcc 13 or 39; fbank 40; log 81 (up to 4 kHz) or 161 (up to 8 kHz) '
             '(default: 13, 40, 161)',
         )
-        add('-wl', '--winlen', type=float, default=0.02, help='window, seconds; log takes at most 0.02')
-        add('-ws', '--winstep', type=float, default=0.01, help='step from window to window, seconds')
+        add('-wl', '--winlen', type=float, default=0.02, help='window length, seconds; at most 0.02 for log')
+        add('-ws', '--winstep', type=float, default=0.01, help='step between windows, seconds')
 
     def parse_args(self, args=None, namespace=None):
-        """As in argparse; ``name`` becomes the list of names, each once."""
+        """As in argparse; ``name`` becomes the list of names without repetitions."""
         args = sys.argv[1:] if args is None else args
         parsed = super().parse_args(self._repeat_name_flag(args), namespace)
         given = parsed.name or [[self._default_name]]

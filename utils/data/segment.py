@@ -1,22 +1,22 @@
-"""Cuts long recordings where they are quietest, so that each piece is as long as what a model was trained on."""
+"""Segmentation of long recordings at pauses, into pieces as long as the utterances of a training set."""
 
 import numpy as np
 
 ENERGY_STEP_SECS = 0.01
-QUIET_SECS = 0.2  # a pause shorter than this lies within words: the closure of a plosive takes up to 0.15 s
-QUIET_DB = 1.0  # what lies this little above the quietest point belongs to the same pause
+QUIET_SECS = 0.2  # shorter pauses occur within words: the closure of a plosive takes up to 0.15 s
+QUIET_DB = 1.0  # frames at most this far above the quietest one belong to the same pause
 
 
 def segments(samples: np.ndarray, sample_rate: int, longest_secs: float = 20.0) -> list[tuple[float, np.ndarray]]:
     """Cuts a recording into pieces of at most ``longest_secs``.
 
-    Each cut lies in the middle of the quietest stretch of the second half of what the limit allows,
-    and leaves at least a quarter of the limit for the piece after it. No sample is lost.
+    Each cut is in the middle of the quietest stretch between half the limit and the limit, and leaves at least a
+    quarter of the limit for the next piece. No sample is lost.
 
     Args:
       samples: float `[samples]`.
-      sample_rate: samples a second.
-      longest_secs: the limit.
+      sample_rate: samples per second.
+      longest_secs: longest piece, seconds.
 
     Returns:
       ``(start in seconds, samples)`` in order; the pieces are views of ``samples``.
@@ -36,7 +36,7 @@ def segments(samples: np.ndarray, sample_rate: int, longest_secs: float = 20.0) 
 
 
 def _quietest(window: np.ndarray, sample_rate: int) -> int:
-    """The sample in the middle of the window's quietest stretch; of several equal ones the longest, then the last."""
+    """Middle sample of the quietest stretch in the window; among equal ones, of the longest, then of the last."""
     step = max(1, int(ENERGY_STEP_SECS * sample_rate))
     num_steps = len(window) // step
     width = min(num_steps, max(1, round(QUIET_SECS / ENERGY_STEP_SECS)))
@@ -44,7 +44,7 @@ def _quietest(window: np.ndarray, sample_rate: int) -> int:
         return len(window) // 2
     energies = np.square(window[: num_steps * step], dtype=np.float64).reshape(num_steps, step).mean(axis=1)
     smooth = np.convolve(energies, np.full(width, 1 / width), mode='valid')
-    # below 1e-12 (-120 dB of full scale) all is silence, whatever rounding the convolution left
+    # floor of 1e-12 (-120 dB of full scale): below it are rounding errors of the convolution
     is_quiet = np.maximum(smooth, 1e-12) <= max(smooth.min(), 1e-12) * 10 ** (QUIET_DB / 10)
     edges = np.flatnonzero(np.diff(np.concatenate(([False], is_quiet, [False])).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]

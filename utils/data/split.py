@@ -1,4 +1,4 @@
-"""Splitting a corpus into train, dev and test so that no speaker is in two of them."""
+"""Split of a corpus into train, dev and test by speaker."""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ PARTS = ('train', 'dev', 'test')
 
 
 def parse_ratio(text: str) -> tuple[float, ...]:
-    """``8:1:1`` as shares of one; a ValueError says what is wrong."""
+    """``8:1:1`` as shares that sum to 1; a ValueError for any other text."""
     try:
         ratio = [float(number) for number in text.split(':')]
     except ValueError:
@@ -20,7 +20,7 @@ def parse_ratio(text: str) -> tuple[float, ...]:
 
 
 def check_speakers(num_speakers: int, ratio: tuple[float, ...]) -> None:
-    """Raises a `DataError` if there are fewer speakers than parts that want some."""
+    """Raises a `DataError` if there are fewer speakers than parts with a share."""
     num_parts = sum(share > 0 for share in ratio)
     if num_speakers < num_parts:
         raise DataError(
@@ -30,17 +30,17 @@ def check_speakers(num_speakers: int, ratio: tuple[float, ...]) -> None:
 
 
 def split_speakers(duration_of: Mapping[str, float], ratio: tuple[float, ...]) -> dict[str, list[str]]:
-    """Assigns each speaker to a part, the durations as near to the ratio as whole speakers allow.
+    """Assigns each speaker to a part, with durations as near to the ratio as whole speakers allow.
 
-    The speakers go, longest first, each to the part that is least full with them in it (the rule of highest averages
-    by which parliaments share out seats); the last ones go to the parts that have none yet.
+    Speakers are assigned in order of decreasing duration, each to the part that is then filled least relative to its
+    share (the highest averages method of seat apportionment); the last ones go to parts without speakers.
 
     Args:
-      duration_of: seconds of each speaker.
+      duration_of: total duration of each speaker, seconds.
       ratio: shares of train, dev and test; a part with share 0 is left out.
 
     Returns:
-      The speakers of each part that has a share. Depends on nothing but the arguments' values.
+      Speakers of each part with a share; a pure function of the arguments.
     """
     check_speakers(len(duration_of), ratio)
     share_of = {part: share for part, share in zip(PARTS, ratio, strict=True) if share}

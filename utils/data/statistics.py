@@ -26,13 +26,13 @@ class FeatureStatistics(NamedTuple):
         return (features - self.mean) / self.std
 
     def save(self, run_dir: str) -> None:
-        """Writes them into a run directory."""
+        """Writes the statistics into a run directory."""
         with replacing(Path(run_dir) / STATISTICS_NAME) as temporary_path, open(temporary_path, 'wb') as file:
             np.savez(file, mean=self.mean, std=self.std)
 
     @classmethod
     def load(cls, run_dir: str) -> 'FeatureStatistics':
-        """Reads those of a run directory."""
+        """Reads the statistics of a run directory; a `DataError` if they are missing or damaged."""
         path = Path(run_dir) / STATISTICS_NAME
         try:
             with np.load(path) as arrays:
@@ -42,9 +42,9 @@ class FeatureStatistics(NamedTuple):
 
 
 def compute_statistics(index: Index, num_features: int) -> FeatureStatistics:
-    """Mean and deviation over all frames, in float64 and in the order of the index, so that they repeat exactly."""
+    """Mean and standard deviation over all frames, summed in float64 in the order of the index (reproducible)."""
 
-    def sums(row):
+    def sums(row: int) -> tuple[int, np.ndarray, np.ndarray]:
         features = read_features(index.keys[row], num_features, index.where(row)).astype(np.float64)
         return len(features), features.sum(0), np.square(features).sum(0)
 

@@ -1,4 +1,4 @@
-"""The transcripts of an index: label ids, and which of them fit their frames; a million are counted in seconds."""
+"""Transcripts of an index: encoding, symbol frequencies, and the check that they fit their frames under CTC."""
 
 import logging
 from collections.abc import Sequence
@@ -12,24 +12,24 @@ from utils.errors import DataError
 log = logging.getLogger(__name__)
 
 UNKNOWN = -1
-LISTED = 5  # utterances named one by one in a message
-_CHUNK = 8192  # transcripts taken at once: some megabytes
+LISTED = 5  # utterances listed one by one in the log; the others are counted
+_CHUNK = 8192  # transcripts counted at once, in a few megabytes
 
 
 def frames_needed(labels: Sequence[int]) -> int:
-    """Output frames that CTC needs for a transcript: its symbols, and a blank between equal neighbours."""
+    """Output frames that CTC needs for a transcript: one per symbol, and a blank between equal neighbours."""
     return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
 
 
 def count_frames_needed(texts: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
-    """`frames_needed` of each transcript, int64 `[transcripts]`; UNKNOWN for one that the vocabulary cannot spell."""
+    """`frames_needed` of each transcript, int64 `[transcripts]`; UNKNOWN where a unit is outside the vocabulary."""
     chunks = [texts[first : first + _CHUNK] for first in range(0, len(texts), _CHUNK)]
     return np.concatenate([_count_chunk(chunk, vocabulary) for chunk in chunks] or [np.zeros(0, np.int64)])
 
 
 def _count_chunk(texts: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
     units = [vocabulary.split(text) for text in texts]
-    if all(type(each) is str for each in units):  # a unit is a character: counted without a Python object for each
+    if all(type(each) is str for each in units):  # units are characters: counted with numpy
         return _count_characters(units, ''.join(vocabulary.tokens))
     return np.array([_count_one(text, vocabulary) for text in texts], np.int64)
 
@@ -42,7 +42,7 @@ def _count_one(text: str, vocabulary: Vocabulary) -> int:
 
 
 def _count_characters(texts: Sequence[str], alphabet: str) -> np.ndarray:
-    """All texts as one array of code points, a line feed after each."""
+    """Counts `frames_needed` on one array with the code points of all texts, each followed by a line feed."""
     codes, known = (
         np.frombuffer(text.encode('utf-32-le', 'surrogatepass'), np.uint32)
         for text in ('\n'.join([*texts, '']), alphabet)
@@ -52,34 +52,34 @@ def _count_characters(texts: Sequence[str], alphabet: str) -> np.ndarray:
     lengths = np.array([len(text) for text in texts])
     ends = np.cumsum(lengths + 1) - 1
     starts = ends - lengths
-    repeats = np.concatenate([[0, 0], np.cumsum(codes[1:] == codes[:-1])])  # [i]: among the first i characters
+    repeats = np.concatenate([[0, 0], np.cumsum(codes[1:] == codes[:-1])])  # [i]: repeats in the first i characters
     unknown = np.concatenate([[0], np.cumsum(~is_known[codes])])
     needed = lengths + repeats[ends] - repeats[np.minimum(starts + 1, ends)]
     return np.where(unknown[ends] > unknown[starts], UNKNOWN, needed)
 
 
 def fitting_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:
-    """Which transcripts fit their output frames under CTC; bool `[utterances]`.
+    """Mask of the transcripts that fit their output frames under CTC, bool `[utterances]`.
 
     Args:
       index: the utterances.
-      vocabulary: of the run.
-      time_stride: input frames an output frame; 0 where the length of a transcript does not matter.
+      vocabulary: vocabulary of the run.
+      time_stride: input frames per output frame; 0: transcripts may have any length but 0.
 
     Raises:
-      DataError: a transcript with a character outside the vocabulary.
+      DataError: a transcript has a unit outside the vocabulary.
     """
     needed = count_frames_needed(index.texts, vocabulary)
     for row in np.flatnonzero(needed == UNKNOWN)[:1]:
-        encode(index, row, vocabulary)  # names the character
+        encode(index, row, vocabulary)  # raises the error
     return (needed > 0) & (needed <= -(-index.frames // time_stride) if time_stride else True)
 
 
 def usable_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:
-    """Rows that can be trained on; the others are named in the log. Arguments and errors as in `fitting_rows`.
+    """Rows of the transcripts that fit, int64; the others are logged. Arguments and errors as in `fitting_rows`.
 
     Raises:
-      DataError: nothing is left.
+      DataError: no transcript fits.
     """
     fits = fitting_rows(index, vocabulary, time_stride)
     left_out = np.flatnonzero(~fits)
@@ -98,10 +98,10 @@ def usable_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.nd
 
 
 def encode(index: Index, row: int, vocabulary: Vocabulary) -> list[int]:
-    """The label ids of one utterance.
+    """Label ids of one utterance.
 
     Raises:
-      DataError: a character outside the vocabulary.
+      DataError: the transcript has a unit outside the vocabulary.
     """
     try:
         return vocabulary.encode(index.texts[row])
@@ -110,7 +110,7 @@ def encode(index: Index, row: int, vocabulary: Vocabulary) -> list[int]:
 
 
 def symbol_frequencies(index: Index, vocabulary: Vocabulary) -> np.ndarray:
-    """How often each symbol stands in the transcripts, and, last, the end of one: `[vocabulary + 1]`, summing to 1."""
+    """Relative frequency of each symbol and, last, of the end of a transcript, `[vocabulary + 1]`, with sum 1."""
     counts = np.zeros(len(vocabulary) + 1)
     counts[-1] = len(index)
     for row in range(len(index)):
@@ -119,5 +119,5 @@ def symbol_frequencies(index: Index, vocabulary: Vocabulary) -> np.ndarray:
 
 
 def references(index: Index, vocabulary: Vocabulary) -> list[str]:
-    """The transcripts as the vocabulary spells them; a `DataError` names one that it cannot spell."""
+    """Transcripts as `Vocabulary.decode` writes them; a `DataError` for a unit outside the vocabulary."""
     return [vocabulary.decode(encode(index, row, vocabulary)) for row in range(len(index))]

@@ -1,4 +1,4 @@
-"""The units a model spells with: a token for each id, and text in and out of ids."""
+"""The vocabulary of a model: tokens in the order of their ids; encoding and decoding of texts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,17 +15,17 @@ _ENGLISH = " abcdefghijklmnopqrstuvwxyz'"
 class Vocabulary:
     """Tokens in the order of their ids.
 
-    With a space among the tokens (``<SPACE>`` in files, ``' '`` in `tokens`) a text is a sequence of
-    characters. Without one it is a sequence of characters if every token is a single character and the
-    text has no spaces; otherwise its tokens stand apart by spaces. If the tokens have letters of one case
-    only, texts are folded to it. Runs of white space count as one space.
+    With a space among the tokens (``<SPACE>`` in files, ``' '`` in `tokens`) a text is a sequence of characters.
+    Without one, it is a sequence of characters if every token is a single character and the text has no spaces;
+    otherwise tokens are separated by spaces. If the letters of the tokens are of one case, texts are folded to it.
+    Runs of white space count as one space.
 
     Attributes:
-      tokens: list of str, in id order; the space is ``' '``.
-      name: what messages call it, usually the file's path.
+      tokens: list of str, in the order of the ids; the space is ``' '``.
+      name: name in messages, usually the path of the file.
       has_space: whether the space is a token.
-      separator: what stands between tokens in a text, ``''`` or ``' '``.
-      has_words: whether texts have word boundaries, so that word errors mean something.
+      separator: separator of tokens in a text, ``''`` or ``' '``.
+      has_words: whether texts have word boundaries, so that word errors can be counted.
     """
 
     def __init__(self, tokens: Sequence[str], name: str = 'the vocabulary'):
@@ -71,7 +71,7 @@ class Vocabulary:
 
     @classmethod
     def from_transcripts(cls, texts: Iterable[str], unit: str) -> 'Vocabulary':
-        """The units of ``texts``, sorted: characters (spaces dropped) for ``char``, else what spaces part."""
+        """The units of ``texts``, sorted: characters without spaces for ``char``, else tokens separated by spaces."""
         if unit not in UNITS:
             raise ValueError(f'unit {unit!r} is not one of {UNITS}')
         units: set[str] = set()
@@ -81,7 +81,7 @@ class Vocabulary:
 
     @classmethod
     def read(cls, path: str) -> 'Vocabulary':
-        """Reads one ``TOKEN ID`` a line; the ids must be 0, 1, 2, ... each once, in any order."""
+        """Reads one ``TOKEN ID`` per line, the ids 0, 1, 2, ... in any order; a `DataError` for anything else."""
         token_of: dict[int, str] = {}
         try:
             with open(path, encoding='utf-8-sig') as stream:
@@ -96,28 +96,28 @@ class Vocabulary:
         return cls([token_of[token_id] for token_id in range(len(token_of))], path)
 
     def write(self, path: str) -> None:
-        """Writes one ``TOKEN ID`` a line, whole or not at all."""
+        """Writes one ``TOKEN ID`` per line, atomically."""
         lines = [f'{SPACE if token == " " else token} {token_id}\n' for token_id, token in enumerate(self.tokens)]
         write_text(path, ''.join(lines))
 
     def normalise(self, text: str) -> str:
-        """The text as `decode` would return it: case folded, white space collapsed to single spaces."""
+        """The text as `decode` returns it: case folded, white space collapsed to single spaces."""
         return ' '.join(self._fold(text).split())
 
     def split(self, text: str) -> Sequence[str]:
-        """The units of a text, in order."""
+        """Units of a text, in order."""
         text = self.normalise(text)
         return text if self.has_space or (self._is_single and ' ' not in text) else text.split(' ') if text else ()
 
     def unknown(self, text: str) -> list[str]:
-        """The units of ``text`` that are not in the vocabulary, each once, in order of appearance."""
+        """Units of ``text`` outside the vocabulary, each once, in order of appearance."""
         units = self.split(text)
         if self._ids.keys() >= set(units):
             return []
         return [unit for unit in dict.fromkeys(units) if unit not in self._ids]
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text's units; a `DataError` names the first unit that has none."""
+        """Ids of the units of a text; a `DataError` names the first unit outside the vocabulary."""
         try:
             return [self._ids[unit] for unit in self.split(text)]
         except KeyError as error:
@@ -128,7 +128,7 @@ class Vocabulary:
             ) from None
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text that ``ids`` spell."""
+        """Text of a sequence of ids."""
         return self.separator.join([self.tokens[token_id] for token_id in ids])
 
 
