@@ -42,9 +42,8 @@ def cut(order: np.ndarray, frames: np.ndarray, size: BatchSize) -> list[np.ndarr
         starts = _budget_starts(frames[order].tolist(), size.frames)
     else:
         starts = list(range(0, len(order), size.utterances))
-    batches = np.split(order, starts[1:])
-    merged = []
-    for batch in batches:
+    merged: list[np.ndarray] = []
+    for batch in np.split(order, starts[1:]):
         if merged and min(len(batch), len(merged[-1])) < size.smallest:
             merged[-1] = np.concatenate([merged[-1], batch])
         else:

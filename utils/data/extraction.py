@@ -66,7 +66,8 @@ def extract_all(tasks: Iterable[Task], num_tasks: int, spec: FeatureSpec, num_jo
     outcomes: list[Outcome] = []
     pending: collections.deque[tuple[Future[list[Outcome]], str]] = collections.deque()  # with the first audio path
     chunks = _chunks(tasks)
-    with _pool(num_jobs) as pool, _progress_bar(num_tasks) as bar:
+    interval = 0.2 if sys.stderr.isatty() else 10.0  # a log file gets one line every ten seconds
+    with _pool(num_jobs) as pool, tqdm(total=num_tasks, unit='utt', desc='features', mininterval=interval) as bar:
         while True:
             for chunk in itertools.islice(chunks, 3 * num_jobs - len(pending)):
                 pending.append((_submit(pool, chunk, spec), chunk[0].audio_path))
@@ -111,12 +112,7 @@ def _pool(num_jobs: int) -> Iterator[ProcessPoolExecutor]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _progress_bar(total: int) -> tqdm:
-    # in a log file, one line every ten seconds is enough
-    return tqdm(total=total, unit='utt', desc='features', mininterval=0.2 if sys.stderr.isatty() else 10.0)
-
-
-def _submit(pool: ProcessPoolExecutor, chunk: list[Task], spec: FeatureSpec) -> Future:
+def _submit(pool: ProcessPoolExecutor, chunk: list[Task], spec: FeatureSpec) -> Future[list[Outcome]]:
     """Submits a chunk; a worker that this starts must inherit that Ctrl-C, which its parent handles, is ignored."""
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -107,7 +107,8 @@ def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     if not num_frames:
         raise DataError(f'{len(samples) / SAMPLE_RATE:.3f} s is too short for a window of {spec.winlen_secs:g} s')
     # single bins of a log spectrum can be too small for the precision of float32; sums over mel bands are not
-    signal = np.asarray(samples, np.float64 if spec.mode == 'log' else np.float32) * _INT16_SCALE
+    dtype: type[np.floating] = np.float64 if spec.mode == 'log' else np.float32
+    signal = np.asarray(samples, dtype) * _INT16_SCALE
     if spec.mode != 'log':
         signal = psf.sigproc.preemphasis(signal, _PREEMPHASIS)
     # the last frame is padded here, because its block may be shorter than a window

@@ -177,14 +177,13 @@ def _fill_from_files(index: Index, specs: dict[str | None, int]) -> Index:
             f'{index.where(row)} has features {one} but {index.where(other_row)} has {other}; give indexes of one kind'
         )
     spec = next(iter(named))
-    for row in np.flatnonzero(index.frames == 0):
+    for row in np.flatnonzero(index.frames == 0).tolist():
         try:
-            frames, featlen = read_shape(index.keys[row])
+            index.frames[row], featlen = read_shape(index.keys[row])
         except DataError as error:
             raise DataError(f'{index.where(row)}: {error}') from error
         if featlen != spec.featlen:
             raise DataError(f'{index.where(row)}: features of {featlen} dimensions, not {spec.featlen} like the others')
-        index.frames[row] = frames
     return Index(**{**vars(index), 'spec': spec})
 
 

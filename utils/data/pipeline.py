@@ -37,8 +37,10 @@ class Pipeline:
           load: function from (rows, epoch) to the arrays of a `Batch`.
           num_features: number of features in a frame.
         """
-        self._load, self._todo, self._epoch, self._failure = load, [], 0, None
-        self._loaded_at, self._num_taken = {}, 0
+        self._load, self._epoch, self._num_taken = load, 0, 0
+        self._todo: list[np.ndarray] = []
+        self._loaded_at: dict[int, float] = {}
+        self._failure: DataError | None = None
         self._num_batches = tf.placeholder(tf.int64, [])
         dataset = tf.data.Dataset.range(self._num_batches)
         dataset = dataset.map(self._load_op, num_parallel_calls=LOADERS).prefetch(AHEAD)

@@ -28,49 +28,32 @@ class PreprocessParser(Parser):
 
     def __init__(self, names: Sequence[str], default_name: str, path_help: str, **kwargs):
         super().__init__(epilog=_PREPROCESS_EPILOG, **kwargs)
-        self._names = names
-        self._default_name = default_name
-        self._add_feature_flags()
+        self._names, self._default_name = names, default_name
         add = self.add_argument
         add(
-            '-s',
-            '--split',
-            type=_ratio,
-            help='split into train:dev:test by speaker with hours in this ratio, e.g. 8:1:1; writes STEM.train.json, '
-            'STEM.dev.json and STEM.test.json for a JSONFILE of STEM.json, but not JSONFILE itself (default: no split)',
-        )
-        add(
-            '-n',
-            '--name',
-            action='append',
-            type=self._known_names,
-            metavar=f'{{{",".join(names)}}}',
-            help=f'sub-directories of PATH to read, one or more: -n A B, or -n A,B (default: {default_name})',
-        )
-        add('--jobs', type=count, default=num_cores(), help='number of processes (default: one per core)')
-        add('path', help=path_help)
-        add('save', help='directory for the feature files')
-        add('jsonfile', help='index to write; an existing one is kept as JSONFILE.bak')
-
-    def _add_feature_flags(self) -> None:
-        add = self.add_argument
-        add(
-            '-m',
-            '--mode',
-            choices=('mfcc', 'fbank', 'log'),
-            default='fbank',
+            '-m', '--mode', choices=('mfcc', 'fbank', 'log'), default='fbank',
             help='feature type: mfcc (39: with deltas and delta-deltas), fbank (log mel) or log (log power spectrum)',
         )
         add(
-            '-f',
-            '--featlen',
-            type=int,
-            choices=(13, 39, 40, 81, 161),
+            '-f', '--featlen', type=int, choices=(13, 39, 40, 81, 161),
             help='feature dimensions: mfcc 13 or 39; fbank 40; log 81 (up to 4 kHz) or 161 (up to 8 kHz) '
             '(default: 13, 40, 161)',
         )
         add('-wl', '--winlen', type=float, default=0.02, help='window length, seconds; at most 0.02 for log')
         add('-ws', '--winstep', type=float, default=0.01, help='step between windows, seconds')
+        add(
+            '-s', '--split', type=_ratio,
+            help='split into train:dev:test by speaker with hours in this ratio, e.g. 8:1:1; writes STEM.train.json, '
+            'STEM.dev.json and STEM.test.json for a JSONFILE of STEM.json, but not JSONFILE itself (default: no split)',
+        )
+        add(
+            '-n', '--name', action='append', type=self._known_names, metavar=f'{{{",".join(names)}}}',
+            help=f'sub-directories of PATH to read, one or more: -n A B, or -n A,B (default: {default_name})',
+        )
+        add('--jobs', type=count, default=num_cores(), help='number of processes; left out, one per core')
+        add('path', help=path_help)
+        add('save', help='directory of the feature files')
+        add('jsonfile', help='index to write; an existing one is kept as JSONFILE.bak')
 
     def parse_args(self, args=None, namespace=None):
         """As in argparse; ``name`` becomes the list of names without repetitions."""

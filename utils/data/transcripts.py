@@ -30,15 +30,10 @@ def count_frames_needed(texts: Sequence[str], vocabulary: Vocabulary) -> np.ndar
 def _count_chunk(texts: Sequence[str], vocabulary: Vocabulary) -> np.ndarray:
     units = [vocabulary.split(text) for text in texts]
     if all(type(each) is str for each in units):  # units are characters: counted with numpy
-        return _count_characters(units, ''.join(vocabulary.tokens))
-    return np.array([_count_one(text, vocabulary) for text in texts], np.int64)
-
-
-def _count_one(text: str, vocabulary: Vocabulary) -> int:
-    try:
-        return frames_needed(vocabulary.encode(text))
-    except DataError:
-        return UNKNOWN
+        return _count_characters([str(each) for each in units], ''.join(vocabulary.tokens))
+    return np.array(
+        [UNKNOWN if vocabulary.unknown(text) else frames_needed(vocabulary.encode(text)) for text in texts], np.int64
+    )
 
 
 def _count_characters(texts: Sequence[str], alphabet: str) -> np.ndarray:

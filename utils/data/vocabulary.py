@@ -62,7 +62,7 @@ class Vocabulary:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.tokens == other.tokens
 
-    __hash__ = None
+    __hash__ = None  # type: ignore[assignment]
 
     @classmethod
     def english(cls) -> 'Vocabulary':
