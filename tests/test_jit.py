@@ -13,7 +13,6 @@ def test_machine_code_is_made_anew_when_any_of_its_sources_changes():
     importlib.import_module('utils.decode.ctc_beam')
     importlib.import_module('utils.lm.scorer')
     importlib.import_module('utils.decode.ctc_prefix')
-    importlib.import_module('utils.lm.arpa')
     made_of = {
         Path(value.py_func.__code__.co_filename).relative_to(ROOT / 'utils').as_posix()
         for name, module in sys.modules.items()
@@ -21,5 +20,5 @@ def test_machine_code_is_made_anew_when_any_of_its_sources_changes():
         for value in vars(module).values()
         if hasattr(value, 'py_func')
     }
-    assert {'decode/prefix_search.py', 'lm/scorer.py', 'lm/arpa.py'} <= made_of
+    assert {'decode/prefix_search.py', 'lm/scorer.py', 'lm/ngram.py'} <= made_of
     assert set(jit.sources()) == made_of | {'jit.py'}

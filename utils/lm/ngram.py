@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.errors import DataError
 from utils.files import replacing
 from utils.jit import kernel
 from utils.lm.arpa import END, NO_PROBABILITY, START, UNKNOWN, Arpa, Rows, read_arpa
@@ -98,35 +99,26 @@ def score_words(tables: NgramTables, state: int, words: np.ndarray, log_probs: n
 
 @kernel
 def find_nodes(tables: NgramTables, ngrams: np.ndarray, nodes: np.ndarray) -> int:
-    """Finds the node of every row of ``ngrams`` (`[rows, order]`), -1 where there is none; returns how many lack."""
-    num_missing = 0
+    """Writes the node of every row of ``ngrams`` (`[rows, order]`); returns the first row without a node, or -1."""
     for row in range(len(ngrams)):
         node = np.int64(ngrams[row, 0]) + 1
         for position in range(1, ngrams.shape[1]):
             node = find_child(tables.words, tables.children[node], tables.children[node + 1], ngrams[row, position])
             if node < 0:
-                num_missing += 1
-                break
+                return row
         nodes[row] = node
-    return num_missing
+    return -1
 
 
 @kernel
-def link_level(
-    tables: NgramTables, parents: np.ndarray, words: np.ndarray, links: np.ndarray, log_probs: np.ndarray
-) -> None:
+def link_level(tables: NgramTables, parents: np.ndarray, words: np.ndarray, links: np.ndarray) -> None:
     """Links new n-grams to their longest suffixes in ``tables``, which hold the orders below.
 
-    A suffix of `h w` is a suffix of `h` followed by `w`, so the links of the parents lead to it. An n-gram that
-    was missing (its log probability NaN) gets what the definition gives it: it backs off.
+    A suffix of `h w` is a suffix of `h` followed by `w`, so the links of the parents lead to it.
     """
     for row in range(len(parents)):
-        parent = np.int64(parents[row])
         word = words[row]
-        if np.isnan(log_probs[row]):
-            suffix_log_prob, _ = advance(tables, np.int64(tables.links[parent]), word)
-            log_probs[row] = tables.backoffs[parent] + suffix_log_prob
-        context = parent
+        context = np.int64(parents[row])
         child = np.int64(-1)
         while child < 0:
             context = np.int64(tables.links[context])
@@ -220,25 +212,27 @@ def load_model(path: str | Path, use_cache: bool = True) -> NgramModel:
 
 
 def build_model(arpa: Arpa, path: str) -> NgramModel:
-    """Makes the trie of an ARPA file's n-grams. ``path`` stands in messages."""
-    unigrams = arpa.orders[0]
-    tables = _frozen(
-        NgramTables(
-            words=np.concatenate(([0], unigrams.ngrams[:, 0])).astype(np.uint32),
-            log_probs=_natural(np.concatenate(([0.0], unigrams.log_probs))),
-            links=np.zeros(len(unigrams.log_probs) + 1, np.uint32),
-            backoffs=np.zeros(1, np.float32),
-            children=np.array([1, len(unigrams.log_probs) + 1], np.uint32),
-        )
+    """Makes the trie of an ARPA file's n-grams. ``path`` stands in messages.
+
+    Raises:
+      DataError: an n-gram is listed twice, or its prefix is not listed.
+    """
+    unigrams, *longer = (rows for rows in arpa.orders if len(rows.log_probs))
+    num_words = len(unigrams.log_probs)
+    tables = NgramTables(
+        words=np.concatenate(([0], unigrams.ngrams[:, 0])).astype(np.uint32),
+        log_probs=_natural(np.concatenate(([0.0], unigrams.log_probs))),
+        links=np.zeros(num_words + 1, np.uint32),
+        backoffs=np.zeros(1, np.float32),
+        children=np.array([1, num_words + 1], np.uint32),
     )
     backoffs = _natural(unigrams.backoffs)
-    orders = [rows for rows in arpa.orders if len(rows.log_probs)]
-    for rows in _with_prefixes(orders, path)[1:]:
-        tables, backoffs = _add_order(tables, backoffs, rows, path)
+    for rows in longer:
+        tables, backoffs = _add_order(_frozen(tables), backoffs, rows, arpa.words, path)
     for name in (START, END):
         if name not in arpa.words:
             log.warning('%s has no %s: sentence boundaries are not scored', path, name)
-    return NgramModel(path, len(orders), '\n'.join(arpa.words), tables)
+    return NgramModel(path, 1 + len(longer), '\n'.join(arpa.words), _frozen(tables))
 
 
 def _natural(log10s: np.ndarray) -> np.ndarray:
@@ -246,73 +240,45 @@ def _natural(log10s: np.ndarray) -> np.ndarray:
     return (np.maximum(log10s, NO_PROBABILITY * 2) * LN_10).astype(np.float32)
 
 
-def _with_prefixes(orders: list[Rows], path: str) -> list[Rows]:
-    """Adds the prefixes that longer n-grams lack (log probability NaN): every node of a trie needs its parent.
-
-    Other tools leave none out, but a file that was pruned by hand is still a model.
-    """
-    complete = list(orders)
-    for level in range(len(orders) - 1, 1, -1):
-        prefixes, listed = complete[level].ngrams[:, :-1], complete[level - 1].ngrams
-        both = np.concatenate([listed, prefixes])
-        row_type = np.dtype((np.void, both.itemsize * both.shape[1]))
-        _, firsts = np.unique(np.ascontiguousarray(both).view(row_type)[:, 0], return_index=True)
-        missing = both[np.sort(firsts[firsts >= len(listed)])]
-        if len(missing):
-            log.warning('%s lacks %d %d-grams that longer ones begin with; they back off', path, len(missing), level)
-            rows, zeros = complete[level - 1], np.zeros(len(missing), np.float32)
-            complete[level - 1] = Rows(
-                np.concatenate([listed, missing]),
-                np.concatenate([rows.log_probs, zeros + np.float32(np.nan)]),
-                np.concatenate([rows.backoffs, zeros]),
-            )
-    return complete
-
-
-def _add_order(tables: NgramTables, backoffs: np.ndarray, rows: Rows, path: str) -> tuple[NgramTables, np.ndarray]:
+def _add_order(
+    tables: NgramTables, backoffs: np.ndarray, rows: Rows, words: Sequence[str], path: str
+) -> tuple[NgramTables, np.ndarray]:
     """Adds the n-grams of the next order as children of the highest order so far.
 
     Args:
       tables: the orders below; those of the highest have no backoff weights nor children yet.
       backoffs: their backoff weights.
       rows: the n-grams to add.
-      path: for messages.
+      words: the words in the order of their ids, for messages.
+      path: path of the ARPA file, for messages.
 
     Returns:
       The tables and the backoff weights of the new order.
     """
+
+    def fault(row, what):
+        return DataError(f'{path}: {" ".join(words[word] for word in rows.ngrams[row])!r} {what}; make the file again')
+
     num_nodes, first = len(tables.words), len(tables.backoffs)
     parents = np.empty(len(rows.log_probs), np.int64)
-    find_nodes(tables, rows.ngrams[:, :-1], parents)
+    if (row := find_nodes(tables, rows.ngrams[:, :-1], parents)) >= 0:
+        raise fault(row, 'is listed, but not the n-gram without its last word')
     sort = np.argsort((parents << 32) | rows.ngrams[:, -1], kind='stable')
-    parents, words = parents[sort], rows.ngrams[sort, -1]
-    is_first = np.ones(len(sort), bool)
-    is_first[1:] = (parents[1:] != parents[:-1]) | (words[1:] != words[:-1])
-    if not is_first.all():
-        log.warning('%s lists %d %d-grams twice; the first entry of each counts', path,
-                    int((~is_first).sum()), rows.ngrams.shape[1])  # fmt: skip
-        sort, parents, words = sort[is_first], parents[is_first], words[is_first]
-    log_probs, new_backoffs = _natural(rows.log_probs[sort]), _natural(rows.backoffs[sort])
-    children = num_nodes + np.searchsorted(parents, np.arange(first, num_nodes + 1))
-    # new contexts have no children, so that the links below end in the orders that are there
-    below = _frozen(
-        tables._replace(
-            backoffs=np.concatenate([tables.backoffs, backoffs]),
-            children=np.concatenate([tables.children[:-1], np.full(num_nodes - first + 1, num_nodes)]).astype(
-                np.uint32
-            ),
-        )
-    )
+    parents, last_words = parents[sort], rows.ngrams[sort, -1]
+    is_again = (parents[1:] == parents[:-1]) & (last_words[1:] == last_words[:-1])
+    if is_again.any():
+        raise fault(sort[np.argmax(is_again)], 'is listed twice')
     links = np.empty(len(sort), np.uint32)
-    link_level(below, parents, words, links, log_probs)
+    link_level(tables, parents, last_words, links)
+    children = num_nodes + np.searchsorted(parents, np.arange(first, num_nodes + 1))
     tables = NgramTables(
-        words=np.concatenate([tables.words, words]),
-        log_probs=np.concatenate([tables.log_probs, log_probs]),
+        words=np.concatenate([tables.words, last_words]),
+        log_probs=np.concatenate([tables.log_probs, _natural(rows.log_probs[sort])]),
         links=np.concatenate([tables.links, links]),
-        backoffs=below.backoffs,
+        backoffs=np.concatenate([tables.backoffs, backoffs]),
         children=np.concatenate([tables.children[:first], children]).astype(np.uint32),
     )
-    return _frozen(tables), new_backoffs
+    return tables, _natural(rows.backoffs[sort])
 
 
 def _frozen(tables: NgramTables) -> NgramTables:
