@@ -8,8 +8,9 @@ import sys
 from collections.abc import Sequence
 
 from utils.cli import Parser, count, number
-from utils.decode.options import add_decoding_flags, add_spelling_flags, resolve_decoding
+from utils.decode.options import add_decoding_flags, add_spelling_flags
 from utils.errors import DataError, run_main
+from utils.system import import_tensorflow
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from utils.decode.decoder import warn_if_empty
     from utils.decode.hypothesis import repeats_itself
     from utils.recognition.transcribe import find_audio, transcribe
 
@@ -53,11 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {problem}', file=sys.stderr)
     if not files:
         return 1
-    from utils.recognition.recognizer import load_recognizer, recognizer_decoder, spells
+    from utils.decode.decoder import command_decoder, warn_if_empty
+    from utils.run_directory import Run
 
-    decoding = resolve_decoding(args, args.savepath, spells(args))
-    recognizer = load_recognizer(args.savepath, args.checkpoint)
-    recognizer.decoder = recognizer_decoder(args, decoding, recognizer)
+    run = Run.open(args.savepath)
+    decoder = command_decoder(args, run)
+    import_tensorflow()
+    from utils.recognition.recognizer import load_recognizer
+
+    recognizer = load_recognizer(run, args.checkpoint, decoder)
     # file names that are no UTF-8 go out as they came in
     sys.stdout.reconfigure(errors='surrogateescape')
     texts = []
@@ -68,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f'error: {answer}', file=sys.stderr)
             continue
         texts.append(answer.text)
-        if recognizer.config.model == 'las' and repeats_itself(list(answer.text)):
+        if recognizer.config.family == 'attention' and repeats_itself(list(answer.text)):
             log.warning('%s: the text repeats itself: the attention was lost', answer.file)
         if args.json:
             print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)

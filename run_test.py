@@ -1,30 +1,27 @@
 """Scores a trained model on indexes: word and character error rates, the worst utterances, all hypotheses in files."""
 
 import argparse
+import dataclasses
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from utils.cli import Parser, count, natural
-from utils.decode.options import add_decoding_flags, add_nbest_flag, add_spelling_flags, resolve_decoding
+from utils.decode.options import add_decoding_flags, add_nbest_flag, add_spelling_flags
 from utils.errors import run_main
+from utils.system import import_tensorflow
 
 if TYPE_CHECKING:
     from utils.data.index import Index
-    from utils.data.vocabulary import Vocabulary
-    from utils.recognition.report import IndexResult
-
-UTTERANCES_AT_ONCE = 64  # enough for any number of cores, and little memory
+    from utils.run_directory import Run
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog='run_test.py',
         description='Score a trained model: corpus-level WER and CER with substitutions (S), deletions (D) and '
-        'insertions (I) for each index, and the worst utterances aligned. The run directory says everything '
-        'about the model.',
+        'insertions (I) for each index, and the worst utterances aligned.',
     )
     parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     parser.add_argument('-t', '--testfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
@@ -36,94 +33,68 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     posteriors.add_argument(
         '--save_posteriors',
         action='store_true',
-        help='write what the acoustic model says beside the hypotheses, to decode again without running it',
+        help='write the log-posteriors of the acoustic model beside the hypotheses, to decode them again without it',
     )
     posteriors.add_argument(
         '--posteriors',
         metavar='DIR',
-        help='decode what --save_posteriors wrote below this directory, which is --out then (RUN/test by default)',
+        help='decode what --save_posteriors wrote below this directory, its --out (RUN/test by default)',
     )
     add_decoding_flags(parser)
     add_spelling_flags(parser)
     return parser.parse_args(argv)
 
 
-def evaluate_indexes(recognizer, indexes: 'Sequence[Index]', names: Sequence[str], args) -> 'list[IndexResult]':
-    """Evaluates a recognizer on each index, and keeps its posteriors where ``args`` ask for it."""
-    from utils.decode.decoder import warn_of_runaways
-    from utils.recognition.posteriors import POSTERIORS_NAME
-    from utils.recognition.report import index_result
+def evaluate(args: argparse.Namespace, run: 'Run', indexes: 'dict[str, Index]', out_dir: Path):
+    """The evaluation of each index by name; saves the posteriors where the flags ask for them."""
+    from utils.decode.decoder import command_decoder, warn_of_runaways
 
-    results = []
-    for name, index in zip(names, indexes, strict=True):
-        saving = nullcontext()
+    decoder = command_decoder(args, run, from_posteriors=args.save_posteriors)
+    import_tensorflow()
+    from utils.recognition.posteriors import Posteriors
+    from utils.recognition.recognizer import load_recognizer
+
+    recognizer, results = load_recognizer(run, args.checkpoint, decoder), {}
+    for name, index in indexes.items():
+        result = recognizer.evaluate(recognizer.prepare(index), args.batch_size, args.save_posteriors)
         if args.save_posteriors:
-            from utils.recognition.acoustic import saving_posteriors
-
-            path = results_dir(args) / name / POSTERIORS_NAME
-            saving = saving_posteriors(recognizer, args.savepath, args.checkpoint, index, path)
-        with saving:
-            evaluation = recognizer.evaluate(index, args.batch_size)
-        if recognizer.config.model == 'las':
-            warn_of_runaways([Path(key).stem for key in index.keys], evaluation.hypotheses)
-        results.append(index_result(name, index, evaluation, args.checkpoint, recognizer.vocabulary))
+            origin = run.vocabulary.tokens, run.path, args.checkpoint, recognizer.weights
+            Posteriors.of(result.posteriors, index, *origin).save(out_dir / name)
+        if recognizer.config.family == 'attention':
+            warn_of_runaways([Path(key).stem for key in index.keys], result.hypotheses)
+        results[name] = dataclasses.replace(result, posteriors=None)  # they may be large
     return results
 
 
-def decode_indexes(
-    decoder: Callable, indexes: 'Sequence[Index]', names: Sequence[str], args, vocabulary: 'Vocabulary'
-) -> 'list[IndexResult]':
-    """Decodes the saved posteriors of each index; all of them are opened before the first is decoded."""
-    from utils.data.transcripts import references
-    from utils.metrics import score
-    from utils.recognition.posteriors import open_posteriors
-    from utils.recognition.report import Evaluation, index_result
+def decode(args: argparse.Namespace, run: 'Run', indexes: 'dict[str, Index]'):
+    """The evaluation of saved posteriors of each index; all of them are read before the first is decoded."""
+    from utils.decode.decoder import command_decoder
+    from utils.recognition.posteriors import Posteriors
+    from utils.recognition.report import Evaluation, References
 
-    opened = [
-        open_posteriors(args.posteriors, name, path, index.keys, vocabulary.tokens, args.checkpoint)
-        for name, path, index in zip(names, args.testfiles, indexes, strict=True)
-    ]
-    results = []
-    for name, index, posteriors in zip(names, indexes, opened, strict=True):
-        hypotheses = []
-        for first in range(0, len(posteriors), UTTERANCES_AT_ONCE):
-            utterances = posteriors[first : first + UTTERANCES_AT_ONCE]
-            hypotheses += decoder(utterances, [len(utterance) for utterance in utterances])
-        texts = [vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
-        transcripts = references(index, vocabulary)
-        evaluation = Evaluation(hypotheses, transcripts, texts, None, score(transcripts, texts, vocabulary.has_words))
-        results.append(index_result(name, index, evaluation, args.checkpoint, vocabulary))
-    return results
-
-
-def results_dir(args: argparse.Namespace) -> Path:
-    """Where each index gets its directory."""
-    return Path(args.out or Path(args.savepath) / 'test')
+    decoder = command_decoder(args, run, from_posteriors=True)
+    wanted = run.vocabulary.tokens, args.checkpoint
+    saved = {name: Posteriors.open(Path(args.posteriors) / name, index, *wanted) for name, index in indexes.items()}
+    return {
+        name: Evaluation.score(References.prepare(indexes[name], run.vocabulary), each.decode(decoder), run.vocabulary)
+        for name, each in saved.items()
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
-    from utils.decode.decoder import make_decoder, warn_if_empty
-    from utils.recognition.recognizer import load_recognizer, recognizer_decoder, spells
+    from utils.decode.decoder import warn_if_empty
     from utils.recognition.report import index_names, report
+    from utils.run_directory import Run
 
-    decoding = resolve_decoding(args, args.savepath, spells(args))
+    run, out_dir = Run.open(args.savepath), Path(args.out or Path(args.savepath) / 'test')
     names = index_names(args.testfiles)
-    indexes = [read_index([path]) for path in args.testfiles]  # all of them before the first is evaluated
-    if args.posteriors:
-        from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
-
-        vocabulary = Vocabulary.read(str(Path(args.savepath) / VOCABULARY_NAME))
-        decoder = make_decoder(decoding, vocabulary.tokens, from_posteriors=True)
-        results = decode_indexes(decoder, indexes, names, args, vocabulary)
-    else:
-        recognizer = load_recognizer(args.savepath, args.checkpoint)
-        recognizer.decoder = recognizer_decoder(args, decoding, recognizer, from_posteriors=args.save_posteriors)
-        results = evaluate_indexes(recognizer, indexes, names, args)
+    indexes = {name: read_index([path]) for name, path in zip(names, args.testfiles, strict=True)}
+    results = decode(args, run, indexes) if args.posteriors else evaluate(args, run, indexes, out_dir)
     if args.lm:
-        warn_if_empty([text for result in results for text in result.hypotheses])
-    report(results, results_dir(args), args.worst)
+        warn_if_empty([text for result in results.values() for text in result.texts])
+    report(results, out_dir, args.checkpoint, args.worst)
     return 0
 
 

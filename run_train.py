@@ -10,13 +10,13 @@ from utils.cli import given_options
 from utils.cluster.spec import find_cluster
 from utils.config import Flags, parse_train_flags
 from utils.errors import run_main
-from utils.run_directory import RunConfig, check_same_model
 from utils.system import import_tensorflow
 
 
 def score(flags: Flags) -> int:
     """Restores the best checkpoint and scores the -d files, like run_test.py."""
     import run_test
+    from utils.run_directory import RunConfig, check_same_model
 
     run_dir = flags.run.savepath
     check_same_model(RunConfig.load(run_dir).model, given_options(flags.given, ModelConfig), run_dir)

@@ -114,6 +114,11 @@ class ModelConfig:
     )
 
     @property
+    def family(self) -> str:
+        """The kind of output: 'ctc' or 'attention'."""
+        return 'attention' if self.model == 'las' else 'ctc'
+
+    @property
     def num_halvings(self) -> int:
         """Recurrent layers of the las listener that halve the time axis; its convolutions halve it once."""
         return PYRAMID_HALVINGS - (self.conv_layers > 0)

@@ -9,8 +9,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, count  # noqa: E402
-from utils.decode.options import DEFAULT_BEAM_WIDTH, SPELLER_BEAM_WIDTH, Decoding, add_spelling_flags  # noqa: E402
+from utils.decode.options import (  # noqa: E402
+    DEFAULT_BEAM_WIDTH,
+    SPELLER_BEAM_WIDTH,
+    Decoding,
+    add_spelling_flags,
+    check_decoding_flags,
+)
 from utils.errors import run_main  # noqa: E402
+from utils.system import import_tensorflow  # noqa: E402
 
 log = logging.getLogger(__name__)
 
@@ -52,48 +59,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
     from utils.data.transcripts import references
-    from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
     from utils.lm.scorer import load_scorer
-    from utils.recognition.posteriors import open_posteriors
-    from utils.recognition.recognizer import spells
+    from utils.recognition.posteriors import Posteriors
     from utils.recognition.report import index_names
+    from utils.run_directory import Run
 
-    is_speller = spells(args)
+    run = Run.open(args.savepath)
+    is_speller, vocabulary = run.config.model.family == 'attention', run.vocabulary
+    check_decoding_flags(args, run.config.model.family)
     args.beam_width = args.beam_width or (SPELLER_BEAM_WIDTH if is_speller else DEFAULT_BEAM_WIDTH)
-    vocabulary = Vocabulary.read(str(Path(args.savepath) / VOCABULARY_NAME))
     decoding = Decoding(args.beam_width, args.lm, lexicon=args.lexicon)
     fusion = load_scorer(args.lm, vocabulary.tokens, decoding.lm_weight, decoding.word_bonus, decoding.lexicon)
     names, indexes = index_names(args.devfiles), [read_index([path]) for path in args.devfiles]
     if is_speller:
-        found = tune_speller(args, indexes, fusion, decoding)
+        found = tune_speller(args, run, indexes, fusion, decoding)
         report(args, fusion, found.points, found.greedy, found.flags, found.beam)
         return 0
     directory = Path(args.posteriors or Path(args.savepath) / OUT_NAME)
     if not args.posteriors:
-        run_acoustic_model(args, names, indexes, directory)
+        run_acoustic_model(args, run, names, indexes, directory)
     utterances, transcripts = [], []
-    for name, path, index in zip(names, args.devfiles, indexes, strict=True):
-        utterances += open_posteriors(directory, name, path, index.keys, vocabulary.tokens, args.checkpoint)[:]
+    for name, index in zip(names, indexes, strict=True):
+        saved = Posteriors.open(directory / name, index, vocabulary.tokens, args.checkpoint)
+        utterances += [each.astype('float32') for each in saved.utterances()]
         transcripts += references(index, vocabulary)
     points, without = tune(utterances, transcripts, vocabulary, fusion, decoding)
     report(args, fusion, points, without)
     return 0
 
 
-def run_acoustic_model(args: argparse.Namespace, names: Sequence[str], indexes: Sequence, directory: Path) -> None:
+def run_acoustic_model(args: argparse.Namespace, run, names: Sequence[str], indexes: Sequence, directory: Path) -> None:
     """Writes the posteriors of each index below ``directory``."""
     from utils.decode.decoder import make_decoder
-    from utils.recognition.posteriors import POSTERIORS_NAME
+    from utils.recognition.posteriors import Posteriors
+
+    import_tensorflow()
     from utils.recognition.recognizer import load_recognizer
 
-    recognizer = load_recognizer(args.savepath, args.checkpoint)
-    recognizer.decoder = make_decoder(None, recognizer.vocabulary.tokens, from_posteriors=True)
-    from utils.recognition.acoustic import saving_posteriors  # TensorFlow, which load_recognizer has set up
-
+    tokens = run.vocabulary.tokens
+    recognizer = load_recognizer(run, args.checkpoint, make_decoder(None, tokens, from_posteriors=True))
     for name, index in zip(names, indexes, strict=True):
-        path = directory / name / POSTERIORS_NAME
-        with saving_posteriors(recognizer, args.savepath, args.checkpoint, index, path):
-            recognizer.evaluate(index, args.batch_size)
+        result = recognizer.evaluate(recognizer.prepare(index), args.batch_size, keep_posteriors=True)
+        origin = tokens, run.path, args.checkpoint, recognizer.weights
+        Posteriors.of(result.posteriors, index, *origin).save(directory / name)
 
 
 def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, decoding: Decoding):
@@ -125,19 +133,21 @@ def tune(utterances: Sequence, transcripts: Sequence[str], vocabulary, fusion, d
     return list(tqdm(search(evaluate, unit), desc='decoding', unit=' weights', disable=None)), without
 
 
-def tune_speller(args: argparse.Namespace, indexes: Sequence, fusion, decoding: Decoding):
+def tune_speller(args: argparse.Namespace, run, indexes: Sequence, fusion, decoding: Decoding):
     """Decodes with a speller; returns a `tuning.Tuning`."""
     from tqdm import tqdm
 
     from utils.decode.decoder import make_spelling_decoder
     from utils.decode.options import SPELLING_FLAGS
     from utils.decode.tuning import SpellerTuner
+
+    import_tensorflow()
     from utils.recognition.recognizer import load_recognizer
 
-    recognizer = load_recognizer(args.savepath, args.checkpoint)
-    tokens, has_ctc_head = recognizer.vocabulary.tokens, bool(recognizer.config.ctc_weight)
+    tokens, has_ctc_head = run.vocabulary.tokens, bool(run.config.model.ctc_weight)
     return SpellerTuner(
-        recognizer,
+        run,
+        lambda decoder: load_recognizer(run, args.checkpoint, decoder),
         indexes,
         args.batch_size,
         lambda decoding: make_spelling_decoder(args, decoding, tokens, has_ctc_head) if decoding else None,

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -18,38 +17,37 @@ from tests.oracles import EchoRecognizer
 from utils.config import TrainConfig
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
+from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
-from utils.errors import DataError, run_main
-from utils.metrics import score
-from utils.recognition.report import index_names
-from utils.run_directory import RunConfig
+from utils.errors import run_main
+from utils.recognition.report import Evaluation, References
+from utils.run_directory import Run, RunConfig
 
 
 class PretendingRecognizer(EchoRecognizer):
-    """Scores an index as if it had heard 'hi yo' in every utterance."""
+    """Scores an index as if 'hi yo' had been recognised in every utterance."""
 
     config = ModelConfig()
 
-    def evaluate(self, index, batch_size):
-        hypotheses = self.recognize([np.zeros((frames, 40)) for frames in index.frames], batch_size)
-        texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
-        return types.SimpleNamespace(
-            hypotheses=hypotheses, references=index.texts, texts=texts, loss=2.0, scores=score(index.texts, texts)
-        )
+    def prepare(self, index):
+        return References.prepare(index, self.vocabulary)
+
+    def evaluate(self, references, batch_size, keep_posteriors=False):
+        hypotheses = self.recognize([np.zeros((frames, 40)) for frames in references.index.frames], batch_size)
+        return Evaluation.score(references, hypotheses, self.vocabulary, 2.0)
 
 
 @pytest.fixture
 def run_dir(monkeypatch, tmp_path):
-    """A run whose recogniser hears 'hi yo' in everything; asks for nothing but the directory and its configuration."""
-
-    def load_recognizer(run_dir, checkpoint):
-        if not (tmp_path / 'run').samefile(run_dir):
-            raise DataError(f'{run_dir}: no run here')
-        return PretendingRecognizer(Vocabulary.english(), 'hi yo')
-
-    RunConfig(ModelConfig(), TrainConfig(), 'fbank-40-0.02-0.01').save(str(tmp_path / 'run'))
-    monkeypatch.setattr('utils.recognition.recognizer.load_recognizer', load_recognizer)
-    return str(tmp_path / 'run')
+    """A run whose recogniser finds 'hi yo' in everything; it has no checkpoint."""
+    path = str(tmp_path / 'run')
+    config = RunConfig(ModelConfig(), TrainConfig(), 'fbank-40-0.02-0.01')
+    Run.create(path, config, Vocabulary.english(), FeatureStatistics(np.zeros(40), np.ones(40)))
+    monkeypatch.setattr(
+        'utils.recognition.recognizer.load_recognizer',
+        lambda run, checkpoint, decoder: PretendingRecognizer(run.vocabulary, 'hi yo'),
+    )
+    return path
 
 
 @pytest.fixture
@@ -151,10 +149,6 @@ def test_broken_index_is_reported_before_anything_is_evaluated(run_dir, make_ind
     assert run_main(lambda: run_test.main(arguments)) == 1
     assert 'broken.json line 1' in capsys.readouterr().err
     assert not (tmp_path / 'run' / 'test').exists()
-
-
-def test_names_of_indexes_do_not_repeat():
-    assert index_names(['a/dev.json', 'b/dev.json', 'test.json']) == ['dev', 'dev-2', 'test']
 
 
 @pytest.mark.parametrize('command', ['run_test.py', 'run_predict.py'])

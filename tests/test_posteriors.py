@@ -1,89 +1,94 @@
-"""Posteriors in files."""
+"""Saved posteriors."""
 
-import zipfile
+import dataclasses
 
 import numpy as np
 import pytest
 
+from tests.indexes import make_index
 from utils.errors import DataError
-from utils.recognition.posteriors import (
-    POSTERIORS_NAME,
-    Posteriors,
-    PosteriorsInfo,
-    open_posteriors,
-    writing_posteriors,
-)
+from utils.recognition.posteriors import Posteriors, rounded
 
-KEYS = ('feat/a.npz', 'feat/b.npz', 'feat/c.npz')
-INFO = PosteriorsInfo('run', 'best', 'model-7', 'dev.json', (' ', 'a', 'é'), 0.02, KEYS)
+TOKENS = [' ', 'a', 'é']
+LENGTHS = [6, 0, 3]
 
 
 def utterances():
     logits = np.random.default_rng(0).normal(scale=4, size=(3, 6, 4))
-    return np.log(np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)), [6, 0, 3]
+    log_probs = np.log(np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True))
+    return [each[:length] for each, length in zip(log_probs, LENGTHS, strict=True)]
 
 
-def write(path):
-    log_probs, lengths = utterances()
-    with writing_posteriors(path) as writer:
-        writer.add([2, 0], log_probs[[2, 0]], [3, 6])  # batches come in any order
-        writer.add([1], log_probs[1:2], [0])
-        writer.finish(INFO)
-    return path
+@pytest.fixture
+def index(tmp_path):
+    return make_index(tmp_path, [(12, 'a'), (2, 'a'), (6, 'a')])
 
 
-def test_what_was_written_is_read_in_the_order_of_the_index(tmp_path):
-    posteriors = Posteriors(write(tmp_path / 'new' / 'p.npz'))
-    log_probs, lengths = utterances()
-    assert posteriors.info == INFO
-    assert len(posteriors) == 3
-    for found, expected, length in zip(posteriors, log_probs, lengths, strict=True):
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, expected[:length], rtol=1e-3)
-    assert [len(each) for each in posteriors[1:]] == [0, 3]
+@pytest.fixture
+def saved(index, tmp_path):
+    """Posteriors of the index, and the directory of their file."""
+    found = Posteriors.of([rounded(each) for each in utterances()], index, TOKENS, 'run', 'best', 'model-7')
+    found.save(tmp_path / 'new' / 'dev')
+    return found, tmp_path / 'new' / 'dev'
 
 
-def test_zero_probability_stays_finite(tmp_path):
-    with writing_posteriors(tmp_path / 'p.npz') as writer:
-        writer.add([0, 1, 2], np.full((3, 1, 2), -np.inf), [1, 1, 1])
-        writer.finish(INFO)
-    assert np.isfinite(Posteriors(tmp_path / 'p.npz')[0]).all()
+def test_what_was_written_is_read_in_the_order_of_the_index(saved):
+    expected, directory = saved
+    found = Posteriors.load(directory / 'posteriors.npz')
+    assert list(found.tokens) == TOKENS and list(found.keys) == list(expected.keys)
+    assert (found.run, found.checkpoint, found.weights, found.index) == ('run', 'best', 'model-7', expected.index)
+    for each, log_probs in zip(found.utterances(), utterances(), strict=True):
+        np.testing.assert_allclose(each.astype(np.float32), log_probs, rtol=1e-3)
 
 
-def test_a_file_that_was_not_finished_is_not_there(tmp_path):
-    with pytest.raises(ValueError, match='2 utterances for 3 keys'), writing_posteriors(tmp_path / 'p.npz') as writer:
-        writer.add([0, 1], np.zeros((2, 1, 2)), [1, 1])
-        writer.finish(INFO)
-    assert list(tmp_path.iterdir()) == []
+def test_a_decoder_gets_float32_and_lengths(saved):
+    def decoder(batch, lengths):
+        return [(each.dtype.name, length) for each, length in zip(batch, lengths, strict=True)]
+
+    decoded = saved[0].decode(decoder)
+    assert decoded == [('float32', length) for length in LENGTHS]
 
 
-def test_what_is_damaged_or_no_posteriors_is_named(tmp_path):
-    path = write(tmp_path / 'p.npz')
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(DataError, match='p.npz: no posteriors'):
-        Posteriors(path)
-    np.savez(tmp_path / 'other.npz', log_probs=np.zeros(3))
-    with pytest.raises(DataError, match='other.npz: no posteriors'):
-        Posteriors(tmp_path / 'other.npz')
-    with zipfile.ZipFile(write(path)) as archive:
-        start = archive.getinfo('0.npy').header_offset
-    data = bytearray(path.read_bytes())
-    data[start + 60] ^= 0xFF
-    path.write_bytes(data)
-    with pytest.raises(DataError, match='p.npz: damaged'):
-        Posteriors(path)[0]
+def test_zero_probability_stays_finite():
+    assert np.isfinite(rounded(np.full((1, 2), -np.inf))).all()
 
 
-def test_posteriors_of_something_else_are_refused(tmp_path):
-    write(tmp_path / 'dev' / POSTERIORS_NAME)
+def test_a_write_that_fails_leaves_no_file(saved, monkeypatch):
+    found, directory = saved
+    monkeypatch.setattr(np, 'savez', lambda file, **arrays: file.write(b'part') and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        found.save(directory / 'other')
+    assert list((directory / 'other').iterdir()) == []
 
-    def opened(name='dev', keys=KEYS, tokens=INFO.tokens, checkpoint='best'):
-        return open_posteriors(tmp_path, name, 'dev.json', keys, tokens, checkpoint)
 
-    assert len(opened(keys=[f'/elsewhere/{key}' for key in KEYS])) == 3
+def test_what_is_damaged_or_no_posteriors_is_named(saved):
+    path = saved[1] / 'posteriors.npz'
+    data = path.read_bytes()
+    flipped = bytearray(data)
+    flipped[200] ^= 0xFF
+    for damaged in (data[:-30], bytes(flipped), b''):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match='posteriors.npz: not readable as saved posteriors .*; write them again'):
+            Posteriors.load(path)
+
+
+def test_a_file_of_another_format_is_refused_in_one_line(tmp_path):
+    np.savez(tmp_path / 'old.npz', **{'0': np.zeros((2, 3), np.float16), 'about.json': np.zeros(1)})
+    with pytest.raises(DataError, match='old.npz: not readable as saved posteriors .*; write them again') as caught:
+        Posteriors.load(tmp_path / 'old.npz')
+    assert '\n' not in str(caught.value)
+
+
+def test_posteriors_of_something_else_are_refused(saved, index):
+    def opened(directory=saved[1], index=index, tokens=TOKENS, checkpoint='best'):
+        return Posteriors.open(directory, index, tokens, checkpoint)
+
+    moved = dataclasses.replace(saved[0], keys=[f'/elsewhere/{key}' for key in saved[0].keys])
+    moved.save(saved[1].parent / 'moved')
+    assert len(opened(saved[1].parent / 'moved').utterances()) == 3
     for wrong, message in (
-        ({'name': 'test'}, 'no such file; make it'),
-        ({'keys': KEYS[:2]}, 'not of those of dev.json'),
+        ({'directory': saved[1].parent / 'test'}, 'no such file; make it'),
+        ({'index': index.take(np.arange(2))}, 'not of those of .*train.json'),
         ({'tokens': 'ab'}, 'another vocabulary'),
         ({'checkpoint': 'latest'}, 'checkpoint best, not latest; give --checkpoint best'),
     ):

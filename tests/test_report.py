@@ -3,14 +3,39 @@
 import json
 import math
 
+from tests.indexes import make_index
+from utils.data.vocabulary import Vocabulary
+from utils.decode.hypothesis import Hypothesis
 from utils.metrics import score
-from utils.recognition.report import IndexResult, format_table, format_worst, utterance_names, write_hypotheses
+from utils.recognition.report import (
+    Evaluation,
+    References,
+    format_table,
+    format_worst,
+    index_names,
+    utterance_names,
+    write_hypotheses,
+)
 
 
-def result(references, hypotheses, has_word_boundaries=True, **more):
-    keys = more.pop('keys', [f'feat/utt-{number}.npz' for number in range(len(references))])
+def result(references, hypotheses, has_word_boundaries=True, loss=None):
+    keys = [f'feat/utt-{number}.npz' for number in range(len(references))]
     scores = score(references, hypotheses, has_word_boundaries)
-    return IndexResult('dev', keys, references, hypotheses, [-1.5] * len(keys), scores, **more)
+    return Evaluation(keys, references, [Hypothesis((), -1.5, ())] * len(keys), hypotheses, scores, loss=loss)
+
+
+def test_names_of_indexes_do_not_repeat():
+    assert index_names(['a/dev.json', 'b/dev.json', 'test.json']) == ['dev', 'dev-2', 'test']
+
+
+def test_hypotheses_are_scored_against_transcripts_as_the_vocabulary_spells_them(tmp_path):
+    references = References.prepare(make_index(tmp_path, [(4, 'a  b'), (1, 'ab')]), Vocabulary.english(), 1)
+    assert list(references.texts) == [Vocabulary.english().decode(Vocabulary.english().encode('a  b')), 'ab']
+    assert references.fits.tolist()[1] is False  # two symbols in one frame
+    ids = [Vocabulary.english().encode(text) for text in (references.texts[0], 'a')]
+    found = Evaluation.score(references, [Hypothesis(tuple(each), -1.0, ()) for each in ids], Vocabulary.english(), 2.0)
+    assert (found.texts[1], found.loss, found.nbest) == ('a', 2.0, None)
+    assert found.scores.sentence_error_rate == 0.5
 
 
 def test_table_shows_rates_and_what_they_consist_of():
@@ -65,12 +90,12 @@ def test_utterances_are_called_by_stem_unless_stems_repeat():
 
 
 def test_text_file_holds_utterance_tab_text(tmp_path):
-    text_path, _ = write_hypotheses(result(['a', 'b'], ['x y', '']), tmp_path / 'new' / 'dir')
+    text_path, _ = write_hypotheses(result(['a', 'b'], ['x y', '']), tmp_path / 'new' / 'dir', 'dev')
     assert text_path.read_bytes() == b'utt-0\tx y\nutt-1\t\n'
 
 
 def test_json_file_holds_references_errors_and_scores(tmp_path):
-    _, json_path = write_hypotheses(result(['a b', '绿'], ['a', '绿'], loss=2.5, checkpoint='best'), tmp_path)
+    _, json_path = write_hypotheses(result(['a b', '绿'], ['a', '绿'], loss=2.5), tmp_path, 'dev', 'best')
     document = json.loads(json_path.read_text(encoding='utf-8'))
     assert document['utterances'][0] == {
         'utterance': 'utt-0',
@@ -88,10 +113,10 @@ def test_json_file_holds_references_errors_and_scores(tmp_path):
 
 
 def test_json_has_null_for_infinity(tmp_path):
-    _, json_path = write_hypotheses(result(['a'], ['a'], loss=math.inf), tmp_path)
+    _, json_path = write_hypotheses(result(['a'], ['a'], loss=math.inf), tmp_path, 'dev')
     assert json.loads(json_path.read_text(), parse_constant=lambda name: 1 / 0)['loss'] is None
 
 
 def test_json_of_no_utterances_is_valid(tmp_path):
-    _, json_path = write_hypotheses(result([], []), tmp_path)
+    _, json_path = write_hypotheses(result([], []), tmp_path, 'dev')
     assert json.loads(json_path.read_text())['utterances'] == []

@@ -12,7 +12,8 @@ from scripts import tune_lm
 from scripts.train_lm import main as train_lm
 from utils.config import TrainConfig
 from utils.data.feature_file import write_features
-from utils.data.index import write_index
+from utils.data.index import read_index, write_index
+from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
 from utils.decode.hypothesis import SpelledHypothesis
 from utils.decode.options import read_tuned
@@ -20,8 +21,8 @@ from utils.decode.tuning import Candidate, Point, candidates_of, format_points, 
 from utils.lm.ngram import load_model
 from utils.lm.scorer import Weights, make_scorer
 from utils.metrics import ErrorCounts, Scores
-from utils.recognition.posteriors import PosteriorsInfo, writing_posteriors
-from utils.run_directory import RunConfig
+from utils.recognition.posteriors import Posteriors, rounded
+from utils.run_directory import Run, RunConfig
 
 TEXTS = ['bad dog', 'a good dog', 'bad dad', 'good dad']
 
@@ -63,26 +64,24 @@ def test_the_table_marks_the_best():
 def run_dir(tmp_path):
     """A run whose saved posteriors spell TEXTS with b and d, and a and o, hardly told apart."""
     vocabulary = Vocabulary.english()
-    RunConfig(ModelConfig(features=40, classes=29), TrainConfig(), 'fbank-40-0.02-0.01').save(str(tmp_path))
-    vocabulary.write(str(tmp_path / 'vocab.txt'))
-    entries, rng = [], np.random.default_rng(0)
-    with writing_posteriors(tmp_path / 'tune' / 'dev' / 'posteriors.npz') as writer:
-        for row, text in enumerate(TEXTS):
-            path = list(itertools.chain.from_iterable((symbol, 28) for symbol in vocabulary.encode(text)))
-            probs = rng.dirichlet(np.full(29, 0.02), len(path)) * 0.2
-            probs[np.arange(len(path)), path] += 0.45
-            for one, other in ('bd', 'db', 'ao', 'oa'):
-                one, other = vocabulary.encode(one)[0], vocabulary.encode(other)[0]
-                probs[np.array(path) == one, other] += rng.uniform(0.3, 0.6)
-            probs = (probs + 1e-6) / (probs + 1e-6).sum(axis=1, keepdims=True)
-            writer.add([row], np.log(probs)[np.newaxis], [len(path)])
-            write_features(str(tmp_path / f'{row}.npz'), np.zeros((9, 40), np.float32), [])
-            entries.append(
-                {'key': f'{row}.npz', 'duration': 0.1, 'texts': text, 'frames': 9, 'features': 'fbank-40-0.02-0.01'}
-            )
-        keys = tuple(f'{row}.npz' for row in range(len(TEXTS)))
-        writer.finish(PosteriorsInfo('run', 'best', 'model-7', 'dev.json', tuple(vocabulary.tokens), 0.02, keys))
+    config = RunConfig(ModelConfig(features=40, classes=29), TrainConfig(), 'fbank-40-0.02-0.01')
+    Run.create(str(tmp_path), config, vocabulary, FeatureStatistics(np.zeros(40), np.ones(40)))
+    entries, utterances, rng = [], [], np.random.default_rng(0)
+    for row, text in enumerate(TEXTS):
+        path = list(itertools.chain.from_iterable((symbol, 28) for symbol in vocabulary.encode(text)))
+        probs = rng.dirichlet(np.full(29, 0.02), len(path)) * 0.2
+        probs[np.arange(len(path)), path] += 0.45
+        for one, other in ('bd', 'db', 'ao', 'oa'):
+            one, other = vocabulary.encode(one)[0], vocabulary.encode(other)[0]
+            probs[np.array(path) == one, other] += rng.uniform(0.3, 0.6)
+        utterances.append(rounded(np.log((probs + 1e-6) / (probs + 1e-6).sum(axis=1, keepdims=True))))
+        write_features(str(tmp_path / f'{row}.npz'), np.zeros((9, 40), np.float32), [])
+        entries.append(
+            {'key': f'{row}.npz', 'duration': 0.1, 'texts': text, 'frames': 9, 'features': 'fbank-40-0.02-0.01'}
+        )
     write_index(str(tmp_path / 'dev.json'), entries)
+    origin = vocabulary.tokens, 'run', 'best', 'model-7'
+    Posteriors.of(utterances, read_index([str(tmp_path / 'dev.json')]), *origin).save(tmp_path / 'tune' / 'dev')
     (tmp_path / 'text.txt').write_text('\n'.join(TEXTS * 3) + '\n')
     train_lm([str(tmp_path / 'text.txt'), '-l', str(tmp_path / 'lm.arpa'), '-o', '2'])
     return tmp_path

@@ -1,4 +1,4 @@
-"""Opens a run directory for training: a new run's configuration and vocabulary, or those of one to go on with."""
+"""A run directory: configuration, vocabulary and feature statistics of a run, created, opened or resumed."""
 
 import dataclasses
 import itertools
@@ -6,17 +6,16 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from models.config import ModelConfig
 from utils.cli import given_options
 from utils.config import Flags, TrainConfig
+from utils.data.index import Index
+from utils.data.statistics import FeatureStatistics, compute_statistics
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
 from utils.errors import DataError, UsageError
 from utils.files import write_text
-
-if TYPE_CHECKING:
-    from utils.data.features import FeatureSpec
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,7 @@ CONFIG_NAME = 'config.json'
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything in config.json. `feature_spec` is how the features were made, e.g. `fbank-40-0.02-0.01`."""
+    """The contents of config.json. `feature_spec` is the kind of the features, for example `fbank-40-0.02-0.01`."""
 
     model: ModelConfig
     train: TrainConfig
@@ -58,53 +57,87 @@ class RunConfig:
             ) from None
 
 
-def prepare_run(flags: Flags, spec: 'FeatureSpec') -> tuple[RunConfig, bool]:
-    """Opens the run directory: goes on with the run in it, or begins one.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a run directory holds beside checkpoints and records.
 
-    Args:
-      flags: the command line.
-      spec: kind of the training features.
-
-    Returns:
-      The configuration, and whether the run is new. A new one's vocabulary and configuration are written.
+    Attributes:
+      path: the run directory.
+      config: configuration of model and training.
+      vocabulary: tokens of the transcripts.
+      statistics: mean and standard deviation of the training features.
     """
-    run_dir, train_file = flags.run.savepath, flags.train.train_files[0]
+
+    path: str
+    config: RunConfig
+    vocabulary: Vocabulary
+    statistics: FeatureStatistics
+
+    @classmethod
+    def open(cls, path: str) -> 'Run':
+        """Reads a run directory.
+
+        Raises:
+          DataError: no such run, or a damaged file.
+        """
+        config = RunConfig.load(path)
+        return cls(path, config, Vocabulary.read(str(Path(path) / VOCABULARY_NAME)), FeatureStatistics.load(path))
+
+    @classmethod
+    def create(cls, path: str, config: RunConfig, vocabulary: Vocabulary, statistics: FeatureStatistics) -> 'Run':
+        """Writes the files of a new run; makes the directory where it is missing."""
+        os.makedirs(path, exist_ok=True)
+        vocabulary.write(str(Path(path) / VOCABULARY_NAME))
+        statistics.save(path)
+        config.save(path)
+        return cls(path, config, vocabulary, statistics)
+
+
+def open_training_run(flags: Flags, train_index: Index) -> Run:
+    """Resumes the run in RUN_DIR, or creates one there; an old run that is not to be resumed is kept under a new name.
+
+    Raises:
+      UsageError: flags that contradict the run, or a directory that holds something else.
+      DataError: features that do not suit the run.
+    """
+    run_dir, spec, train_file = flags.run.savepath, train_index.spec, flags.train.train_files[0]
     if spec.featlen != flags.model.features:
         raise DataError(
             f'{train_file} has {spec.featlen} features a frame, -f says {flags.model.features}; give -f {spec.featlen}'
         )
-    given_vocabulary = Vocabulary.read(flags.run.vocabfile) if flags.run.vocabfile else None
+    vocabulary = Vocabulary.read(flags.run.vocabfile) if flags.run.vocabfile else None
     if (Path(run_dir) / CONFIG_NAME).exists() and flags.run.restoremodel:
-        saved = RunConfig.load(run_dir)
-        check_same_model(saved.model, given_options(flags.given, ModelConfig), run_dir)
-        if given_vocabulary and given_vocabulary != Vocabulary.read(str(Path(run_dir) / VOCABULARY_NAME)):
-            raise UsageError(
-                f'{run_dir} holds another vocabulary than {flags.run.vocabfile}; leave -v out or give another -s'
-            )
-        if str(spec) != saved.feature_spec:
-            raise DataError(
-                f'{train_file} has features {spec}, the run in {run_dir} has {saved.feature_spec}; '
-                f'preprocess alike or give another -s'
-            )
-        config = RunConfig(saved.model, new_train_config(flags, saved.train), saved.feature_spec)
-        for field in dataclasses.fields(config.train):
-            old, new = getattr(saved.train, field.name), getattr(config.train, field.name)
-            if old != new:
-                log.info('%s changes from %s to %s', field.name, old, new)
-        config.save(run_dir)
-        return config, False
-    vocabulary = given_vocabulary or Vocabulary.english()
+        return _resume(flags, Run.open(run_dir), str(spec), vocabulary)
+    vocabulary = vocabulary or Vocabulary.english()
     config = RunConfig(new_model_config(flags, len(vocabulary)), new_train_config(flags, None), str(spec))
     if Path(run_dir).exists() and any(Path(run_dir).iterdir()):
         keep_aside(run_dir)
-    os.makedirs(run_dir, exist_ok=True)
-    vocabulary.write(str(Path(run_dir) / VOCABULARY_NAME))
-    config.save(run_dir)
-    return config, True
+    return Run.create(run_dir, config, vocabulary, compute_statistics(train_index, config.model.features))
+
+
+def _resume(flags: Flags, run: Run, spec: str, vocabulary: Vocabulary | None) -> Run:
+    saved = run.config
+    check_same_model(saved.model, given_options(flags.given, ModelConfig), run.path)
+    if vocabulary and vocabulary != run.vocabulary:
+        raise UsageError(
+            f'{run.path} holds another vocabulary than {flags.run.vocabfile}; leave -v out or give another -s'
+        )
+    if spec != saved.feature_spec:
+        raise DataError(
+            f'{flags.train.train_files[0]} has features {spec}, the run in {run.path} has {saved.feature_spec}; '
+            f'preprocess alike or give another -s'
+        )
+    config = dataclasses.replace(saved, train=new_train_config(flags, saved.train))
+    for field in dataclasses.fields(config.train):
+        old, new = getattr(saved.train, field.name), getattr(config.train, field.name)
+        if old != new:
+            log.info('%s changes from %s to %s', field.name, old, new)
+    config.save(run.path)
+    return dataclasses.replace(run, config=config)
 
 
 def keep_aside(run_dir: str) -> None:
-    """Moves an old run out of the way of a new one; other directories are not touched.
+    """Renames an old run to make room for a new one; other directories are left alone.
 
     Raises:
       UsageError: the directory holds something that is not a run.
@@ -129,16 +162,15 @@ def new_model_config(flags: Flags, num_tokens: int) -> ModelConfig:
 
 
 def new_train_config(flags: Flags, saved: TrainConfig | None) -> TrainConfig:
-    """How to train: the flags given, over what the run directory says where there is a run, over the defaults."""
+    """Options of training: those given on the command line, then those of the saved run, then the defaults."""
     return flags.train if saved is None else dataclasses.replace(saved, **given_options(flags.given, TrainConfig))
 
 
-def check_same_flags(config, flags: Flags) -> None:
-    """A worker's flags must be the chief's, whose settings hold; file names may differ from machine to machine.
+def check_same_flags(config: RunConfig, flags: Flags) -> None:
+    """Checks a worker's flags against the chief's configuration; file names may differ between machines.
 
-    Args:
-      config: the chief's `RunConfig`.
-      flags: of this worker.
+    Raises:
+      UsageError: names the option and both values.
     """
     for part in (config.model, config.train):
         for name, value in given_options(flags.given, type(part)).items():
@@ -149,13 +181,11 @@ def check_same_flags(config, flags: Flags) -> None:
                 )
 
 
-def check_same_model(saved: ModelConfig, given: dict, run_dir: str) -> None:
-    """A flag that contradicts the run directory is an error that names both values.
+def check_same_model(saved: ModelConfig, given: dict[str, Any], run_dir: str) -> None:
+    """Checks the model options given on the command line against those of the run.
 
-    Args:
-      saved: of the run directory.
-      given: the model's fields that the command line sets.
-      run_dir: for the message.
+    Raises:
+      UsageError: names the option and both values.
     """
     for name, value in given.items():
         if getattr(saved, name) != value:

@@ -164,10 +164,10 @@ def read_posteriors(path: str, tokens: Sequence[str]) -> list:
     """Saved posteriors, the longest utterances first, so that a small number of them is still representative work."""
     from utils.recognition.posteriors import Posteriors
 
-    posteriors = Posteriors(path)
-    if posteriors.info.tokens != tuple(tokens):
+    posteriors = Posteriors.load(path)
+    if list(posteriors.tokens) != list(tokens):
         raise DataError(f'{path}: of a run with another vocabulary than the English alphabet, which this script needs')
-    return sorted(posteriors, key=len, reverse=True)
+    return sorted((each.astype('float32') for each in posteriors.utterances()), key=len, reverse=True)
 
 
 def fastest(function: Callable, utterances: Sequence, repeats: int) -> tuple[list, list[float]]:

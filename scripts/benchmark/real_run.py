@@ -38,15 +38,14 @@ class FromMemory:
         """Loads the batches of the run's last epoch."""
         from utils.data.index import read_index
         from utils.data.pipeline import Pipeline
-        from utils.recognition.recognizer import load_recognizer
-        from utils.run_directory import RunConfig
+        from utils.run_directory import Run
         from utils.train.graph import TrainGraph
         from utils.train.strategies import local_runtime
         from utils.training import training_task
 
-        config, runtime = RunConfig.load(run_dir), local_runtime()
-        index = read_index(config.train.train_files)
-        task = training_task(config, index, load_recognizer(run_dir, checkpoint=''), 1)
+        run, runtime = Run.open(run_dir), local_runtime()
+        index = read_index(run.config.train.train_files)
+        task = training_task(run, index, 1)
         self._plan = task.plan(EPOCHS - 1)
         with tf.Graph().as_default(), tf.Session(config=runtime.session_config) as session:
             pipeline = task.make_pipeline()
@@ -54,9 +53,9 @@ class FromMemory:
             arrays = {rows.tobytes(): session.run(pipeline.batch) for rows in self._plan}
 
         def make_pipeline():
-            return Pipeline(lambda rows, epoch: arrays[rows.tobytes()], config.model.features)
+            return Pipeline(lambda rows, epoch: arrays[rows.tobytes()], run.config.model.features)
 
-        self._graph = TrainGraph(task._replace(make_pipeline=make_pipeline), config.train, runtime)
+        self._graph = TrainGraph(task._replace(make_pipeline=make_pipeline), run.config.train, runtime)
         self._graph.open(None)
         self.epoch()
 

@@ -8,7 +8,7 @@ from utils.decode.attention_beam import AttentionBeam, AttentionBeamOptions
 from utils.decode.ctc import greedy_of_posteriors
 from utils.decode.ctc_beam import BeamOptions, decode_utterances
 from utils.decode.hypothesis import repeats_itself, with_alternatives
-from utils.decode.options import DEFAULT_CTC_WEIGHT, SPELLING_FLAGS, Decoding
+from utils.decode.options import DEFAULT_CTC_WEIGHT, SPELLING_FLAGS, Decoding, check_decoding_flags, resolve_decoding
 from utils.errors import UsageError
 from utils.jit import is_cached
 from utils.lm.scorer import LabelScorer, load_scorer
@@ -116,3 +116,17 @@ def make_spelling_decoder(
             return with_alternatives(self.results())
 
     return Decoder(len(tokens), options, fusion and LabelScorer(fusion))
+
+
+def command_decoder(args: argparse.Namespace, run, from_posteriors: bool = False) -> Callable | None:
+    """The decoder that a command line asks for, for the model of a `run_directory.Run`; None is greedy.
+
+    Raises:
+      UsageError: flags that suit neither the model nor one another.
+    """
+    config, tokens = run.config.model, run.vocabulary.tokens
+    check_decoding_flags(args, config.family)
+    decoding = resolve_decoding(args, run.path, config.family == 'attention')
+    if config.family == 'attention':
+        return make_spelling_decoder(args, decoding, tokens, bool(config.ctc_weight))
+    return make_decoder(decoding, tokens, from_posteriors)

@@ -175,6 +175,20 @@ def refuse_spelling_flags(args: argparse.Namespace) -> None:
             raise UsageError(f'--{name} is for las, the run holds another model; leave it out')
 
 
+def check_decoding_flags(args: argparse.Namespace, family: str) -> None:
+    """Refuses flags that are for models of the other family, 'ctc' or 'attention'.
+
+    Raises:
+      UsageError: names the flag.
+    """
+    if family != 'attention':
+        refuse_spelling_flags(args)
+        return
+    for name in ('save_posteriors', 'posteriors'):
+        if getattr(args, name, None):
+            raise UsageError(f'--{name} is for ds1 and ds2: las has no posteriors apart from a text; leave it out')
+
+
 @dataclass(frozen=True)
 class Tuned:
     """What one language model decodes best with.

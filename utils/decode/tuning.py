@@ -154,7 +154,8 @@ class SpellerTuner:
     """Tunes on some indexes.
 
     Attributes:
-      recognizer: of the run, a `utils.recognition.recognizer.Recognizer`.
+      run: a `utils.run_directory.Run`.
+      make_recognizer: from a decoder to a recognizer of the run.
       indexes: the dev sets.
       batch_size: utterances at once.
       make_decoder: from a `options.Decoding`, or None for greedy, to the recogniser's decoder.
@@ -163,7 +164,8 @@ class SpellerTuner:
       progress: wraps an iterator of things that take long.
     """
 
-    recognizer: object
+    run: object
+    make_recognizer: Callable
     indexes: Sequence
     batch_size: int
     make_decoder: Callable
@@ -173,13 +175,12 @@ class SpellerTuner:
 
     def __post_init__(self):
         self._unit = 'char' if self.fusion.mode == CHAR else 'word'
-        vocabulary = self.recognizer.vocabulary
-        self._transcripts = [text for index in self.indexes for text in references(index, vocabulary)]
+        self._transcripts = [text for index in self.indexes for text in references(index, self.run.vocabulary)]
 
     def tune(self, decoding) -> Tuning:
         """Ranks, then decodes; ``decoding`` (a `options.Decoding`) says with which beam and language model."""
         greedy = self._point(Weights(), self._evaluate(None))
-        has_ctc_head = bool(self.recognizer.config.ctc_weight)
+        has_ctc_head = bool(self.run.config.model.ctc_weight)
         shares = CTC_SHARES if has_ctc_head and 'ctc_decode_weight' not in self.given else (None,)
         ranked = [self._rank(decoding, share) for share in self.progress(shares, 'ranking', ' shares')]
         best, flags = min(itertools.chain(*(found for _, found in ranked)), key=lambda each: rank(each[0]))
@@ -198,7 +199,7 @@ class SpellerTuner:
         """The beam without language model, and for each length norm the best point of the ranking and the flags."""
         flags = {} if share is None else {'ctc_decode_weight': share}
         hypotheses = self._evaluate(replace(decoding, lm=None, num_best=decoding.beam_width, speller=flags))
-        power, found = self.recognizer.decoder.options.length_norm, []
+        power, found = self._decoder.options.length_norm, []
         # with coverage, which is not divided, a text's score is not known for another norm
         for norm in (power,) if self.given.keys() & {'length_norm', 'coverage_weight'} else LENGTH_NORMS:
             best_of = reranking(candidates_of(hypotheses, power, norm), self.fusion)
@@ -207,15 +208,16 @@ class SpellerTuner:
         return self._point(Weights(), hypotheses), found
 
     def _evaluate(self, decoding) -> list:
-        self.recognizer.decoder = self.make_decoder(decoding)
-        evaluations = [self.recognizer.evaluate(index, self.batch_size) for index in self.indexes]
+        self._decoder = self.make_decoder(decoding)
+        recognizer = self.make_recognizer(self._decoder)
+        evaluations = [recognizer.evaluate(recognizer.prepare(index), self.batch_size) for index in self.indexes]
         return [hypothesis for evaluation in evaluations for hypothesis in evaluation.hypotheses]
 
     def _point(self, weights: Weights, hypotheses: Sequence) -> Point:
         return self._scored(weights, [hypothesis.ids for hypothesis in hypotheses])
 
     def _scored(self, weights: Weights, texts: Sequence[Sequence[int]]) -> Point:
-        vocabulary = self.recognizer.vocabulary
+        vocabulary = self.run.vocabulary
         decoded = [vocabulary.decode(ids) for ids in texts]
         return Point(
             weights, score(self._transcripts, decoded, vocabulary.has_words), sum(not text for text in decoded)

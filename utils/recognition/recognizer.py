@@ -1,229 +1,166 @@
-"""A trained model at work: one session over the inference graph, for validation, testing and transcribing alike."""
+"""A trained model in a session: features to hypotheses, for validation, testing and transcription."""
 
-import argparse
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
 import numpy as np
+import tensorflow.compat.v1 as tf
 
+import models
+from models.layers import Phase
 from utils.data.batching import BatchSize, cut
 from utils.data.features import FeatureSpec
 from utils.data.index import Index
 from utils.data.loader import Loader, pad
-from utils.data.statistics import FeatureStatistics
-from utils.data.transcripts import fitting_rows, references
-from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
+from utils.data.pipeline import Batch, Pipeline
 from utils.decode import attention_beam, ctc
-from utils.decode.decoder import make_decoder, make_spelling_decoder
 from utils.decode.hypothesis import Hypothesis
-from utils.decode.options import refuse_spelling_flags
-from utils.errors import UsageError
-from utils.metrics import score
-from utils.recognition.report import Evaluation
-from utils.run_directory import RunConfig
-from utils.system import import_tensorflow
-
-if TYPE_CHECKING:
-    import tensorflow.compat.v1 as tf
-
-    from utils.data.pipeline import Batch
-
-
-class Inference(NamedTuple):
-    """What the inference graph offers.
-
-    Attributes:
-      losses: `[batch]`.
-      greedy: tensors from which greedy decoding makes hypotheses.
-      search: those for the decoder.
-    """
-
-    losses: 'tf.Tensor'
-    greedy: 'tuple[tf.Tensor, ...]'
-    search: 'tuple[tf.Tensor, ...]'
+from utils.recognition.posteriors import rounded
+from utils.recognition.report import Evaluation, References
+from utils.run_directory import Run
+from utils.train.checkpoint import Checkpoints
+from utils.train.strategies import local_runtime
 
 
 class Recognizer:
-    """Features to text.
+    """The inference graph of a run's model in a session; `restore` loads weights.
+
+    Args:
+      run: run whose model, vocabulary and feature statistics are used.
+      decoder: decoder of CTC posteriors, or the beam search of a model with attention; None: greedy decoding.
+      session_config: settings of the session; None: those of this machine.
 
     Attributes:
-      vocabulary, spec, config, statistics: of the run.
+      vocabulary: tokens of the texts.
+      config: `ModelConfig` of the run.
+      spec: kind of the features.
       secs_per_frame: seconds between output frames.
-      decoder: from the values of `Inference.search` to a hypothesis each; None is greedy.
-      on_posteriors: where a CTC model has a decoder, given the rows of each batch, its log posteriors and lengths.
+      weights: name of the checkpoint that was loaded last.
     """
 
-    def __init__(
-        self,
-        infer: 'Callable[[Batch, Callable], Inference]',
-        greedy: Callable[..., list[Hypothesis]],
-        config,
-        vocabulary: Vocabulary,
-        statistics: FeatureStatistics,
-        spec,
-        time_stride: int,
-        frames_per_symbol: int,
-        session_config: 'tf.ConfigProto | None' = None,
-    ):
-        """Builds the graph and opens a session; `restore` gives it weights.
-
-        Args:
-          infer: builds the inference graph for a batch; it may ask its second argument for the decoder.
-          greedy: from the values of `Inference.greedy` to a hypothesis each.
-          config: the run's `ModelConfig`.
-          vocabulary: of the run.
-          statistics: of the run's training features.
-          spec: how features are made from audio.
-          time_stride: input frames an output frame.
-          frames_per_symbol: those that a symbol needs at least, 0 where any transcript fits.
-          session_config: of the session.
-        """
-        import tensorflow.compat.v1 as tf
-
-        from utils.data.pipeline import Pipeline
-
-        self.vocabulary, self.spec, self.config = vocabulary, spec, config
-        self.decoder: Callable | None = None
-        self.on_posteriors: Callable | None = None
-        self.secs_per_frame = time_stride * spec.winstep_secs
-        self.statistics, self._greedy = statistics, greedy
-        self._time_stride, self._frames_per_symbol = time_stride, frames_per_symbol
+    def __init__(self, run: Run, decoder: Callable | None = None, session_config: tf.ConfigProto | None = None):
+        self.vocabulary, self.config = run.vocabulary, run.config.model
+        self.spec = FeatureSpec.parse(run.config.feature_spec)
+        self._statistics, self._decoder, self._model = run.statistics, decoder, models.get(self.config.model)
+        self.weights = ''
+        self.secs_per_frame = self._model.time_stride * self.spec.winstep_secs
         with tf.Graph().as_default() as graph:
-            self._pipeline = Pipeline(lambda rows, _: self._load(rows), config.features)
-            self._inference = infer(self._pipeline.batch, lambda: self.decoder)
+            self._pipeline = Pipeline(lambda rows, _: self._load(rows), self.config.features)
+            self._losses, self._greedy, self._search = self._infer(self._pipeline.batch)
             self._saver = tf.train.Saver(tf.global_variables())
-        self._session = tf.Session(graph=graph, config=session_config)
+        self._session = tf.Session(graph=graph, config=session_config or local_runtime().session_config)
+
+    def _infer(self, batch: Batch) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+        """Losses `[batch]`, the tensors of greedy decoding, and those for the decoder."""
+        model, config = self._model, self.config
+        output = model.forward(batch.features, batch.feature_lengths, config, Phase())
+        losses = model.losses(output, batch.labels, batch.label_lengths, config, Phase(), models.Criterion())
+        return losses, *model.infer(output, config, lambda: self._decoder)
+
+    def _decode_greedily(self, *outputs: Any) -> list:
+        if self.config.family == 'attention':
+            return attention_beam.greedy(*outputs)
+        return ctc.greedy(*outputs, blank_id=self.config.classes - 1)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Takes the weights of a checkpoint."""
+        """Loads the weights of a checkpoint."""
+        self.weights = Path(checkpoint_path).name
         with self._session.graph.as_default():
             self._saver.restore(self._session, checkpoint_path)
 
     def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[Hypothesis]:
-        """Decodes features `[frames, features]`, not normalised, each; the order is kept."""
-        normalised = [self.statistics.normalise(utterance) for utterance in features]
+        """Decodes utterances, features `[frames, features]` that are not normalised; the order is kept."""
+        normalised = [self._statistics.normalise(utterance) for utterance in features]
 
         def load(rows):
             no_labels = np.zeros([len(rows), 1], np.int32), np.zeros(len(rows), np.int32)
             return *pad([normalised[row] for row in rows], np.float32), *no_labels, np.asarray(rows, np.int32)
 
-        hypotheses, _ = self._run(load, np.array([len(utterance) for utterance in features]), batch_size, False)
-        return hypotheses
+        return self._run(load, np.array([len(utterance) for utterance in features]), batch_size)[0]
 
-    def evaluate(self, index: Index, batch_size: int) -> Evaluation:
-        """Recognises and scores an index.
+    def prepare(self, index: Index) -> References:
+        """Encodes the transcripts of an index for `evaluate`.
 
         Raises:
-          DataError: a transcript with a character outside the vocabulary, a missing or unsuitable feature file.
+          DataError: a transcript with a character outside the vocabulary.
         """
-        transcripts = references(index, self.vocabulary)
-        loader = Loader(index, self.vocabulary, self.statistics)
-        hypotheses, losses = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, True)
-        texts = [self.vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
+        return References.prepare(index, self.vocabulary, self._model.frames_per_symbol)
+
+    def evaluate(self, references: References, batch_size: int, keep_posteriors: bool = False) -> Evaluation:
+        """Recognises and scores an index.
+
+        Args:
+          references: the index, as `prepare` returns it.
+          batch_size: utterances per batch.
+          keep_posteriors: keep the CTC posteriors that the decoder gets in `Evaluation.posteriors`.
+
+        Raises:
+          DataError: a missing or unsuitable feature file.
+        """
+        loader = Loader(references.index, self.vocabulary, self._statistics)
+        posteriors: list | None = [None] * len(references.index) if keep_posteriors else None
+        hypotheses, losses = self._run(
+            lambda rows: loader.batch(rows, 0), references.index.frames, batch_size, True, posteriors=posteriors
+        )
         # a transcript that does not fit its frames has no CTC loss; its errors count all the same
-        fits = fitting_rows(index, self.vocabulary, self._frames_per_symbol)
-        loss = float(np.mean(losses[fits])) if fits.any() else math.nan
-        return Evaluation(hypotheses, transcripts, texts, loss, score(transcripts, texts, self.vocabulary.has_words))
+        loss = float(np.mean(losses[references.fits])) if references.fits.any() else math.nan
+        return Evaluation.score(references, hypotheses, self.vocabulary, loss, posteriors)
 
     def attention(self, index: Index, batch_size: int) -> list[tuple[list[int], np.ndarray]]:
-        """What a model with attention spells greedily: for each utterance the symbols and `[symbols, frames]`."""
-        loader, frames = Loader(index, self.vocabulary, self.statistics), -(-index.frames // self._time_stride)
+        """Greedy transcripts and attention of each utterance: ids of the symbols, and weights `[symbols, frames]`."""
+        loader, frames = Loader(index, self.vocabulary, self._statistics), -(-index.frames // self._model.time_stride)
 
         def keep(ids, log_probs, lengths, end_log_probs, weights):
-            return [(row[:n].tolist(), seen[:n]) for row, seen, n in zip(ids, weights, lengths, strict=True)]
+            return [(row[:n].tolist(), each[:n]) for row, each, n in zip(ids, weights, lengths, strict=True)]
 
-        spelled, _ = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, False, keep)
-        return [(ids, weights[:, :n]) for (ids, weights), n in zip(spelled, frames, strict=True)]
+        found, _ = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, greedy=keep)
+        return [(ids, weights[:, :n]) for (ids, weights), n in zip(found, frames, strict=True)]
 
-    def _run(self, load, frames: np.ndarray, batch_size: int, with_loss: bool, decode: Callable | None = None):
-        """Runs batches of like length, the longest first; hypotheses and losses in the order of the rows.
+    def _run(
+        self,
+        load: Callable,
+        frames: np.ndarray,
+        batch_size: int,
+        with_loss: bool = False,
+        greedy: Callable | None = None,
+        posteriors: list | None = None,
+    ) -> tuple[list, np.ndarray]:
+        """Runs batches of similar length, the longest first; hypotheses and losses in the order of the rows.
 
-        `decode` takes the place of greedy decoding and of the decoder.
+        `greedy` replaces the decoder and greedy decoding; `posteriors` receives the log-posteriors of each row.
         """
-        from tensorflow.errors import OpError
-
         self._load = load
         batches = cut(np.argsort(-frames, kind='stable'), frames, BatchSize(batch_size))
         hypotheses, losses = [None] * len(frames), np.zeros(len(frames))
         self._pipeline.start(self._session, batches, 0)
-        graph, searches = self._inference, self.decoder and not decode
-        wanted, decode = graph.search if searches else graph.greedy, decode or self.decoder or self._greedy
+        decoder = None if greedy else self._decoder
+        wanted = self._search if decoder else self._greedy
+        decode = decoder or greedy or self._decode_greedily
         for rows in batches:
             try:
-                *outputs, batch_losses = self._session.run([*wanted, graph.losses if with_loss else ()])
-            except OpError as error:
+                *outputs, batch_losses = self._session.run([*wanted, self._losses if with_loss else ()])
+            except tf.errors.OpError as error:
                 raise self._pipeline.explain(error) from None
             if with_loss:
                 losses[rows] = batch_losses
-            if searches and self.on_posteriors:
-                self.on_posteriors(rows, *outputs)
+            if posteriors is not None:
+                for row, log_probs, length in zip(rows, *outputs, strict=True):
+                    posteriors[row] = rounded(log_probs[:length])
             for row, hypothesis in zip(rows, decode(*outputs), strict=True):
                 hypotheses[row] = hypothesis
         return hypotheses, losses
 
 
-def load_recognizer(run_dir: str, checkpoint: str = 'best', session_config=None):
-    """A recogniser with the weights of a run's `best`, `latest` or `average` checkpoint; None leaves it without."""
-    import_tensorflow()
-
-    import models
-    from models.layers import Phase
-    from utils.train.checkpoint import Checkpoints
-    from utils.train.strategies import local_runtime
-
-    config = RunConfig.load(run_dir)
-    model = models.get(config.model.model)
-
-    def infer(batch, decoder):
-        output = model.forward(batch.features, batch.feature_lengths, config.model, Phase())
-        losses = model.losses(output, batch.labels, batch.label_lengths, config.model, Phase(), models.Criterion())
-        return Inference(losses, *model.infer(output, config.model, decoder))
-
-    def greedy(*outputs):
-        if config.model.model == 'las':
-            return attention_beam.greedy(*outputs)
-        return ctc.greedy(*outputs, blank_id=config.model.classes - 1)
-
-    checkpoints = Checkpoints(run_dir)
-    path = checkpoints.prefix(checkpoints.resolve(checkpoint)) if checkpoint else None
-    recognizer = Recognizer(
-        infer,
-        greedy,
-        config.model,
-        Vocabulary.read(str(Path(run_dir) / VOCABULARY_NAME)),
-        FeatureStatistics.load(run_dir),
-        FeatureSpec.parse(config.feature_spec),
-        model.time_stride,
-        model.frames_per_symbol,
-        session_config or local_runtime().session_config,
-    )
-    if path:
-        recognizer.restore(path)
-    return recognizer
-
-
-def spells(args: argparse.Namespace) -> bool:
-    """Whether the run's model is las.
+def load_recognizer(run: Run, checkpoint: str = 'best', decoder: Callable | None = None) -> Recognizer:
+    """A recognizer with the weights of a run's `best`, `latest` or `average` checkpoint.
 
     Raises:
-      UsageError: a flag that is for the other models.
+      DataError: the run has no such checkpoint.
     """
-    if RunConfig.load(args.savepath).model.model != 'las':
-        refuse_spelling_flags(args)
-        return False
-    for name in ('save_posteriors', 'posteriors'):
-        if getattr(args, name, None):
-            raise UsageError(f'--{name} is for ds1 and ds2: las has no posteriors apart from a text; leave it out')
-    return True
-
-
-def recognizer_decoder(
-    args: argparse.Namespace, decoding, recognizer, from_posteriors: bool = False
-) -> Callable | None:
-    """The decoder that suits a recogniser's model; None is greedy."""
-    config, tokens = recognizer.config, recognizer.vocabulary.tokens
-    if config.model == 'las':
-        return make_spelling_decoder(args, decoding, tokens, bool(config.ctc_weight))
-    return make_decoder(decoding, tokens, from_posteriors)
+    checkpoints = Checkpoints(run.path)
+    path = checkpoints.prefix(checkpoints.resolve(checkpoint))
+    recognizer = Recognizer(run, decoder)
+    recognizer.restore(path)
+    return recognizer

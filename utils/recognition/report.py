@@ -1,72 +1,95 @@
-"""What a test says: a table of scores, the worst utterances aligned, and the hypotheses in files."""
+"""Evaluation of an index and its report: a table of scores, the worst utterances aligned, hypotheses in files."""
 
 import json
 import logging
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
+import numpy as np
 import wcwidth
 
+from utils.data.index import Index
+from utils.data.transcripts import fitting_rows, references
+from utils.data.vocabulary import Vocabulary
 from utils.files import write_text
-from utils.metrics import ErrorCounts, Scores, align, format_alignment, score_utterance, tokenize
-
-if TYPE_CHECKING:
-    from utils.data.index import Index
-    from utils.data.vocabulary import Vocabulary
-    from utils.decode.hypothesis import Hypothesis
+from utils.metrics import ErrorCounts, Scores, align, format_alignment, score, score_utterance, tokenize
 
 log = logging.getLogger(__name__)
 
 TEXT_NAME, JSON_NAME = 'hypotheses.txt', 'hypotheses.json'
 
 
-class Evaluation(NamedTuple):
-    """One index, recognised and scored; the lists are in its order.
+@dataclass(frozen=True)
+class References:
+    """An index prepared for scoring; its transcripts are encoded once.
 
     Attributes:
-      hypotheses: a `utils.decode.hypothesis.Hypothesis` each.
-      references: the transcripts, as the vocabulary spells them.
-      texts: of the hypotheses.
-      loss: mean over the utterances, None where it was not computed.
-      scores: over all utterances.
+      index: utterances.
+      texts: transcripts, as the vocabulary spells them.
+      fits: bool `[utterances]`, whether the transcript fits its output frames under CTC.
     """
 
-    hypotheses: 'Sequence[Hypothesis]'
-    references: Sequence[str]
+    index: Index
     texts: Sequence[str]
-    loss: float | None
-    scores: Scores
+    fits: np.ndarray
+
+    @classmethod
+    def prepare(cls, index: Index, vocabulary: Vocabulary, frames_per_symbol: int = 0) -> 'References':
+        """Encodes the transcripts; `frames_per_symbol` as `time_stride` in `fitting_rows`.
+
+        Raises:
+          DataError: a transcript with a character outside the vocabulary.
+        """
+        return cls(index, references(index, vocabulary), fitting_rows(index, vocabulary, frames_per_symbol))
 
 
 @dataclass(frozen=True)
-class IndexResult:
-    """The outcome of one index; the sequences stand in the order of the index.
+class Evaluation:
+    """An index, recognised and scored; sequences are in the order of the index.
 
     Attributes:
-      name: what the table calls it.
-      keys: the feature files.
-      references: the transcripts, as the vocabulary spells them.
-      hypotheses: the recognised texts.
-      log_probs: their log probabilities.
-      scores: over all utterances.
-      loss: mean over the utterances, None where it was not computed.
-      checkpoint: which of the run's checkpoints answered.
-      nbest: of each utterance the best texts and their scores, as JSON, where more than one was asked for.
+      keys: feature files.
+      references: transcripts, as the vocabulary spells them.
+      hypotheses: a `utils.decode.hypothesis.Hypothesis` or `SpelledHypothesis` of each utterance.
+      texts: recognised texts.
+      scores: errors over all utterances.
+      nbest: the best texts of each utterance and their scores, as JSON; None where one was asked for.
+      loss: mean loss of an utterance; None where it was not computed.
+      posteriors: float16 log-posteriors `[frames, classes]` of each utterance, where they were kept.
     """
 
-    name: str
     keys: Sequence[str]
     references: Sequence[str]
-    hypotheses: Sequence[str]
-    log_probs: Sequence[float]
+    hypotheses: Sequence
+    texts: Sequence[str]
     scores: Scores
-    loss: float | None = None
-    checkpoint: str = ''
     nbest: Sequence[Sequence[dict]] | None = None
+    loss: float | None = None
+    posteriors: Sequence[np.ndarray] | None = None
+
+    @classmethod
+    def score(
+        cls,
+        references: References,
+        hypotheses: Sequence,
+        vocabulary: Vocabulary,
+        loss: float | None = None,
+        posteriors: Sequence[np.ndarray] | None = None,
+    ) -> 'Evaluation':
+        """Scores hypotheses against their references."""
+        texts = [vocabulary.decode(hypothesis.ids) for hypothesis in hypotheses]
+        nbest = None
+        if any(getattr(hypothesis, 'alternatives', ()) for hypothesis in hypotheses):
+            nbest = [
+                [{'text': vocabulary.decode(each.ids), **each.scores()} for each in (best, *best.alternatives)]
+                for best in hypotheses
+            ]
+        scores = score(references.texts, texts, vocabulary.has_words)
+        return cls(references.index.keys, references.texts, hypotheses, texts, scores, nbest, loss, posteriors)
 
 
 def format_table(rows: Sequence[tuple[str, Scores]]) -> str:
@@ -101,18 +124,18 @@ def utterance_names(keys: Sequence[str]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else list(keys)
 
 
-def format_worst(result: IndexResult, num_worst: int) -> str:
+def format_worst(result: Evaluation, num_worst: int) -> str:
     """The utterances with the highest error rates, each aligned; of equal rates, those with most errors first."""
     has_words = result.scores.has_word_boundaries
     ranked = []
-    for row, (reference, hypothesis) in enumerate(zip(result.references, result.hypotheses, strict=True)):
+    for row, (reference, hypothesis) in enumerate(zip(result.references, result.texts, strict=True)):
         errors = score_utterance(reference, hypothesis, has_words).leading
         if errors.errors:
             ranked.append((-errors.rate, -errors.errors, row, errors))
     names = utterance_names(result.keys)
     blocks = []
     for _, _, row, errors in sorted(ranked, key=lambda entry: entry[:3])[: max(0, num_worst)]:
-        pairs = align(*(tokenize(texts[row], has_words) for texts in (result.references, result.hypotheses)))
+        pairs = align(*(tokenize(texts[row], has_words) for texts in (result.references, result.texts)))
         unit = 'words' if has_words else 'characters'
         blocks.append(
             f'{names[row]}: {errors.errors} errors in {errors.reference_length} {unit} ({100 * errors.rate:.1f} %)\n'
@@ -121,43 +144,54 @@ def format_worst(result: IndexResult, num_worst: int) -> str:
     return '\n\n'.join(blocks)
 
 
-def write_hypotheses(result: IndexResult, out_dir: str | os.PathLike) -> tuple[Path, Path]:
+def write_hypotheses(
+    result: Evaluation, out_dir: str | os.PathLike, name: str, checkpoint: str = ''
+) -> tuple[Path, Path]:
     """Writes ``hypotheses.txt`` (``UTTERANCE<tab>TEXT`` a line) and ``hypotheses.json`` (with references and errors).
+
+    Args:
+      result: the outcome of the index.
+      out_dir: directory of the two files; made where it is missing.
+      name: name of the index.
+      checkpoint: the checkpoint of the run that was evaluated.
 
     Returns:
       The two paths.
     """
     text_path, json_path = Path(out_dir) / TEXT_NAME, Path(out_dir) / JSON_NAME
     names = utterance_names(result.keys)
-    lines = [f'{name}\t{" ".join(text.split())}\n' for name, text in zip(names, result.hypotheses, strict=True)]
+    lines = [f'{name}\t{" ".join(text.split())}\n' for name, text in zip(names, result.texts, strict=True)]
     write_text(text_path, ''.join(lines))
-    nbest = [{'nbest': list(texts)} for texts in result.nbest] if result.nbest else [{}] * len(names)
-    columns = (names, result.keys, result.references, result.hypotheses, result.log_probs, nbest)
-    utterances = [
-        {
-            'utterance': name,
-            'key': str(key),
-            'reference': reference,
-            'hypothesis': hypothesis,
-            'words': asdict(scores.words),
-            'characters': asdict(scores.characters),
-            'log_prob': _finite(log_prob),
-            **best_texts,
-        }
-        for name, key, reference, hypothesis, log_prob, best_texts in zip(*columns, strict=True)
-        for scores in [score_utterance(reference, hypothesis, result.scores.has_word_boundaries)]
-    ]
     document = {
-        'index': result.name,
-        'checkpoint': result.checkpoint,
+        'index': name,
+        'checkpoint': checkpoint,
         'loss': _finite(result.loss),
         'scores': describe_scores(result.scores),
     }
     # one utterance a line: a person can grep it, and a diff of two runs reads well
-    entries = ',\n'.join(json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in utterances)
-    head = json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1)[:-2]
+    entries = ',\n'.join(_to_json(_describe_utterance(result, row, name)) for row, name in enumerate(names))
+    head = _to_json(document, indent=1)[:-2]
     write_text(json_path, f'{head},\n "utterances": [\n{entries}\n]}}\n')
     return text_path, json_path
+
+
+def _describe_utterance(result: Evaluation, row: int, name: str) -> dict[str, Any]:
+    reference, text = result.references[row], result.texts[row]
+    scores = score_utterance(reference, text, result.scores.has_word_boundaries)
+    return {
+        'utterance': name,
+        'key': str(result.keys[row]),
+        'reference': reference,
+        'hypothesis': text,
+        'words': asdict(scores.words),
+        'characters': asdict(scores.characters),
+        'log_prob': _finite(result.hypotheses[row].log_prob),
+        **({'nbest': result.nbest[row]} if result.nbest else {}),
+    }
+
+
+def _to_json(value: dict, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 
 
 def describe_scores(scores: Scores) -> dict:
@@ -190,36 +224,19 @@ def index_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def index_result(
-    name: str, index: 'Index', evaluation: Evaluation, checkpoint: str, vocabulary: 'Vocabulary'
-) -> IndexResult:
-    """The outcome of an index."""
-    hypotheses = evaluation.hypotheses
-    nbest = None
-    if any(getattr(hypothesis, 'alternatives', ()) for hypothesis in hypotheses):
-        nbest = [
-            [{'text': vocabulary.decode(text.ids), **text.scores()} for text in (best, *best.alternatives)]
-            for best in hypotheses
-        ]
-    return IndexResult(
-        name,
-        index.keys,
-        evaluation.references,
-        evaluation.texts,
-        [hypothesis.log_prob for hypothesis in hypotheses],
-        evaluation.scores,
-        evaluation.loss,
-        checkpoint,
-        nbest,
-    )
+def report(results: Mapping[str, Evaluation], out_dir: Path, checkpoint: str, num_worst: int) -> None:
+    """Writes the hypotheses of each index below a directory; prints the worst utterances, then the table.
 
-
-def report(results: Sequence[IndexResult], out_dir: Path, num_worst: int) -> None:
-    """Writes the hypotheses below ``out_dir``; prints the worst utterances, then the table."""
-    for result in results:
-        paths = write_hypotheses(result, out_dir / result.name)
-        log.info('%s: hypotheses in %s and %s', result.name, *paths)
+    Args:
+      results: evaluation of each index by name.
+      out_dir: directory of the directories that have these names.
+      checkpoint: the checkpoint of the run that was evaluated.
+      num_worst: utterances to print per index.
+    """
+    for name, result in results.items():
+        paths = write_hypotheses(result, out_dir / name, name, checkpoint)
+        log.info('%s: hypotheses in %s and %s', name, *paths)
         worst = format_worst(result, num_worst)
         if worst:
-            print(f'The worst of {result.name}:\n\n{worst}\n')
-    print(format_table([(result.name, result.scores) for result in results]), flush=True)
+            print(f'The worst of {name}:\n\n{worst}\n')
+    print(format_table([(name, result.scores) for name, result in results.items()]), flush=True)

@@ -1,41 +1,63 @@
-"""What dev says of a checkpoint."""
+"""Scores checkpoints on the dev set with greedy decoding, and draws the attention of some of its utterances."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from utils.data.index import Index
 from utils.decode.hypothesis import repeats_itself
-from utils.recognition.attention_images import AttentionImages
+from utils.plots import draw_attention
 from utils.recognition.recognizer import Recognizer
+
+IMAGES_DIRECTORY = 'attention'
 
 
 class Validation:
-    """Scores checkpoints on the dev utterances, decoded greedily.
+    """Scores checkpoints on dev utterances whose transcripts are encoded once.
 
     Args:
-      recognizer: takes the checkpoints' weights.
-      index: the dev utterances.
-      batch_size: utterances at once.
-      num_images: utterances whose attention is drawn; 0 for a model without.
-      run_dir: where the pictures go.
+      recognizer: greedy recognizer, into which the weights of each checkpoint are loaded.
+      index: dev utterances.
+      batch_size: utterances per batch.
+      num_images: utterances whose attention is drawn, from the shortest to the longest, evenly spaced; 0 for a model
+        without attention.
+      run_dir: run directory; RUN_DIR/attention/UTTERANCE-CHECKPOINT.png are the images.
+
+    Raises:
+      DataError: a transcript with a character outside the vocabulary.
     """
 
     def __init__(self, recognizer: Recognizer, index: Index, batch_size: int, num_images: int, run_dir: str):
-        self._recognizer, self._index, self._batch_size = recognizer, index, batch_size
-        self._images = AttentionImages(recognizer, index, num_images, run_dir) if num_images else None
+        self._recognizer, self._batch_size = recognizer, batch_size
+        self._references = recognizer.prepare(index)
+        ranks = np.linspace(0, len(index) - 1, num_images + 2)[1:-1].round().astype(int)
+        self._drawn = index.take(np.unique(np.argsort(index.frames, kind='stable')[ranks])) if num_images else None
+        self._images_dir = Path(run_dir) / IMAGES_DIRECTORY
 
-    def __call__(self, checkpoint_path: str) -> dict:
-        """What the trainer wants to know of a checkpoint, see `graph.TrainingTask.validate`."""
+    def __call__(self, checkpoint_path: str) -> dict[str, Any]:
+        """Scores a checkpoint; see `graph.TrainingTask.validate`."""
         self._recognizer.restore(checkpoint_path)
-        evaluation = self._recognizer.evaluate(self._index, self._batch_size)
+        evaluation = self._recognizer.evaluate(self._references, self._batch_size)
         scores = evaluation.scores
-        found = {
+        found: dict[str, Any] = {
             'error': scores.leading.rate,
             'dev_loss': evaluation.loss,
             'wer': scores.words.rate,
             'cer': scores.characters.rate,
         }
-        if self._recognizer.config.model == 'las':
+        if self._recognizer.config.family == 'attention':
             found['repeating'] = sum(repeats_itself(each.ids) for each in evaluation.hypotheses)
-        if self._images:
-            found['images'] = self._images.draw(Path(checkpoint_path).name)
+        if self._drawn:
+            found['images'] = self._draw(self._drawn, Path(checkpoint_path).name)
         return found
+
+    def _draw(self, index: Index, checkpoint: str) -> dict[str, Path]:
+        """Image files by utterance."""
+        paths, recognizer = {}, self._recognizer
+        for key, (ids, weights) in zip(index.keys, recognizer.attention(index, len(index)), strict=True):
+            name = Path(key).stem
+            paths[name] = self._images_dir / f'{name}-{checkpoint}.png'
+            symbols = [recognizer.vocabulary.tokens[symbol] for symbol in ids]
+            draw_attention(weights, symbols, recognizer.secs_per_frame, paths[name])
+        return paths
