@@ -4,7 +4,7 @@ import tensorflow.compat.v1 as tf
 
 from models.cells import NUM_GATES, initial_bias
 from models.fast.ops import add_bias, matmul
-from models.fast.recurrence import CELLS
+from models.fast.recurrence import recurrence
 from models.layers import ACTIVATIONS, Phase, batch_norm
 
 
@@ -41,7 +41,7 @@ def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse,
             projected = add_bias(projected, tf.convert_to_tensor(bias))
     projected = tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], gates * units])
     projected.set_shape([None, x.shape[1], gates * units])
-    return CELLS[cell](projected, tf.cast(recurrent, phase.dtype), mask, ACTIVATIONS[activation], reverse)
+    return recurrence(cell, projected, tf.cast(recurrent, phase.dtype), mask, ACTIVATIONS[activation], reverse)
 
 
 def recurrent_layer(

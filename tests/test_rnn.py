@@ -5,7 +5,7 @@ import pytest
 import tensorflow.compat.v1 as tf
 
 from models.cells import NUM_GATES
-from models.fast.recurrence import CELLS
+from models.fast.recurrence import recurrence
 from models.layers import ACTIVATIONS, Phase
 from models.rnn import recurrent_layer
 
@@ -52,7 +52,7 @@ def test_fast_loop_equals_the_plain_recurrence_on_ragged_lengths(cell, activatio
         u = tf.constant(rng.normal(size=[UNITS, NUM_GATES[cell] * UNITS]), tf.float32)
         weights = tf.constant(rng.normal(size=[FRAMES, BATCH, UNITS]), tf.float32)
         mask = tf.expand_dims(tf.transpose(tf.sequence_mask(LENGTHS, FRAMES, tf.float32)), 2)
-        fast = CELLS[cell](x, u, mask, ACTIVATIONS[activation], reverse) * mask
+        fast = recurrence(cell, x, u, mask, ACTIVATIONS[activation], reverse) * mask
         plain = plain_recurrence(cell, x, u, LENGTHS, activation, reverse)
         results = [[y, *tf.gradients(tf.reduce_sum(y * weights), [x, u])] for y in (fast, plain)]
         (y, dx, du), (plain_y, plain_dx, plain_du) = session.run(results)
@@ -69,7 +69,7 @@ def test_gradient_agrees_with_finite_differences(cell):
     with tf.Graph().as_default(), tf.Session() as session:
         x, u = tf.placeholder(tf.float64, x_value.shape), tf.placeholder(tf.float64, u_value.shape)
         mask = tf.expand_dims(tf.transpose(tf.sequence_mask([6, 3], FRAMES, tf.float64)), 2)
-        total = tf.reduce_sum(CELLS[cell](x, u, mask, ACTIVATIONS['tanh'], False) ** 2 * mask)
+        total = tf.reduce_sum(recurrence(cell, x, u, mask, ACTIVATIONS['tanh'], False) ** 2 * mask)
         gradient = session.run(tf.gradients(total, u)[0], {x: x_value, u: u_value})
         for i, j in [(0, 0), (1, UNITS - 1), (3, NUM_GATES[cell] * UNITS - 1)]:
             step = np.zeros_like(u_value)

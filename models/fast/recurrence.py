@@ -7,10 +7,13 @@ TF1's `dynamic_rnn` multiplies small matrices frame by frame, forward and twice 
 
 import tensorflow.compat.v1 as tf
 
-from models.cells import Activation, gru_step, lstm_step, rnn_step
+from models.cells import NUM_STATES, STEPS, Activation
 from models.fast.ops import matmul
 
 CLOSED = 1e4  # a pre-activation that makes a sigmoid exactly 0 or 1 and its derivative 0
+# sign of CLOSED for each gate on padded frames, where it holds the state; the plain cell has no gates and is masked
+HELD = {'gru': (0.0, 1.0, 0.0), 'lstm': (-1.0, 1.0, -1.0, 0.0)}
+SAVED = {'gru': (2, 1, 1), 'lstm': (3, 1), 'rnn': ()}  # gates in each tensor that a step saves for its gradient
 
 
 def _loop(num_steps, body, state, outputs):
@@ -51,139 +54,114 @@ def _weight_gradient(inputs, d_outputs, dtype):
     return tf.matmul(inputs, tf.cast(tf.reshape(d_outputs, [-1, d_outputs.shape[2]]), dtype), transpose_a=True)
 
 
-def _gru(x, u, mask, activation: Activation, reverse: bool):
-    """A layer of `gru_step`.
+def _gru_gradient(outputs, before, activation: Activation, mask):
+    """Gradient of `gru_step` over a layer.
 
     Args:
-      x: `[time, batch, 3 · units]`, projected inputs with biases: reset, update, candidate.
-      u: `[units, 3 · units]`; its type is the one of all products here (`models.fast.precision`).
-      mask: `[time, batch, 1]`; on padding the update gate is held open and the state stays.
-      activation: f.
+      outputs: states and saved tensors of all frames, `[time, batch, ...]`.
+      before: the states before each frame.
+      activation: non-linearity of the candidate.
+      mask: `[time, batch, 1]`.
+
+    Returns:
+      `backward(t, multiply, *d_states)` -> (gradients of the states before frame t, emitted tensors), with `multiply`
+      the product with the transposed recurrent weights; the first emitted tensor is the gradient of the recurrent
+      product. And a function from the emitted tensors of all frames to the gradient of the projected inputs.
+    """
+    _, reset_update, c, recurrent_c = outputs
+    r, z = tf.split(reset_update, 2, 2)
+    into_c = (1 - z) * activation.derivative(c)
+    # gradient of each gate's recurrent product per unit of dh, for all frames at once
+    factors = tf.concat([into_c * recurrent_c * r * (1 - r), (before[0] - c) * z * (1 - z), into_c * r], 2)
+
+    def backward(t, multiply, dh):
+        d_recurrent = tf.concat([dh, dh, dh], 1) * factors[t]
+        return [multiply(d_recurrent) + dh * z[t]], [d_recurrent, dh]
+
+    gates = 2 * int(c.shape[2])
+    return backward, lambda d_recurrent, dh: tf.concat([d_recurrent[:, :, :gates], dh * into_c], 2)
+
+
+def _lstm_gradient(outputs, before, activation: Activation, mask):
+    """Gradient of `lstm_step` over a layer; arguments and results as in `_gru_gradient`."""
+    _, c, ifo, g = outputs
+    i, f, o = tf.split(ifo, 3, 2)
+    out = activation.function(c)
+    dh_to_dc = o * activation.derivative(out)
+    # gradient of the pre-activations of i, f and g per unit of dc, of that of o per unit of dh
+    factors = [g * i * (1 - i), before[1] * f * (1 - f), out * o * (1 - o), i * activation.derivative(g)]
+    factors = tf.concat(factors, 2)
+
+    def backward(t, multiply, dh, dc):
+        dc += dh * dh_to_dc[t]
+        d_gates = tf.concat([dc, dc, dh, dc], 1) * factors[t]
+        return [multiply(d_gates), dc * f[t]], [d_gates]
+
+    return backward, tf.identity
+
+
+def _rnn_gradient(outputs, before, activation: Activation, mask):
+    """Gradient of `rnn_step` over a layer; arguments and results as in `_gru_gradient`."""
+    slope = activation.derivative(outputs[0]) * mask
+
+    def backward(t, multiply, dh):
+        dx = dh * slope[t]
+        return [multiply(dx)], [dx]
+
+    return backward, tf.identity
+
+
+GRADIENTS = {'gru': _gru_gradient, 'lstm': _lstm_gradient, 'rnn': _rnn_gradient}
+
+
+def recurrence(
+    cell: str, x: tf.Tensor, u: tf.Tensor, mask: tf.Tensor, activation: Activation, reverse: bool
+) -> tf.Tensor:
+    """One direction of a recurrent layer, from the projected inputs to the outputs of all frames.
+
+    On padding a gated cell keeps its state and the plain cell's is zero.
+
+    Args:
+      cell: gru, lstm or rnn.
+      x: `[time, batch, gates · units]`, projected inputs with biases; the gates in the order of the cell's step.
+      u: `[units, gates · units]`, recurrent weights; all products are computed in their type (`models.fast.ops`).
+      mask: `[time, batch, 1]`, 1 for real frames.
+      activation: non-linearity of the candidate.
       reverse: run from the last frame to the first.
-    """
-    units = int(u.shape[0])
-    frames, batch = tf.shape(x)[0], tf.shape(x)[1]
-    gate = tf.reshape(tf.one_hot([0, 1, 0], 2, dtype=x.dtype)[:, 1:] * tf.ones([1, units], x.dtype), [3 * units])
-    x += (1 - mask) * CLOSED * gate
-    start = tf.zeros([batch, units], x.dtype)
 
-    def frame_of(i):
-        return frames - 1 - i if reverse else i
+    Returns:
+      `[time, batch, units]`; not masked for gated cells.
+    """
+    units, num_states = int(u.shape[0]), NUM_STATES[cell]
+    frames, batch = tf.shape(x)[0], tf.shape(x)[1]
+    if cell in HELD:
+        x += (1 - mask) * CLOSED * tf.repeat(tf.constant(HELD[cell], x.dtype), units)
+    start = [tf.zeros([batch, units], x.dtype)] * num_states
 
     @tf.custom_gradient
     def run(x, u):
-        def body(i, h):
-            t = frame_of(i)
-            (h,), saved = gru_step(x[t], matmul(h, u), [h], activation)
-            return t, [h], [h, *saved]
-
-        h, reset_update, c, recurrent_c = _loop(frames, body, [start], [units, 2 * units, units, units])
-
-        def gradient(dh_out):
-            r, z = tf.split(reset_update, 2, 2)
-            h_before = _previous(h, reverse)
-            into_c = (1 - z) * activation.derivative(c)
-            # what a unit of dh gives to each gate's share of the recurrent product, for all frames at once
-            factors = tf.concat([into_c * recurrent_c * r * (1 - r), (h_before - c) * z * (1 - z), into_c * r], 2)
-            u_transposed = tf.transpose(u)  # a small GEMM with transpose_b is 3-6 times slower
-
-            def backward(i, dh):
-                t = frame_of(frames - 1 - i)
-                dh += dh_out[t]
-                d_recurrent = tf.concat([dh, dh, dh], 1) * factors[t]
-                return t, [matmul(d_recurrent, u_transposed) + dh * z[t]], [dh, d_recurrent]
-
-            dh, d_recurrent = _loop(frames, backward, [start], [units, 3 * units])
-            dx = tf.concat([d_recurrent[:, :, : 2 * units], dh * into_c], 2)
-            return dx, _weight_gradient(h_before, d_recurrent, u.dtype)
-
-        return h, gradient
-
-    return run(x, u)
-
-
-def _lstm(x, u, mask, activation: Activation, reverse: bool):
-    """A layer of `lstm_step`; x is `[time, batch, 4 · units]`.
-
-    On padding the input and output gates are held shut and the forget gate open. Other arguments as in `_gru`.
-    """
-    units = int(u.shape[0])
-    frames, batch = tf.shape(x)[0], tf.shape(x)[1]
-    signs = tf.constant([[-1.0], [1.0], [-1.0], [0.0]], x.dtype) * tf.ones([1, units], x.dtype)
-    x += (1 - mask) * CLOSED * tf.reshape(signs, [4 * units])
-    start = tf.zeros([batch, units], x.dtype)
-
-    def frame_of(i):
-        return frames - 1 - i if reverse else i
-
-    @tf.custom_gradient
-    def run(x, u):
-        def body(s, h, c):
-            t = frame_of(s)
-            state, saved = lstm_step(x[t], matmul(h, u), [h, c], activation)
+        def forward(i, *state):
+            t = frames - 1 - i if reverse else i
+            state, saved = STEPS[cell](x[t], matmul(state[0], u), state, activation)
+            if cell not in HELD:
+                state = [state[0] * mask[t]]
             return t, state, [*state, *saved]
 
-        h, c, ifo, g = _loop(frames, body, [start, start], [units, units, 3 * units, units])
+        outputs = _loop(frames, forward, start, [units] * num_states + [gates * units for gates in SAVED[cell]])
 
         def gradient(dh_out):
-            i, f, o = tf.split(ifo, 3, 2)
-            out = activation.function(c)
-            dh_to_dc = o * activation.derivative(out)
-            c_before = _previous(c, reverse)
-            # what a unit of dc gives to the pre-activations of i, f and g, and a unit of dh to that of o
-            factors = [g * i * (1 - i), c_before * f * (1 - f), out * o * (1 - o), i * activation.derivative(g)]
-            factors = tf.concat(factors, 2)
-            u_transposed = tf.transpose(u)
+            before = [_previous(state, reverse) for state in outputs[:num_states]]
+            backward, projected_gradient = GRADIENTS[cell](outputs, before, activation, mask)
+            u_transposed = tf.transpose(u)  # a small GEMM with transpose_b is 3-6 times slower
 
-            def backward(s, dh, dc):
-                t = frame_of(frames - 1 - s)
-                dh += dh_out[t]
-                dc += dh * dh_to_dc[t]
-                d_gates = tf.concat([dc, dc, dh, dc], 1) * factors[t]
-                return t, [matmul(d_gates, u_transposed), dc * f[t]], [d_gates]
+            def step(i, dh, *d_states):
+                t = i if reverse else frames - 1 - i
+                d_states, emitted = backward(t, lambda dy: matmul(dy, u_transposed), dh + dh_out[t], *d_states)
+                return t, d_states, emitted
 
-            (d_gates,) = _loop(frames, backward, [start, start], [4 * units])
-            return d_gates, _weight_gradient(_previous(h, reverse), d_gates, u.dtype)
+            emitted = _loop(frames, step, start, [int(u.shape[1]), *([units] if cell == 'gru' else [])])
+            return projected_gradient(*emitted), _weight_gradient(before[0], emitted[0], u.dtype)
 
-        return h, gradient
+        return outputs[0], gradient
 
     return run(x, u)
-
-
-def _rnn(x, u, mask, activation: Activation, reverse: bool):
-    """A layer of `rnn_step`, zero on padding. Arguments as in `_gru`."""
-    units = int(u.shape[0])
-    frames, batch = tf.shape(x)[0], tf.shape(x)[1]
-    start = tf.zeros([batch, units], x.dtype)
-
-    def frame_of(i):
-        return frames - 1 - i if reverse else i
-
-    @tf.custom_gradient
-    def run(x, u):
-        def body(i, h):
-            t = frame_of(i)
-            (h,), _ = rnn_step(x[t], matmul(h, u), [h], activation)
-            h *= mask[t]
-            return t, [h], [h]
-
-        (h,) = _loop(frames, body, [start], [units])
-
-        def gradient(dh_out):
-            slope = activation.derivative(h) * mask
-            u_transposed = tf.transpose(u)
-
-            def backward(i, dh):
-                t = frame_of(frames - 1 - i)
-                dx = (dh + dh_out[t]) * slope[t]
-                return t, [matmul(dx, u_transposed)], [dx]
-
-            (dx,) = _loop(frames, backward, [start], [units])
-            return dx, _weight_gradient(_previous(h, reverse), dx, u.dtype)
-
-        return h, gradient
-
-    return run(x, u)
-
-
-CELLS = {'gru': _gru, 'lstm': _lstm, 'rnn': _rnn}
