@@ -1,22 +1,24 @@
-"""The papers' models as graph functions; nothing here knows of files, flags or sessions."""
+"""Models of the papers as graph functions, free of files, flags and sessions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 
 class Model(NamedTuple):
-    """What the toolkit asks of a model.
+    """Interface of a model.
 
     Attributes:
-      forward: from (features `[batch, time, features]`, lengths `[batch]`, config, phase) to the model's own output.
-      losses: from (output, labels `[batch, symbols]`, label lengths, config, phase, criterion) to `[batch]`.
-      infer: from (output, config, a function that returns the decoder) to two tuples of tensors: for greedy decoding,
-        and for the decoder.
-      time_stride: input frames an output frame.
-      frames_per_symbol: input frames that each symbol needs at least; 0 where any transcript fits.
-      loss_unit: of the losses.
+      family: ctc or attention; outputs and decoders are the same within a family.
+      forward: forward(features `[batch, time, features]`, lengths `[batch]`, config, phase) -> the model's output.
+      losses: losses(output, labels `[batch, symbols]`, label lengths, config, phase, criterion) -> `[batch]`.
+      infer: infer(output, config, get_decoder) -> (greedy_tensors, search_tensors); `get_decoder()` is called
+        when the graph runs and returns the external decoder.
+      time_stride: input frames per output frame.
+      frames_per_symbol: least number of input frames per symbol; 0 where every transcript fits.
+      loss_unit: unit of the losses.
     """
 
+    family: str
     forward: Callable
     losses: Callable
     infer: Callable
@@ -26,12 +28,13 @@ class Model(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """What a transcript costs in training, for a model that spells.
+    """Training criterion of the attention models; CTC models ignore it.
 
     Attributes:
-      smoothing: none, unigram or neighborhood.
-      symbol_frequencies: `[classes]`, of the training transcripts with their ends, for unigram smoothing.
-      sample_prob: of scheduled sampling.
+      smoothing: label smoothing: none, unigram or neighborhood.
+      symbol_frequencies: `[classes]`, relative frequencies in the training transcripts, `<eos>` included; for unigram
+        smoothing.
+      sample_prob: probability of scheduled sampling.
     """
 
     smoothing: str = 'none'
@@ -40,10 +43,11 @@ class Criterion(NamedTuple):
 
 
 def get(name: str) -> Model:
-    """The model called ds1, ds2 or las."""
+    """Returns the model called ds1, ds2 or las; raises KeyError for any other name."""
     from models import convolution, ctc, deepspeech1, deepspeech2, las, las_inference
 
     if name == 'las':
-        return Model(las.forward, las.losses, las_inference.infer, las.TIME_STRIDE, 0, 'nats / symbol')
+        infer = las_inference.infer
+        return Model('attention', las.forward, las.losses, infer, las.TIME_STRIDE, 0, 'nats / symbol')
     module, stride = {'ds1': (deepspeech1, 1), 'ds2': (deepspeech2, convolution.TIME_STRIDE)}[name]
-    return Model(module.forward, ctc.losses, ctc.infer, stride, stride, 'nats / utterance')
+    return Model('ctc', module.forward, ctc.losses, ctc.infer, stride, stride, 'nats / utterance')

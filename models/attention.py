@@ -1,6 +1,6 @@
-"""Where the speller listens: scores of the listener's frames, softmax over the real ones, their weighted mean.
+"""Attention over the encoder output: energies, masked softmax, context vector.
 
-The functions serve training and decoding alike. Rows are hypotheses: as many of each utterance, one after another.
+Training and decoding use the same functions. Rows are hypotheses: equally many of each utterance, one after another.
 """
 
 from collections.abc import Callable
@@ -10,18 +10,17 @@ import tensorflow.compat.v1 as tf
 
 from models.layers import dense
 
-FAR = -1e9  # a score whose softmax is 0
-LOCATION_WIDTH = 31  # listener frames that the location-aware score sees of the previous weights
+FAR = -1e9  # an energy whose softmax is 0
+LOCATION_WIDTH = 31  # encoder frames of the previous weights that the location-aware energy depends on
 
 
 class Attention(NamedTuple):
-    """An attention over one batch of listened utterances.
+    """Attention over one batch of encoded utterances.
 
     Attributes:
-      weights: for `scan.scan`, by name.
-      shared: likewise.
-      attend: from (apply, shared, speller state `[rows, units]`, previous weights `[rows, frames]`) to the weights
-        `[rows, frames]` and the context `[rows, memory units]`.
+      weights, shared: tensors by name, as `fast.scan.scan` takes them.
+      attend: attend(apply, shared, speller state `[rows, units]`, previous weights `[rows, frames]`) -> (weights
+        `[rows, frames]`, context `[rows, memory units]`).
     """
 
     weights: dict[str, tf.Tensor]
@@ -30,7 +29,7 @@ class Attention(NamedTuple):
 
 
 def _softmax(scores, mask):
-    """Softmax over the real frames; scores `[rows, frames]`, mask `[batch, frames]`."""
+    """Softmax over real frames; scores `[rows, frames]`, mask `[batch, frames]`."""
     batch, frames = tf.shape(mask)[0], tf.shape(mask)[1]
     scores = tf.reshape(scores, [batch, -1, frames]) + tf.expand_dims((1 - mask) * FAR, 1)
     return tf.reshape(tf.nn.softmax(scores), [-1, frames])
@@ -41,11 +40,11 @@ def _matrix(name, shape, initializer):
 
 
 def windows(weights: tf.Tensor, width: int) -> tf.Tensor:
-    """The `width` weights around each frame, `[rows, frames, width]`, zeros beyond the ends.
+    """Windows of `width` weights centred on each frame, `[rows, frames, width]`, zeros beyond the ends.
 
-    With them a convolution is a GEMM, forward and back; conv1d's gradient by a single channel takes ten times as long.
-    Of `[rows, frames]` weights, padded and written down once for each frame, rows cut one element too long each start
-    a frame later than the one before.
+    They make a convolution a GEMM, forward and backward; conv1d's gradient by a single channel takes ten times as long.
+    The padded weights are repeated once per frame and cut into rows one element longer than their period, so that each
+    row starts one frame later than the row before.
     """
     frames = tf.shape(weights)[1]
     padded = tf.pad(weights, [[0, 0], [(width - 1) // 2, width // 2]])
@@ -60,11 +59,11 @@ def content_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, unit
     φ and ψ are one tanh layer each; ψ(h) is computed once.
 
     Args:
-      memory: the listener's output, `[batch, frames, memory units]`, zero on padding.
+      memory: encoder output, `[batch, frames, memory units]`, zero on padding.
       mask: `[batch, frames]`, 1 for real frames.
-      state_units: of the speller's state.
-      units: of φ and ψ.
-      initializer: of the variables.
+      state_units: units of the speller's state.
+      units: units of φ and ψ.
+      initializer: initializer of the variables.
     """
     keys = tf.tanh(dense(memory, units, 'keys', initializer))
     query = _matrix('query', [state_units, units], initializer)
@@ -80,8 +79,8 @@ def content_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, unit
 def location_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer) -> Attention:
     """e_{i,u} = v · tanh(W s_i + V h_u + (F * α_{i-1})_u) (Chorowski et al. 2015, eqs. 6-8; 1612.02695, section 3).
 
-    F is one 1-D convolution: the paper's two linear maps after one another, convolution to channels and channels to
-    units, multiplied out. Arguments as in `content_attention`.
+    F is one 1-D convolution: the product of the paper's two linear maps, the convolution to channels and the projection
+    of channels to units. Arguments as in `content_attention`.
     """
     keys = dense(memory, units, 'keys', initializer)
     query = _matrix('query', [state_units, units], initializer)
@@ -95,8 +94,8 @@ def location_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, uni
         batch, frames = tf.shape(mask)[0], tf.shape(mask)[1]
         around = tf.reshape(windows(previous, LOCATION_WIDTH), [-1, LOCATION_WIDTH])
         location = tf.matmul(around, shared['location'])
-        seen = tf.reshape(location, [batch, -1, frames, units]) + tf.expand_dims(shared['keys'], 1)
-        hidden = tf.tanh(seen + tf.reshape(apply('query', state), [batch, -1, 1, units]))
+        energy = tf.reshape(location, [batch, -1, frames, units]) + tf.expand_dims(shared['keys'], 1)
+        hidden = tf.tanh(energy + tf.reshape(apply('query', state), [batch, -1, 1, units]))
         scores = tf.matmul(tf.reshape(hidden, [-1, units]), tf.expand_dims(shared['score'], 1))
         weights = _softmax(scores, mask)
         return weights, apply('memory', weights)

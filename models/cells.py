@@ -1,4 +1,7 @@
-"""Recurrent cells: one step of each, and its initial bias. Rows are `[batch, units]`."""
+"""Recurrent cells: one step of GRU, LSTM and plain cell, and their initial biases.
+
+The recurrent layers run them in `models.fast.recurrence`, the speller in `models.fast.scan`.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +10,7 @@ import tensorflow.compat.v1 as tf
 
 
 class Activation(NamedTuple):
-    """A non-linearity and its derivative written in terms of its own output."""
+    """A non-linearity, and its derivative as a function of its output."""
 
     function: Callable
     derivative: Callable
@@ -16,17 +19,19 @@ class Activation(NamedTuple):
 NUM_GATES = {'gru': 3, 'lstm': 4, 'rnn': 1}
 
 
-def gru_step(projected, recurrent, state, activation: Activation):
+def gru_step(
+    projected: tf.Tensor, recurrent: tf.Tensor, state: list[tf.Tensor], activation: Activation
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """One step of a GRU that resets after the recurrent product: c = f(x_c + r·(h U_c)); h' = (1 - z)·c + z·h.
 
     Args:
-      projected: `[batch, 3 · units]`, the input's share of reset, update and candidate, with the bias.
-      recurrent: `[batch, 3 · units]`, h U.
-      state: [h].
-      activation: f.
+      projected: `[batch, 3 · units]`, projected input plus bias: reset gate, update gate, candidate.
+      recurrent: `[batch, 3 · units]`, the recurrent product h U.
+      state: [h], each `[batch, units]`.
+      activation: non-linearity f of the candidate.
 
     Returns:
-      The new state, and what the gradient needs: reset and update gate, and candidate.
+      The new state, and the tensors that the gradient needs: [reset and update gates, candidate, h U_c].
     """
     (h,) = state
     units = int(h.shape[1])
@@ -38,10 +43,12 @@ def gru_step(projected, recurrent, state, activation: Activation):
     return [c + z * (h - c)], [reset_update, c, h_c]
 
 
-def lstm_step(projected, recurrent, state, activation: Activation):
-    """One step of an LSTM: c' = f·c + i·a(g); h' = o·a(c'). The gates' order: input, forget, output, candidate.
+def lstm_step(
+    projected: tf.Tensor, recurrent: tf.Tensor, state: list[tf.Tensor], activation: Activation
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """One step of an LSTM: c' = f·c + i·a(g); h' = o·a(c'), gates in the order input, forget, output, candidate.
 
-    The state is [h, c]; what the gradient needs, the gates and the candidate. Other arguments as in `gru_step`.
+    The state is [h, c], and the gradient needs [gates, candidate]. Otherwise as `gru_step`, with four gates.
     """
     units = int(state[0].shape[1])
     gates, candidate = tf.split(projected + recurrent, [3 * units, units], 1)
@@ -52,13 +59,15 @@ def lstm_step(projected, recurrent, state, activation: Activation):
     return [o * activation.function(c), c], [ifo, g]
 
 
-def rnn_step(projected, recurrent, state, activation: Activation):
-    """One step of the plain cell: h' = f(x + h U). The state is [h]; other arguments as in `gru_step`."""
+def rnn_step(
+    projected: tf.Tensor, recurrent: tf.Tensor, state: list[tf.Tensor], activation: Activation
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """One step of the plain cell: h' = f(x + h U). The state is [h]; otherwise as `gru_step`, with one gate."""
     return [activation.function(projected + recurrent)], []
 
 
 def initial_bias(cell: str, units: int) -> tf.Tensor:
-    """Zeros, but for an LSTM's forget gate: one that starts open lets gradients through from the first step."""
+    """Zeros, except ones for the forget gate of an LSTM, so that gradients pass through it from the first step."""
     zeros = tf.zeros([units])
     return tf.concat([zeros, zeros + 1, zeros, zeros], 0) if cell == 'lstm' else tf.zeros([NUM_GATES[cell] * units])
 

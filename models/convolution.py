@@ -1,15 +1,16 @@
-"""Convolutions over time × frequency (Deep Speech 2, section 3.5), in the form that is fast on the device at hand.
+"""Convolutions over time × frequency (Deep Speech 2, section 3.5), in the form that is fastest on the device.
 
-Everything is `[batch, time, frequency, channels]`. In time the padding is explicit, (kernel - 1) // 2 frames before:
+The layout is `[batch, time, frequency, channels]`. Time is padded explicitly, with (kernel - 1) // 2 frames before:
 output frame o is centred on input frame o · stride whatever the batch's length, so padded frames change nothing.
-(TensorFlow's SAME shifts by a frame between odd and even lengths when the stride is 2.) In frequency it is SAME.
+(TensorFlow's SAME shifts by a frame between odd and even lengths when the stride is 2.) Frequency is padded SAME.
 
-On a CPU `tf.nn.conv2d` reaches a fraction of the machine's speed, so the work is laid out as large GEMMs, each form
-with its own gradient; scripts/benchmark/convolution.py measures them against each other.
+On a CPU `tf.nn.conv2d` reaches a fraction of the machine's speed; the forms below are faster.
+scripts/benchmark/convolution.py compares them.
 """
 
 import tensorflow.compat.v1 as tf
 
+from models.config import ModelConfig
 from models.fast import dft_convolution
 from models.layers import Phase, batch_norm, clipped_relu
 
@@ -22,26 +23,28 @@ FRONT_ENDS = {
 }
 TIME_STRIDE = 2
 FORMS = ('plain', 'frequency_first', 'dft')
-MIN_DFT_TAPS = 64  # below this many taps the transforms cost more than the taps they save
+MIN_DFT_TAPS = 64  # with fewer taps the transforms cost more than they save
 MIN_DFT_CHANNELS = 8  # the spectra are multiplied as [channels in · channels out] matrices, which must not be thin
 
 
 def output_length(length, stride: int):
-    """Frames (or frequencies) after a convolution, ceil(length / stride); an int, an array or a tensor."""
+    """Number of frames or frequencies after a convolution, ceil(length / stride), for an int, an array or a tensor."""
     return (length + stride - 1) // stride
 
 
-def front_end(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> tuple[tf.Tensor, tf.Tensor]:
-    """As many convolutions as the configuration says.
+def front_end(
+    features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Front end of Deep Speech 2: `config.conv_layers` convolutions.
 
     Args:
       features: `[batch, time, features]`, normalised.
       lengths: int32 `[batch]`, frames.
-      config: sizes and switches (`utils.config.ModelConfig`).
+      config: model configuration.
       phase: training or inference.
 
     Returns:
-      `[time / 2, batch, units]`, zero beyond the new lengths, and these.
+      `[time / 2, batch, units]`, zero beyond the new lengths, and the new lengths.
     """
     mask = tf.expand_dims(tf.sequence_mask(lengths, tf.shape(features)[1], features.dtype), 2)
     x = tf.expand_dims(features * mask, 3)
@@ -51,8 +54,17 @@ def front_end(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> 
     return tf.transpose(x, [1, 0, 2]), lengths
 
 
-def convolution(x, lengths, channels, kernel_size, strides, phase: Phase, use_batch_norm: bool, scope: str):
-    """One layer of Deep Speech 2's front end: convolution, batch norm, clipped ReLU, mask.
+def convolution(
+    x: tf.Tensor,
+    lengths: tf.Tensor,
+    channels: int,
+    kernel_size: tuple[int, int],
+    strides: tuple[int, int],
+    phase: Phase,
+    use_batch_norm: bool,
+    scope: str,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """One layer of the front end: convolution, batch norm, clipped ReLU, mask.
 
     Args:
       x: `[batch, time, frequency, channels]`, zero beyond each length.
@@ -65,7 +77,7 @@ def convolution(x, lengths, channels, kernel_size, strides, phase: Phase, use_ba
       scope: name of the variables.
 
     Returns:
-      `[batch, time / stride, frequency / stride, channels]`, zero beyond the new lengths, and these lengths.
+      `[batch, time / stride, frequency / stride, channels]`, zero beyond the new lengths, and the new lengths.
     """
     with tf.variable_scope(scope):
         shape = [*kernel_size, int(x.shape[3]), channels]
@@ -94,7 +106,7 @@ def conv2d(
     form: str = 'auto',
     device_type: str | None = None,
 ) -> tf.Tensor:
-    """Cross-correlates x with the kernel; the gradients by x and kernel are those of the convolution in every form.
+    """Cross-correlates x with the kernel; every form has the gradients by x and kernel.
 
     Args:
       x: `[batch, time, frequency, channels in]`, zero on padding; frequency and channels are static.
@@ -106,6 +118,9 @@ def conv2d(
 
     Returns:
       `[batch, ceil(time / time_stride), ceil(frequency / freq_stride), channels out]`.
+
+    Raises:
+      ValueError: the form is unknown or cannot compute these strides.
     """
     kernel_time, kernel_freq, _, channels = kernel.shape.as_list()
     if form == 'auto':
@@ -125,11 +140,11 @@ def conv2d(
 
 
 def _fastest_form(x, kernel, time_stride, freq_stride, device_type):
-    """The one place where the form is chosen, from what the benchmark measured.
+    """Chooses the form, by the benchmark's measurements.
 
-    - a GPU has cuDNN, made for just this; other types than float32 are wanted there alone;
+    - on a GPU: cuDNN, and so for types other than float32, which only a GPU uses;
     - large kernels between many channels (the later layers): the DFT needs a tenth of the multiplications;
-    - anything else: tf.nn.conv2d, frequency first, so that the long time axis lies where its loops are vectorised.
+    - otherwise: tf.nn.conv2d, frequency first, so that its vectorised loops run along the long time axis.
     """
     kernel_time, kernel_freq, inputs, channels = kernel.shape.as_list()
     if device_type is None:
@@ -143,7 +158,7 @@ def _fastest_form(x, kernel, time_stride, freq_stride, device_type):
 
 
 def _library(x, kernel, time_stride, freq_stride, frequency_first):
-    """tf.nn.conv2d with the padding law above, in the layout [batch, time, frequency] or [batch, frequency, time]."""
+    """tf.nn.conv2d with the padding of this module, in [batch, time, frequency] or [batch, frequency, time] layout."""
     kernel_time, kernel_freq = kernel.shape.as_list()[:2]
     if kernel_time == 1:  # oneDNN's kernel gradient is wrong for 1 × 1 kernels with some strides (TensorFlow 2.21)
         x, time_stride = x[:, ::time_stride], 1

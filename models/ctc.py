@@ -1,4 +1,4 @@
-"""What the CTC models have in common: their output, its loss and its best path."""
+"""Output, loss and inference shared by the CTC models."""
 
 from typing import NamedTuple
 
@@ -8,14 +8,19 @@ from models.fast.ctc_loss import ctc_losses
 
 
 class CtcOutput(NamedTuple):
-    """logits `[time, batch, classes]`, the blank last; lengths int32 `[batch]`, output frames."""
+    """Output of an acoustic model.
+
+    Attributes:
+      logits: `[time, batch, classes]`, the blank last.
+      lengths: int32 `[batch]`, output frames.
+    """
 
     logits: tf.Tensor
     lengths: tf.Tensor
 
 
 class BestPath(NamedTuple):
-    """The most probable class of each frame and its log-probability, `[batch, time]`; lengths `[batch]`."""
+    """Most probable class of each frame and its log-probability, `[batch, time]`; lengths `[batch]`."""
 
     ids: tf.Tensor
     log_probs: tf.Tensor
@@ -23,22 +28,22 @@ class BestPath(NamedTuple):
 
 
 def losses(output: CtcOutput, labels: tf.Tensor, label_lengths: tf.Tensor, *_) -> tf.Tensor:
-    """Negative log-likelihood of each transcript, `[batch]`; the model's sizes and the phase make no difference."""
+    """Negative log-likelihood of each transcript, `[batch]`; configuration, phase and criterion are ignored."""
     return ctc_losses(output.logits, output.lengths, labels, label_lengths)
 
 
 def posteriors(output: CtcOutput) -> tf.Tensor:
-    """Log-probabilities of all classes, `[batch, time, classes]`, for a beam search."""
+    """Log-probabilities of all classes for the beam search, `[batch, time, classes]`."""
     return tf.transpose(tf.nn.log_softmax(output.logits), [1, 0, 2])
 
 
 def best_path(output: CtcOutput) -> BestPath:
-    """The greedy path, in the graph, so that only two numbers a frame leave the device."""
+    """Greedy path, computed in the graph so that only two numbers per frame leave the device."""
     log_probs = tf.nn.log_softmax(output.logits)
     ids = tf.argmax(log_probs, 2, output_type=tf.int32)
     return BestPath(tf.transpose(ids), tf.transpose(tf.reduce_max(log_probs, 2)), output.lengths)
 
 
 def infer(output: CtcOutput, *_) -> tuple[tuple, tuple]:
-    """For greedy decoding the best path, for a beam search the posteriors and their lengths."""
+    """Returns the best path for greedy decoding, and (posteriors, lengths) for the beam search."""
     return tuple(best_path(output)), (posteriors(output), output.lengths)

@@ -2,23 +2,24 @@
 
 import tensorflow.compat.v1 as tf
 
+from models.config import ModelConfig
 from models.ctc import CtcOutput
 from models.layers import ACTIVATIONS, Phase, dense
 from models.rnn import recurrent_layer
 
 
 def with_context(features: tf.Tensor, context: int) -> tf.Tensor:
-    """Each frame with its neighbours: `[batch, time, features]` to `[batch, time, (2 · context + 1) · features]`."""
+    """Joins neighbouring frames: `[batch, time, features]` to `[batch, time, (2 · context + 1) · features]`."""
     frames = tf.shape(features)[1]
     padded = tf.pad(features, [[0, 0], [context, context], [0, 0]])
     return tf.concat([padded[:, i : i + frames] for i in range(2 * context + 1)], 2)
 
 
-def forward(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> CtcOutput:
-    """The acoustic model; arguments as in `deepspeech2.forward`.
+def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase) -> CtcOutput:
+    """Builds the acoustic model; arguments as in `deepspeech2.forward`.
 
-    Layers 1-3 see one frame each (the first one with its context), layer 4 is recurrent, layer 5 is dense over the sum
-    of the two directions (section 2). Dropout on the dense layers only, never across time (section 2.1).
+    Layers 1-3 act on single frames (the first one with context), layer 4 is recurrent, layer 5 is dense over the sum of
+    the two directions (section 2). Dropout is on the dense layers only, never across time (section 2.1).
     """
     activation = ACTIVATIONS[config.activation].function
     mask = tf.expand_dims(tf.sequence_mask(lengths, tf.shape(features)[1], features.dtype), 2)

@@ -2,19 +2,20 @@
 
 import tensorflow.compat.v1 as tf
 
+from models.config import ModelConfig
 from models.convolution import front_end
 from models.ctc import CtcOutput
 from models.layers import Phase, dense, lookahead
 from models.rnn import recurrent_layer
 
 
-def forward(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> CtcOutput:
-    """The acoustic model.
+def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase) -> CtcOutput:
+    """Builds the acoustic model.
 
     Args:
       features: `[batch, time, features]`, normalised.
       lengths: int32 `[batch]`, frames.
-      config: sizes and switches (`utils.config.ModelConfig`).
+      config: model configuration.
       phase: training or inference.
     """
     x, lengths = front_end(features, lengths, config, phase)  # [time, batch, units] from here on

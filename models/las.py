@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from models.config import PYRAMID_HALVINGS
+from models.config import PYRAMID_HALVINGS, ModelConfig
 from models.fast.ctc_loss import ctc_losses
 from models.layers import Phase
 from models.listener import CTC_FRAMES, Listened, listen
@@ -17,14 +17,14 @@ NEIGHBOR_WEIGHTS = {1: 5.0, 2: 2.0}
 
 
 class Las(NamedTuple):
-    """A listener's output and the speller over it."""
+    """Encoder output and the speller over it."""
 
     listened: Listened
     speller: Speller
 
 
-def forward(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> Las:
-    """Builds the model over a batch; arguments as in `listener.listen`."""
+def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase) -> Las:
+    """Builds the model over a batch; arguments as in `deepspeech2.forward`."""
     initializer = tf.random_uniform_initializer(-INITIAL_RANGE, INITIAL_RANGE)
     with tf.variable_scope('listener'):
         listened = listen(features, lengths, config, phase, initializer)
@@ -32,19 +32,21 @@ def forward(features: tf.Tensor, lengths: tf.Tensor, config, phase: Phase) -> La
         return Las(listened, make_speller(listened, config, phase, initializer))
 
 
-def losses(las: Las, labels: tf.Tensor, label_lengths: tf.Tensor, config, phase: Phase, criterion) -> tf.Tensor:
-    """Loss of each utterance in nats a symbol: (1 - w) · cross-entropy + w · CTC, w = `config.ctc_weight`.
+def losses(
+    las: Las, labels: tf.Tensor, label_lengths: tf.Tensor, config: ModelConfig, phase: Phase, criterion
+) -> tf.Tensor:
+    """Loss of each utterance in nats per symbol: (1 - w) · cross-entropy + w · CTC, w = `config.ctc_weight`.
 
-    The last class is `<sos>` before the transcript, `<eos>` behind it, and CTC's blank. An utterance whose transcript
-    does not fit the CTC head's frames has no CTC share.
+    The last class is `<sos>` before the transcript, `<eos>` after it, and the blank of CTC. The CTC loss of an
+    utterance whose transcript does not fit the frames of the CTC head is 0.
 
     Args:
-      las: the model over the batch.
+      las: model over the batch.
       labels: int32 `[batch, symbols]`.
       label_lengths: int32 `[batch]`.
-      config: sizes and switches (`utils.config.ModelConfig`).
+      config: model configuration.
       phase: training or inference.
-      criterion: `models.Criterion`.
+      criterion: smoothing and scheduled sampling (`models.Criterion`).
 
     Returns:
       `[batch]`.
@@ -59,36 +61,36 @@ def losses(las: Las, labels: tf.Tensor, label_lengths: tf.Tensor, config, phase:
         targets, label_lengths, config.classes, criterion.smoothing, criterion.symbol_frequencies
     )
     num_symbols = tf.cast(label_lengths + 1, logits.dtype)
-    spelled = cross_entropies(logits, targets, label_lengths + 1) / num_symbols
+    cross_entropy = cross_entropies(logits, targets, label_lengths + 1) / num_symbols
     if las.listened.ctc_logits is None:
-        return spelled
+        return cross_entropy
     frames = CTC_FRAMES * las.listened.lengths
     repeats = tf.logical_and(tf.equal(labels[:, 1:], labels[:, :-1]), tf.sequence_mask(label_lengths, steps - 1)[:, 1:])
     fits = label_lengths + tf.reduce_sum(tf.cast(repeats, tf.int32), 1) <= frames
-    # one that does not fit is told apart before the loss, whose gradient would be no number
-    heard = ctc_losses(
+    # a transcript that does not fit is shortened before the loss, whose gradient would be NaN
+    ctc_loss = ctc_losses(
         las.listened.ctc_logits, frames, labels, tf.where(fits, label_lengths, tf.minimum(label_lengths, 1))
     )
-    heard = tf.where(fits, heard, tf.zeros_like(heard)) / num_symbols
-    return (1 - config.ctc_weight) * spelled + config.ctc_weight * heard
+    ctc_loss = tf.where(fits, ctc_loss, tf.zeros_like(ctc_loss)) / num_symbols
+    return (1 - config.ctc_weight) * cross_entropy + config.ctc_weight * ctc_loss
 
 
 def smoothed_targets(
     symbols: tf.Tensor, label_lengths: tf.Tensor, classes: int, smoothing: str, symbol_frequencies=()
 ) -> tf.Tensor:
-    """What a speller should say at each step (arXiv 1612.02695, section 2.3); each distribution sums to one.
+    """Target distributions with label smoothing (arXiv 1612.02695, section 2.3).
 
     Args:
       symbols: int32 `[batch, steps]`: the transcript, then `<eos>`.
-      label_lengths: int32 `[batch]`, of the transcripts without `<eos>`.
-      classes: number of them.
-      smoothing: `none`: the symbol alone. `unigram`: 0.95 on it, the rest by frequency. `neighborhood`: 0.9 on it, the
-        rest on the transcript's symbols one and two steps away in the ratio 5:2, as far as there are any. `<eos>` has
-        neighbours but is none: the end would come early.
+      label_lengths: int32 `[batch]`, symbols of the transcripts without `<eos>`.
+      classes: number of classes.
+      smoothing: `none`: one-hot. `unigram`: 0.95 on the symbol, the rest by frequency. `neighborhood`: 0.9 on the
+        symbol, the rest on the symbols one and two steps away in the ratio 5:2, as far as there are any. `<eos>` has
+        neighbours but is not a neighbour itself, which would end hypotheses early.
       symbol_frequencies: `[classes]`, summing to one; for `unigram`.
 
     Returns:
-      `[batch, steps, classes]`.
+      `[batch, steps, classes]`, each distribution summing to one.
     """
     truth = tf.one_hot(symbols, classes)
     if smoothing == 'none':
@@ -112,7 +114,10 @@ def cross_entropies(logits: tf.Tensor, targets: tf.Tensor, lengths: tf.Tensor) -
     Args:
       logits: `[batch, steps, classes]`.
       targets: distributions, `[batch, steps, classes]`.
-      lengths: int32 `[batch]`, steps that count.
+      lengths: int32 `[batch]`, steps.
+
+    Returns:
+      `[batch]`.
     """
     costs = tf.nn.softmax_cross_entropy_with_logits_v2(labels=tf.stop_gradient(targets), logits=logits)
     return tf.reduce_sum(costs * tf.sequence_mask(lengths, tf.shape(logits)[1], costs.dtype), 1)

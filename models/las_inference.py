@@ -1,25 +1,26 @@
-"""A speller without a teacher: each symbol is its own choice, or that of a search outside the graph."""
+"""LAS inference: greedy decoding in the graph, and the loop that drives an external beam search."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from models.config import ModelConfig
 from models.las import Las
 from models.listener import CTC_FRAMES
 
-SYMBOLS_PER_FRAME, SPARE_SYMBOLS = 2, 10  # nobody speaks 25 symbols a second
+SYMBOLS_PER_FRAME, SPARE_SYMBOLS = 2, 10  # 25 symbols a second, more than any speech
 
 
 class Spelled(NamedTuple):
-    """What was written.
+    """Greedy hypotheses.
 
     Attributes:
       ids: int32 `[batch, symbols]`, without `<eos>`.
-      log_probs: of the symbols, `[batch, symbols]`.
+      log_probs: log-probabilities of the symbols, `[batch, symbols]`.
       lengths: int32 `[batch]`, symbols.
-      end_log_probs: of `<eos>`, `[batch]`; 0 where the limit came first.
-      weights: attention, `[batch, symbols, frames]`.
+      end_log_probs: log-probabilities of `<eos>`, `[batch]`; 0 where the symbol limit was reached first.
+      weights: attention weights, `[batch, symbols, frames]`.
     """
 
     ids: tf.Tensor
@@ -30,12 +31,12 @@ class Spelled(NamedTuple):
 
 
 def symbol_limits(frames: tf.Tensor) -> tf.Tensor:
-    """How many symbols an utterance of so many listened frames may have, so that no hypothesis runs away."""
+    """Largest number of symbols of a hypothesis, given the number of encoder frames; it bounds runaway decoding."""
     return SYMBOLS_PER_FRAME * frames + SPARE_SYMBOLS
 
 
-def greedy(las: Las, config) -> Spelled:
-    """The most probable symbol at every step, until `<eos>` or the limit of each utterance."""
+def greedy(las: Las, config: ModelConfig) -> Spelled:
+    """Takes the most probable symbol at every step, until `<eos>` or the symbol limit of each utterance."""
     speller, end = las.speller, config.classes - 1
     limits = symbol_limits(las.listened.lengths)
     batch, most = tf.shape(limits)[0], tf.reduce_max(limits)
@@ -45,7 +46,7 @@ def greedy(las: Las, config) -> Spelled:
         state = speller.advance(symbols, state)
         log_probs = tf.nn.log_softmax(speller.logits(state))
         symbols = tf.argmax(log_probs, 1, output_type=tf.int32)
-        # a row that is done, or at its limit, goes on as <eos>
+        # a row that is done or at its limit continues with <eos>
         symbols = tf.where(is_done | (t >= limits), tf.fill([batch], end), symbols)
         emitted = symbols, tf.reduce_max(log_probs, 1), state[-1]
         arrays = [array.write(t, x) for array, x in zip(arrays, emitted, strict=True)]
@@ -61,28 +62,28 @@ def greedy(las: Las, config) -> Spelled:
     return Spelled(ids, log_probs, lengths, tf.reduce_sum(tf.where(first_end, log_probs, 0 * log_probs), 1), weights)
 
 
-def search(las: Las, config, begin: Callable, advance: Callable) -> tf.Tensor:
-    """Runs a beam search whose bookkeeping is outside the graph; the states stay in it.
+def search(las: Las, config: ModelConfig, begin: Callable, advance: Callable) -> tf.Tensor:
+    """Runs a beam search whose hypotheses are kept outside the graph and whose model states stay in it.
 
     Args:
-      las: the model over the batch.
-      config: sizes and switches (`utils.config.ModelConfig`).
-      begin: from (symbol limits `[batch]`, CTC log-posteriors `[batch, frames, classes]`, without frames where there is
-        no CTC head, and their frames `[batch]`) to the beam's width, int32.
-      advance: from (logits `[batch · width, classes]`, attention weights `[batch · width, frames]`) to the row that
-        each new hypothesis goes on from and its symbol, both int32 `[batch · width]`, and whether all is done.
+      las: model over the batch.
+      config: model configuration.
+      begin: begin(symbol limits `[batch]`, CTC log-posteriors `[batch, frames, classes]`, with 0 frames without a CTC
+        head, and their frames `[batch]`) -> beam width, int32.
+      advance: advance(logits `[batch · width, classes]`, attention weights `[batch · width, frames]`) -> (row that each
+        new hypothesis continues, its symbol, whether the search is done), the first two int32 `[batch · width]`.
 
     Returns:
-      The number of steps: run it for a search.
+      Number of steps; evaluating it runs the search.
     """
     listened, speller = las.listened, las.speller
     batch = tf.shape(listened.lengths)[0]
     if listened.ctc_logits is None:
-        heard = tf.zeros([batch, 0, config.classes])
+        posteriors = tf.zeros([batch, 0, config.classes])
     else:
-        heard = tf.transpose(tf.nn.log_softmax(listened.ctc_logits), [1, 0, 2])
+        posteriors = tf.transpose(tf.nn.log_softmax(listened.ctc_logits), [1, 0, 2])
     limits = symbol_limits(listened.lengths)
-    width = tf.numpy_function(begin, [limits, heard, CTC_FRAMES * listened.lengths], tf.int32)
+    width = tf.numpy_function(begin, [limits, posteriors, CTC_FRAMES * listened.lengths], tf.int32)
     rows = batch * tf.reshape(width, [])
 
     def body(t, symbols, _, state):
@@ -98,12 +99,15 @@ def search(las: Las, config, begin: Callable, advance: Callable) -> tf.Tensor:
         return t + 1, symbols, tf.reshape(is_done, []), state
 
     loop = [tf.constant(0), tf.fill([rows], config.classes - 1), tf.constant(False), speller.start(rows)]
-    # the search knows its limits; this one is for a search that does not end
+    # the beam search observes the limits; this one stops a search that does not end
     most = tf.reduce_max(limits) + 1
     return tf.while_loop(lambda t, _, is_done, __: ~is_done & (t < most), body, loop)[0]
 
 
-def infer(las: Las, config, decoder: Callable) -> tuple[tuple, tuple]:
-    """For greedy decoding a `Spelled`, for a beam search what runs it with the decoder's `begin` and `advance`."""
-    steps = search(las, config, lambda *begun: decoder().begin(*begun), lambda *made: decoder().advance(*made))
+def infer(las: Las, config: ModelConfig, get_decoder: Callable) -> tuple[tuple, tuple]:
+    """Returns `Spelled` for greedy decoding, and the step count that runs the beam search of `get_decoder()`."""
+    def begin(*inputs):
+        return get_decoder().begin(*inputs)
+
+    steps = search(las, config, begin, lambda *outputs: get_decoder().advance(*outputs))
     return tuple(greedy(las, config)), (steps,)

@@ -1,7 +1,6 @@
-"""Layers with masks: whatever has a time axis travels with its lengths, and padding never counts.
+"""Masked layers: dense, batch norm, lookahead, dropout. Padded frames never contribute to a result.
 
-Rows (`[rows, units]`) are the frames of a batch laid out one after another; a row mask `[rows, 1]`
-holds 1 for real frames and 0 for padding.
+Rows `[rows, units]` are all frames of a batch, flattened; a row mask `[rows, 1]` is 1 for real frames, 0 for padding.
 """
 
 import dataclasses
@@ -15,10 +14,11 @@ from models.fast.ops import EPSILON, add_bias, matmul, normaliser, scale_and_shi
 
 CLIP = 20.0  # ceiling of the clipped ReLU, g(z) = min(max(z, 0), 20) (Deep Speech, eq. 1)
 MOVING_AVERAGE_DECAY = 0.99
-NOISE_STREAM = 104729  # sets the seed of input noise apart from dropout's
+NOISE_STREAM = 104729  # offset of the seed of input noise from those of dropout
 
 
-def clipped_relu(z):
+def clipped_relu(z: tf.Tensor) -> tf.Tensor:
+    """ReLU clipped at CLIP."""
     return tf.clip_by_value(z, 0.0, CLIP)
 
 
@@ -32,15 +32,15 @@ ACTIVATIONS = {
 
 @dataclasses.dataclass
 class Phase:
-    """How a graph is run: what differs between training and inference.
+    """Mode of a graph: the differences between training and inference.
 
     Attributes:
-      is_training: normalise by the batch's own statistics and drop units.
+      is_training: whether to normalise by the batch's own statistics and to apply dropout and noise.
       keep_prob: probability that dropout keeps a unit; 1 keeps all.
       seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
-      dtype: what the large products are multiplied in (see `models.fast.ops`).
-      step: steps done so far; moving averages move faster at first, so that they do not start from a guess.
-      statistics: filled by the layers: (moving average, its new value) for the trainer to assign.
+      dtype: type of the large matrix products (see `models.fast.ops`).
+      step: training steps done so far; moving averages move faster in the first steps, away from their initial values.
+      statistics: (moving average, new value) pairs that the layers append and the trainer assigns.
     """
 
     is_training: bool = False
@@ -51,7 +51,7 @@ class Phase:
     statistics: list = dataclasses.field(default_factory=list)
 
     def dropout(self, x: tf.Tensor, name: str) -> tf.Tensor:
-        """Zeroes units of x with probability 1 - keep_prob and scales the others up; `name` picks the random stream."""
+        """Zeroes units of x with probability 1 - keep_prob, scales the others up; `name` selects the random stream."""
         if not self.is_training or self.keep_prob >= 1:
             return x
         seed = self.seed + tf.constant([zlib.crc32(name.encode()) & 0x3FFFFFFF, 0])
@@ -59,16 +59,21 @@ class Phase:
         return x * (tf.cast(keep, x.dtype) / self.keep_prob)
 
     def noise(self, x: tf.Tensor, deviation: float) -> tf.Tensor:
-        """Adds Gaussian noise of this deviation to x in training."""
+        """Adds Gaussian noise of this standard deviation to x in training."""
         if not self.is_training or not deviation:
             return x
         return x + deviation * tf.random.stateless_normal(tf.shape(x), self.seed + tf.constant([NOISE_STREAM, 0]))
 
 
 def affine(inputs: int, units: int, scope: str, initializer=None, dtype=tf.float32) -> Callable[[tf.Tensor], tf.Tensor]:
-    """An affine map of the last axis, `[..., inputs]` to `[..., units]`, multiplied in dtype.
+    """Creates the variables of an affine map of the last axis and returns it, `[..., inputs]` to `[..., units]`.
 
-    The kernel starts as Glorot's unless told.
+    Args:
+      inputs: size of the last axis.
+      units: size of the result's last axis.
+      scope: name of the variables.
+      initializer: initializer of the kernel; Glorot uniform by default.
+      dtype: type of the product.
     """
     with tf.variable_scope(scope):
         initializer = initializer or tf.glorot_uniform_initializer()
@@ -86,23 +91,26 @@ def affine(inputs: int, units: int, scope: str, initializer=None, dtype=tf.float
 
 
 def dense(x: tf.Tensor, units: int, scope: str, initializer=None, dtype=tf.float32) -> tf.Tensor:
-    """`affine` for one use."""
+    """Affine map of the last axis, `[..., inputs]` to `[..., units]`; other arguments as in `affine`."""
     return affine(int(x.shape[-1]), units, scope, initializer, dtype)(x)
 
 
 def batch_norm(x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, scope: str, repeats: int = 1) -> tf.Tensor:
-    """Sequence-wise batch normalisation (Deep Speech 2, section 3.2), and the layer's bias in the same pass.
+    """Sequence-wise batch normalisation (Deep Speech 2, section 3.2), which adds the layer's bias in the same pass.
 
-    In training the statistics are those of the batch's real frames, and their moving averages are noted in
-    `phase.statistics`; at inference the moving averages are used.
+    In training the statistics are those of the batch's real frames, and the updates of their moving averages are
+    appended to `phase.statistics`; at inference the moving averages are used.
 
     Args:
       x: `[rows, repeats · units]`.
-      mask: `[rows, 1]`.
-      bias: `[units]`.
+      mask: `[rows, 1]`, 1 for real frames.
+      bias: `[units]`, bias of the layer.
       phase: training or inference.
       scope: name of the variables gamma, moving_mean, moving_variance.
-      repeats: how often each unit stands in a row (the frequencies of a convolution's channel share one statistic).
+      repeats: occurrences of each unit in a row (the frequencies of a convolution's channel share one statistic).
+
+    Returns:
+      `[rows, repeats · units]`, not masked.
     """
     units = int(x.shape[-1]) // repeats
     with tf.variable_scope(scope):
@@ -130,12 +138,12 @@ def lookahead(x: tf.Tensor, future_frames: int, scope: str) -> tf.Tensor:
 
     Args:
       x: `[time, batch, units]`, zero beyond each length.
-      future_frames: τ.
+      future_frames: context τ, in frames.
       scope: name of the variable.
     """
     units = int(x.shape[2])
     with tf.variable_scope(scope):
-        # at the start each output is its own frame and the future adds little
+        # initially each output is nearly its own frame: small weights on the future
         initial = tf.concat([tf.ones([1, units]), tf.random.normal([future_frames, units], stddev=0.01, seed=1)], 0)
         kernel = tf.get_variable('kernel', initializer=initial)
     frames = tf.shape(x)[0]

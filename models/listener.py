@@ -9,11 +9,11 @@ from models.convolution import front_end, output_length
 from models.layers import Phase, dense
 from models.rnn import recurrent_layer
 
-CTC_FRAMES = 2  # the CTC head reads so many output frames from one listened frame
+CTC_FRAMES = 2  # output frames of the CTC head per encoder frame
 
 
 class Listened(NamedTuple):
-    """What the speller attends to.
+    """Encoder output.
 
     Attributes:
       memory: `[batch, frames, units]`, zero on padding.
@@ -29,7 +29,7 @@ class Listened(NamedTuple):
 
 
 def _halve(x, lengths):
-    """Concatenates neighbouring frames of `[time, batch, units]`; an odd last frame gets a zero neighbour."""
+    """Concatenates pairs of frames of `[time, batch, units]`; an odd last frame is paired with zeros."""
     x = tf.pad(x, [[0, tf.shape(x)[0] % 2], [0, 0], [0, 0]])
     units = 2 * int(x.shape[2])
     pairs = tf.reshape(x, [tf.shape(x)[0] // 2, 2, -1, units // 2])
@@ -37,18 +37,18 @@ def _halve(x, lengths):
 
 
 def listen(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase, initializer) -> Listened:
-    """Features to what the speller attends to.
+    """Encodes features with a pyramid of recurrent layers.
 
-    The first layer hears every frame, the next three each a pair of frames of the layer below, any further ones stand
-    on top, where time is short. With three layers in all, the first of them pairs the features themselves. Where the
-    listener begins with convolutions (Zhang et al. 2016, arXiv 1610.03022), theirs is the first halving.
+    The first layer runs at the full frame rate, each of the next three on pairs of frames of the layer below, and any
+    further layers at the lowest rate. With three layers in all, the first one pairs the features themselves. Where the
+    listener begins with convolutions (Zhang et al. 2016, arXiv 1610.03022), these make the first halving.
 
     Args:
       features: `[batch, time, features]`, normalised.
       lengths: int32 `[batch]`, frames.
-      config: sizes and switches (`models.config.ModelConfig`).
+      config: model configuration.
       phase: training or inference.
-      initializer: of the kernels.
+      initializer: initializer of the kernels.
     """
     if config.conv_layers:
         x, lengths = front_end(features, lengths, config, phase)  # [time, batch, units] from here on
@@ -75,7 +75,7 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: 
         )
     ctc_logits = None
     if config.ctc_weight:
-        # at an eighth of the frames many a transcript would not fit: each listened frame speaks for two
+        # an eighth of the frames would be too few for many transcripts: each encoder frame gives two output frames
         ctc_logits = dense(phase.dropout(x, 'ctc'), CTC_FRAMES * config.classes, 'ctc', initializer)
         ctc_logits = tf.reshape(ctc_logits, [tf.shape(x)[0], -1, CTC_FRAMES, config.classes])
         ctc_logits = tf.reshape(

@@ -1,4 +1,4 @@
-"""Recurrent layers: projection, batch norm, one or both directions. Time-major: `[time, batch, units]`."""
+"""Recurrent layers: input projection, batch norm, one or two directions. Time-major: `[time, batch, units]`."""
 
 import tensorflow.compat.v1 as tf
 
@@ -9,7 +9,7 @@ from models.layers import ACTIVATIONS, Phase, batch_norm
 
 
 def _per_gate(initializer, num_gates):
-    """Applies an initializer to each gate's block of columns, so that its scale does not depend on their number."""
+    """Applies an initializer to each gate's columns separately, so that its scale does not depend on their number."""
 
     def initialize(shape, dtype=tf.float32, partition_info=None):
         block = [shape[0], shape[1] // num_gates]
@@ -21,7 +21,7 @@ def _per_gate(initializer, num_gates):
 def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, scope):
     """One direction of a layer: x `[time, batch, inputs]`, mask `[time, batch, 1]` to `[time, batch, units]`."""
     inputs, gates = int(x.shape[2]), NUM_GATES[cell]
-    # variables of its own for each direction: slicing shared ones would cost copies, and the two loops run in parallel
+    # each direction has its own variables: slices of shared ones would be copies; the two loops run in parallel
     with tf.variable_scope(scope):
         kernel = tf.get_variable(
             'kernel',
@@ -63,14 +63,14 @@ def recurrent_layer(
     Args:
       x: `[time, batch, inputs]`, zero on padding.
       mask: `[time, batch, 1]`, 1 for real frames.
-      units: of each direction.
+      units: units of each direction.
       scope: name of the variables.
       cell: gru, lstm or rnn.
-      activation: f, a name in `layers.ACTIVATIONS`.
-      bidirectional: run backward in time as well.
+      activation: non-linearity f, a name in `layers.ACTIVATIONS`.
+      bidirectional: whether to run backward in time as well.
       merge: `sum` or `concat` of the two directions.
-      use_batch_norm: normalise the input projection, sequence-wise.
-      initializer: of both kernels; by default Glorot's for the input's, orthogonal for the recurrent one.
+      use_batch_norm: whether to normalise the input projection, sequence-wise.
+      initializer: initializer of both kernels; by default Glorot uniform for the input, orthogonal for the recurrence.
       phase: training or inference.
 
     Returns:

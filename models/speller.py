@@ -1,6 +1,6 @@
-"""The speller of Listen, Attend and Spell: one step, run over given symbols or over its own.
+"""The speller of Listen, Attend and Spell: one step, run with teacher forcing or on its own output.
 
-Its state is a list: that of each recurrent layer, the context, the attention weights.
+Its state is a list: the states of each recurrent layer, the context, the attention weights.
 """
 
 from collections.abc import Callable
@@ -10,21 +10,22 @@ import tensorflow.compat.v1 as tf
 
 from models.attention import ATTENTIONS
 from models.cells import NUM_GATES, NUM_STATES, STEPS, initial_bias
+from models.config import ModelConfig
 from models.fast.scan import product, scan
 from models.layers import ACTIVATIONS, Phase, affine
 from models.listener import Listened
 
-SAMPLING_STREAM = 7919  # sets the seed of scheduled sampling apart from dropout's
+SAMPLING_STREAM = 7919  # offset of the seed of scheduled sampling from those of dropout
 
 
 class Speller(NamedTuple):
-    """A speller over one batch of listened utterances.
+    """Speller over one batch of encoded utterances.
 
     Attributes:
-      table: what each symbol gives to the first layer, `[classes, gates · units]`.
-      weights, shared, step: for `scan.scan`.
-      start: from the number of rows to their initial state.
-      logits: from a state, or states stacked over time, to `[..., classes]`.
+      table: projected embedding of each symbol plus bias of the first layer, `[classes, gates · units]`.
+      weights, shared, step: arguments of `fast.scan.scan`.
+      start: start(number of rows) -> their initial state.
+      logits: logits(a state, or states stacked over time) -> `[..., classes]`.
     """
 
     table: tf.Tensor
@@ -35,26 +36,26 @@ class Speller(NamedTuple):
     logits: Callable
 
     def advance(self, symbols: tf.Tensor, state: list[tf.Tensor]) -> list[tf.Tensor]:
-        """One step without the machinery of training: symbols int32 `[rows]`."""
+        """One step at inference, from the previous symbols, int32 `[rows]`, to the new state."""
         row = tf.gather(self.table, symbols)
         return self.step(lambda name, x: product(x, self.weights[name]), self.shared, row, state)
 
 
-def make_speller(listened: Listened, config, phase: Phase, initializer) -> Speller:
+def make_speller(listened: Listened, config: ModelConfig, phase: Phase, initializer) -> Speller:
     """s_i = RNN(s_{i-1}, y_{i-1}, c_{i-1}), c_i = attend(s_i, h), P(y_i) = MLP(s_i, c_i) (eqs. 6-8 of the paper).
 
     Args:
-      listened: the listener's output.
-      config: sizes and switches (`utils.config.ModelConfig`).
-      phase: training or inference. Dropout between the layers takes the same units at every step of an utterance.
-      initializer: of the kernels.
+      listened: encoder output.
+      config: model configuration.
+      phase: training or inference. Dropout between the layers drops the same units at every step of an utterance.
+      initializer: initializer of the kernels.
     """
     units, layers = config.hidden_units, range(config.speller_layers)
     attention = ATTENTIONS[config.attention](listened.memory, listened.mask, units, units, initializer)
     table, weights, shared = _cells(int(listened.memory.shape[2]), config, initializer)
     num_states, cell_step = NUM_STATES[config.rnn_cell], STEPS[config.rnn_cell]
     batch, frames = tf.shape(listened.mask)[0], tf.shape(listened.mask)[1]
-    # one hidden layer; made here, because logits are asked for within loops too
+    # one hidden layer; its variables are created here because `logits` is also called inside loops
     to_hidden = affine(units + int(listened.memory.shape[2]), units, 'hidden', initializer)
     to_symbols = affine(units, config.classes, 'symbols', initializer)
     kept = {layer: phase.dropout(tf.ones([batch, units]), f'speller{layer}') for layer in layers[1:]}
@@ -83,7 +84,7 @@ def make_speller(listened: Listened, config, phase: Phase, initializer) -> Spell
 
 
 def _cells(memory_units, config, initializer):
-    """The recurrent layers' variables: the table of symbols, and weights and shared tensors by name."""
+    """Creates the variables of the recurrent layers; returns symbol table, and weights and shared tensors by name."""
     units, gates = config.hidden_units, NUM_GATES[config.rnn_cell] * config.hidden_units
     weights, shared = {}, {}
     embedding = tf.get_variable('embedding', [config.classes, units], initializer=initializer)
@@ -96,19 +97,22 @@ def _cells(memory_units, config, initializer):
                 weights[name] = tf.convert_to_tensor(variable)
             bias = tf.get_variable('bias', initializer=initial_bias(config.rnn_cell, units))
             shared[f'bias{layer}'] = tf.convert_to_tensor(bias)
-    # the first layer's share of a symbol, its bias included, is looked up, not computed at each step
+    # a symbol's projection and the bias are looked up, not computed at each step
     table = tf.matmul(embedding, kernel) + shared.pop('bias0')
     return table, weights, shared
 
 
 def spell(speller: Speller, symbols: tf.Tensor, phase: Phase, sample_prob: float = 0.0) -> tf.Tensor:
-    """Logits `[steps, batch, classes]` given the symbols before each step (teacher forcing).
+    """Runs the speller with teacher forcing.
 
     Args:
-      speller: of the batch.
-      symbols: int32 `[steps, batch]`, `<sos>` first.
+      speller: speller over the batch.
+      symbols: previous symbol of each step, int32 `[steps, batch]`, `<sos>` first.
       phase: training or inference.
-      sample_prob: how often a symbol is sampled from the model's own distribution instead (section 3.4).
+      sample_prob: probability of sampling the previous symbol from the model's own distribution instead (section 3.4).
+
+    Returns:
+      Logits, `[steps, batch, classes]`.
     """
 
     def sampled(t, given, state):

@@ -43,24 +43,24 @@ def plain(logits, label):
     return -log_likelihood[0], np.exp(log_p) - expected
 
 
-def fast(logits, lengths, labels, label_lengths, fetch_sure=False, **options):
-    """Losses, their gradients, and with `fetch_sure` whether float64 had the range."""
+def fast(logits, lengths, labels, label_lengths, fetch_is_exact=False, **options):
+    """Losses, their gradients, and with `fetch_is_exact` whether float64 had the range."""
     with tf.Graph().as_default(), tf.Session() as session:
         x = tf.constant(logits)
         rest = [tf.constant(a, tf.int32) for a in (lengths, labels, label_lengths)]
         loss = ctc_losses(x, *rest, device_type='CPU')
         fetches = [loss, tf.gradients(tf.reduce_sum(loss), x)[0]]
-        return session.run([*fetches, ctc_loss.losses_and_gradients(x, *rest)[2]] if fetch_sure else fetches)
+        return session.run([*fetches, ctc_loss.losses_and_gradients(x, *rest)[2]] if fetch_is_exact else fetches)
 
 
 def check(logits, lengths, labels, label_lengths, **options):
-    losses, gradients, *sure = fast(logits, lengths, labels, label_lengths, **options)
+    losses, gradients, *is_exact = fast(logits, lengths, labels, label_lengths, **options)
     for b, (frames, symbols) in enumerate(zip(lengths, label_lengths, strict=True)):
         loss, gradient = plain(logits[:frames, b], list(labels[b][:symbols]))
         np.testing.assert_allclose(losses[b], loss, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(gradients[:frames, b], gradient, rtol=1e-4, atol=1e-5)
         assert not gradients[frames:, b].any()
-    return sure
+    return is_exact
 
 
 def test_a_ragged_batch_with_repeats_and_an_empty_transcript():
@@ -83,8 +83,8 @@ def test_long_utterances_stay_within_the_range_of_float64(blank_logit):
     logits = RNG.normal(size=[2000, 2, CLASSES]).astype('f')
     logits[..., BLANK] += blank_logit
     labels = RNG.integers(0, BLANK, [2, 400])
-    (sure,) = check(logits, [2000, 1500], labels, [400, 250], fetch_sure=True)
-    assert sure.all()
+    (is_exact,) = check(logits, [2000, 1500], labels, [400, 250], fetch_is_exact=True)
+    assert is_exact.all()
 
 
 @pytest.mark.parametrize('sign', [-1, 1])
@@ -97,8 +97,8 @@ def test_a_path_beyond_the_range_is_left_to_the_kernel():
     logits = np.zeros([21, 2, CLASSES], 'f')
     logits[:10, 0, BLANK] = 80  # whoever says these blanks has not the frames for 20 symbols
     labels = np.tile([1, 2], [2, 10])
-    losses, gradients, sure = fast(logits, [21, 21], labels, [20, 20], fetch_sure=True)
-    assert sure.tolist() == [False, True]
+    losses, gradients, is_exact = fast(logits, [21, 21], labels, [20, 20], fetch_is_exact=True)
+    assert is_exact.tolist() == [False, True]
     for b in (0, 1):
         loss, gradient = plain(logits[:, b], list(labels[b]))
         np.testing.assert_allclose(losses[b], loss, rtol=1e-4)

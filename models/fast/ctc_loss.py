@@ -1,42 +1,42 @@
-"""CTC (Graves et al. 2006) as two recursions over time, several times as fast as TensorFlow's kernel on a CPU.
+"""CTC loss (Graves et al. 2006) by two recursions over time, several times as fast as TensorFlow's kernel on a CPU.
 
-The kernel works through one utterance after another in log space, with a logarithm and an exponential for each state.
-Here a step of the recursion takes the whole batch, in probabilities, float64 and scaled so that they neither vanish nor
-overflow; the forward and the backward recursion need nothing of each other and run side by side.
+The kernel processes one utterance after another in log space, with a logarithm and an exponential per state. Here a
+step of the recursion takes the whole batch, in float64 probabilities scaled so that they neither vanish nor overflow;
+the forward and backward recursions are independent and run in parallel.
 
 Layout: `[time, symbols, batch]`, so that a neighbouring symbol is a neighbouring row. K symbols have K label states and
 K + 1 blank states; blank k stands before label k.
 
-- Padding: a padded frame emits the blank with probability 1. That changes no likelihood, so that no mask is needed
-  in the loops and all utterances end together.
+- Padding: a padded frame emits the blank with probability 1. That changes no likelihood, so the loops need no mask and
+  all utterances end together.
 - Tilt: each new symbol is weighted by a constant of the utterance, so that paths with few symbols do not outweigh those
-  that reach the end. All whole paths get the same weight, which drops out of the posterior.
-- Scale: the states are divided by their sum every UNROLL frames. Z, the likelihood in these units, then tells whether
-  anything that matters was lost below the smallest float64. Where it may have been, the kernel is asked.
+  that reach the end. All complete paths get the same weight, which cancels in the posterior.
+- Scale: the states are divided by their sum every UNROLL frames. Z, the likelihood in these units, shows whether
+  anything relevant was lost below the smallest float64. Where it may have been, the kernel's values are used.
 """
 
 import tensorflow.compat.v1 as tf
 
-UNROLL = 8  # frames in one turn of a loop
+UNROLL = 8  # frames per iteration of a loop
 TINY = 1e-300
-MIN_LOG_Z = -460.0  # 1e-200: a state that fell below 1e-308 has a share of 1e-100 then
+MIN_LOG_Z = -460.0  # 1e-200: a state below 1e-308 then has an occupancy below 1e-100
 MIN_TILT, MAX_TILT = 1e-3, 1e6
 
 
 def _recursion(labels, blanks, label_probs, blank_probs, advance, reverse):
-    """Runs over all frames.
+    """Runs one recursion over all frames.
 
     Args:
       labels: label states before the first emission, `[symbols, batch]`.
       blanks: blank states, `[symbols + 1, batch]`.
       label_probs: `[time, symbols, batch]`; time is a multiple of UNROLL.
       blank_probs: `[time, 1, batch]`.
-      advance: from the states (labels, blanks) of a frame to those of the next one, before its emission.
+      advance: advance(labels, blanks) -> the states of the next frame before its emission.
       reverse: run from the last frame to the first.
 
     Returns:
-      The label states of each frame before its emission, `[time, symbols, batch]`; the logarithm of what they were
-      divided by, `[time, batch]`; the blank states after the last frame, and the logarithm of their divisor.
+      Label states of each frame before its emission, `[time, symbols, batch]`; log of their divisor, `[time, batch]`;
+      blank states after the last frame, and log of their divisor.
     """
     frames = tf.shape(blank_probs)[0]
 
@@ -60,10 +60,10 @@ def _recursion(labels, blanks, label_probs, blank_probs, advance, reverse):
 
 
 def _tilt(label_probs, blank_probs, frames, symbols):
-    """The weight of a new symbol, `[1, batch]`, at which a path of average probabilities spells all of them in time.
+    """Weight of a new symbol, `[1, batch]`, at which a path of average probabilities emits all symbols in time.
 
-    If each frame either says a new symbol, probability l, or goes on with the blank or the same symbol, b + l, then the
-    weighted states move on by w·l / (b + l + w·l) symbols a frame; that is symbols / frames for
+    If each frame emits a new symbol with probability l, or the blank or the same symbol with b + l, then the weighted
+    states advance by w·l / (b + l + w·l) symbols per frame; that equals symbols / frames for
     w = (b + l) / l · symbols / (frames - symbols).
     """
     padding = tf.cast(tf.shape(blank_probs)[0], tf.float64) - frames
@@ -80,11 +80,11 @@ def _posteriors(label_probs, blank_probs, skip, frames, symbols):
       label_probs: `[time, symbols, batch]`, 0 beyond each transcript and on padded frames.
       blank_probs: `[time, 1, batch]`, 1 on padded frames.
       skip: `[symbols, batch]`, 0 for a symbol that repeats the one before, since a blank must stand between; else 1.
-      frames, symbols: `[batch]`.
+      frames, symbols: float64 `[batch]`, lengths.
 
     Returns:
-      Log-likelihoods `[batch]`; each label state's share of each frame `[time, symbols, batch]`; the smallest log Z of
-      each utterance `[batch]`.
+      Log-likelihoods `[batch]`; occupancies (posterior probabilities) of the label states, `[time, symbols, batch]`;
+      smallest log Z of each utterance `[batch]`.
     """
     dtype, num_states = label_probs.dtype, tf.shape(label_probs)[1]
     length = tf.cast(symbols, tf.int32)
@@ -108,17 +108,17 @@ def _posteriors(label_probs, blank_probs, skip, frames, symbols):
     probs = label_probs, blank_probs
     states, log_scale, blanks, last_log_scale = _recursion(*start, *probs, forward, reverse=False)
     states_back, log_scale_back, _, _ = _recursion(*end, *probs, backward, reverse=True)
-    # the tilted likelihood: all paths that end in the last blank, as the frame after the last one sees them
+    # the tilted likelihood: all paths that are in the last blank after the last frame
     log_likelihood = last_log_scale + tf.log(tf.reduce_sum(blanks * end[1], 0))
     log_z = log_likelihood - log_scale - log_scale_back
-    shares = states * label_probs * states_back * tf.exp(-log_z)[:, None]
-    return log_likelihood - symbols * tf.log(tilt[0]), shares, tf.reduce_min(log_z, 0)
+    occupancies = states * label_probs * states_back * tf.exp(-log_z)[:, None]
+    return log_likelihood - symbols * tf.log(tilt[0]), occupancies, tf.reduce_min(log_z, 0)
 
 
 def _label_rows(labels, label_lengths, classes):
-    """Where the probabilities of each symbol stand among those of all classes of the batch, `[symbols, batch]`.
+    """Row of each symbol among the classes of all utterances, `[symbols, batch]`; beyond a transcript, the blank's.
 
-    Beyond a transcript's end it is the blank. Also what `_posteriors` takes for skip, and 1 for real symbols.
+    Also returns `skip` of `_posteriors`, and a mask of real symbols, both float64 `[symbols, batch]`.
     """
     labels = tf.pad(labels, [[0, 0], [0, tf.maximum(1 - tf.shape(labels)[1], 0)]])
     real = tf.sequence_mask(label_lengths, tf.shape(labels)[1])
@@ -129,41 +129,43 @@ def _label_rows(labels, label_lengths, classes):
 
 
 def losses_and_gradients(logits, logit_lengths, labels, label_lengths):
-    """The losses of `ctc_losses`, `[batch]`, and their gradients by the logits.
+    """Losses by the recursions, and their gradients; arguments as in `ctc_losses`.
 
-    The third result says of which utterances float64 had the range; the others' values are void.
+    Returns:
+      Losses `[batch]`; gradients by the logits `[time, batch, classes]`; is_exact `[batch]`, False where float64 may
+      have underflowed: ignore loss and gradient there.
     """
     frames, batch, classes = tf.shape(logits)[0], tf.shape(logits)[1], int(logits.shape[2])
     rows, skip, real = _label_rows(labels, label_lengths, classes)
     log_probs = tf.nn.log_softmax(logits)
-    padded = tf.pad(log_probs, [[0, -frames % UNROLL], [0, 0], [0, 0]])  # to whole turns of the loop
+    padded = tf.pad(log_probs, [[0, -frames % UNROLL], [0, 0], [0, 0]])  # to whole iterations of the loop
     live = tf.transpose(tf.sequence_mask(logit_lengths, tf.shape(padded)[0], tf.float64))[:, None]
     # each class of each utterance becomes a row of time, since whole rows are gathered fastest
     flat_rows = tf.reshape(rows, [-1])
     label_probs = tf.transpose(tf.gather(tf.transpose(tf.reshape(padded, [-1, batch * classes])), flat_rows))
     label_probs = tf.reshape(label_probs, [-1, tf.shape(rows)[0], batch])
     blank_probs = padded[:, None, :, classes - 1]
-    peak = tf.maximum(tf.reduce_max(label_probs, 1, keepdims=True), blank_probs)  # so that none of a frame vanishes
+    peak = tf.maximum(tf.reduce_max(label_probs, 1, keepdims=True), blank_probs)  # becomes 1
     label_probs = tf.exp(tf.cast(label_probs - peak, tf.float64)) * live * real
     blank_probs = tf.exp(tf.cast(blank_probs - peak, tf.float64)) * live + (1 - live)
     counts = tf.cast(logit_lengths, tf.float64), tf.cast(label_lengths, tf.float64)
-    log_likelihoods, shares, log_z = _posteriors(label_probs, blank_probs, skip, *counts)
+    log_likelihoods, occupancies, log_z = _posteriors(label_probs, blank_probs, skip, *counts)
     log_likelihoods += tf.reduce_sum(tf.cast(peak, tf.float64) * live, [0, 1])
 
-    blank_shares = tf.cast(live[:frames, 0] - tf.reduce_sum(shares[:frames], 1), tf.float32)
-    shares = tf.transpose(tf.reshape(tf.cast(shares[:frames], tf.float32), [frames, -1]))
-    expected = tf.transpose(tf.math.unsorted_segment_sum(shares, flat_rows, batch * classes))
-    expected = tf.reshape(expected, [frames, batch, classes]) + blank_shares[..., None] * tf.one_hot(
+    blank_occupancies = tf.cast(live[:frames, 0] - tf.reduce_sum(occupancies[:frames], 1), tf.float32)
+    occupancies = tf.transpose(tf.reshape(tf.cast(occupancies[:frames], tf.float32), [frames, -1]))
+    expected = tf.transpose(tf.math.unsorted_segment_sum(occupancies, flat_rows, batch * classes))
+    expected = tf.reshape(expected, [frames, batch, classes]) + blank_occupancies[..., None] * tf.one_hot(
         classes - 1, classes
     )
     gradients = tf.exp(log_probs) * tf.cast(live[:frames, 0, :, None], tf.float32) - expected
-    # not so for NaN either
+    # the comparison is False for NaN too
     return tf.cast(-log_likelihoods, tf.float32), gradients, log_z > MIN_LOG_Z
 
 
 def kernel_losses_and_gradients(logits, logit_lengths, labels, label_lengths):
-    """The same by TensorFlow's kernel, which computes on the host."""
-    label_lengths = tf.maximum(label_lengths, 1)  # it refuses a batch with an empty transcript
+    """Losses and gradients by TensorFlow's kernel, which runs on the host."""
+    label_lengths = tf.maximum(label_lengths, 1)  # the kernel rejects a batch with an empty transcript
     labels = tf.pad(labels, [[0, 0], [0, tf.maximum(1 - tf.shape(labels)[1], 0)]])
     where = tf.where(tf.sequence_mask(label_lengths, tf.shape(labels)[1]))
     return tf.raw_ops.CTCLoss(
@@ -176,19 +178,20 @@ def kernel_losses_and_gradients(logits, logit_lengths, labels, label_lengths):
 
 
 def checked_losses_and_gradients(logits, logit_lengths, labels, label_lengths):
-    """`losses_and_gradients`, with the kernel's values for utterances that float64 has not the range for.
+    """`losses_and_gradients`, with the kernel's values for utterances that exceed the range of float64.
 
-    Among these are those that do not fit their frames, so that their losses are the kernel's: 0 with more symbols than
+    These include utterances that do not fit their frames, so their losses are the kernel's: 0 with more symbols than
     frames, infinite where the frames do not suffice for the blanks between repeated symbols.
     """
     arguments = logits, logit_lengths, labels, label_lengths
-    losses, gradients, sure = losses_and_gradients(*arguments)
+    losses, gradients, is_exact = losses_and_gradients(*arguments)
 
     def with_kernel():
         kernel_losses, kernel_gradients = kernel_losses_and_gradients(*arguments)
-        return tf.where(sure, losses, kernel_losses), tf.where_v2(sure[None, :, None], gradients, kernel_gradients)
+        chosen = tf.where_v2(is_exact[None, :, None], gradients, kernel_gradients)
+        return tf.where(is_exact, losses, kernel_losses), chosen
 
-    return tf.cond(tf.reduce_all(sure), lambda: (losses, gradients), with_kernel)
+    return tf.cond(tf.reduce_all(is_exact), lambda: (losses, gradients), with_kernel)
 
 
 def ctc_losses(
@@ -203,7 +206,7 @@ def ctc_losses(
     Args:
       logits: `[time, batch, classes]`.
       logit_lengths: int32 `[batch]`.
-      labels: int32 `[batch, symbols]`, padded with anything.
+      labels: int32 `[batch, symbols]`; padding may have any value.
       label_lengths: int32 `[batch]`; each must fit its frames (symbols + adjacent repeats).
       device_type: 'CPU' or 'GPU'; None asks TensorFlow what the machine has.
 
@@ -213,7 +216,7 @@ def ctc_losses(
     if device_type is None:
         device_type = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
     # Two loops over time are many small operations: on a GPU each would be a launch, while TensorFlow's kernel spreads
-    # the utterances over the host's cores, which are idle there. On a CPU the loops take a third of its time.
+    # the utterances over the host's idle cores. On a CPU the loops take a third of the kernel's time.
     compute = checked_losses_and_gradients if device_type == 'CPU' else kernel_losses_and_gradients
 
     @tf.custom_gradient

@@ -1,9 +1,9 @@
-"""The two-dimensional convolution by DFT, with its own gradient; see `models.convolution` for the padding law.
+"""Two-dimensional convolution by DFT, with its own gradient; `models.convolution` defines the padding.
 
-Time is cut into overlapping blocks of BLOCK frames (overlap-save). In frequency a stride of s is s interleaved signals,
-the phases, each of stride 1. Both transforms are GEMMs with small constant matrices, and real and imaginary parts are
-rows of real matrices. Axes are ordered so that each GEMM leaves its result where the next one wants it:
-`[..., channels, block]` all the way, only input and output are transposed. A complex number is always (re, im).
+Time is cut into overlapping blocks of BLOCK frames (overlap-save). A frequency stride of s makes s interleaved signals,
+the phases, each of stride 1. Both transforms are GEMMs with small constant matrices; real and imaginary parts are
+rows of real matrices. The order of axes lets each GEMM leave its result where the next one needs it:
+`[..., channels, block]` throughout; only input and output are transposed. A complex number is always (re, im).
 
 The forward pass keeps the input's spectrum for the kernel's gradient: 2 to 3 times the input's size.
 """
@@ -33,12 +33,12 @@ def _real(matrix):
 
 
 class Plan:
-    """Constant matrices, made in float64, and sizes of the transforms.
+    """Sizes and constant matrices of the transforms, computed in float64.
 
     Attributes:
-      stride, taps: phases; taps of the kernel in each.
-      block, hop, time_bins: frames of a block; new frames a block; half the spectrum of a real block.
-      freq_bins, outputs: spectrum and output of one phase.
+      stride, taps: number of phases; taps of the kernel in each.
+      block, hop, time_bins: frames of a block; new frames per block; bins of half the spectrum of a real block.
+      freq_bins, outputs: bins of the spectrum and outputs of one phase.
       time: `[time_bins · 2, block]`;                 inverse_time: `[hop, time_bins · 2]`.
       freq: `[freq_bins · phases · 2, 2 · frequency]`;  inverse_freq: `[2 · outputs, freq_bins · 2]`.
       kernel_time: `[time_bins · 2, kernel_time · 2]`;  kernel_freq: `[freq_bins · phases · 2, 2 · taps · phases]`.
@@ -51,7 +51,7 @@ class Plan:
         self.hop, self.time_bins = self.block - kernel_time + 1, self.block // 2 + 1
         self.outputs, self.taps = -(-width // stride), -(-kernel_freq // stride)
         first, last = low // stride, (width - 1 + low) // stride
-        # the zeros of the two margins may coincide; only real inputs must not wrap round to where outputs look
+        # the zeros of the two margins may coincide; only real inputs must not wrap round into the outputs' windows
         self.freq_bins = max(self.outputs + self.taps - 1 - first, last + 1)
         half, bins = np.arange(self.time_bins), np.arange(self.freq_bins)
         time = _roots(half, np.arange(self.block), self.block)
@@ -71,7 +71,7 @@ class Plan:
                 setattr(self, name, value.astype(np.float32))
 
     def _phases(self, places, stride):
-        """DFT of each phase; input i stands at place // stride of phase place % stride."""
+        """DFT of each phase; input i is at place // stride of phase place % stride."""
         matrix = _real(_roots(np.arange(self.freq_bins), places // stride, self.freq_bins))
         chosen = places % stride == np.arange(stride)[:, None]  # [phase, input]
         return (matrix[:, None] * chosen[:, None, None]).reshape(self.freq_bins * stride * 2, -1)
@@ -81,7 +81,7 @@ _plan = functools.cache(Plan)
 
 
 class _Blocks:
-    """Cuts a batch into overlapping blocks, `[frame · frequency · channels, block]`, and puts blocks together again."""
+    """Cuts a batch into overlapping blocks, `[frame · frequency · channels, block]`, and joins blocks."""
 
     def __init__(self, x, kernel_time, plan):
         self.block, self.hop, self.overlap = plan.block, plan.hop, kernel_time - 1
@@ -89,12 +89,12 @@ class _Blocks:
         self.batch, self.frames = tf.shape(x)[0], tf.shape(x)[1]
         self.blocks = (self.frames + self.hop - 1) // self.hop
         self.used = self.batch * self.blocks
-        # Rows that lie a multiple of 4 KB apart fall on the same cache lines, which doubles the time of the wide GEMMs:
-        # so the number of blocks is made odd by one that nothing reads.
+        # Rows a multiple of 4 KB apart map to the same cache lines, which doubles the time of the wide GEMMs; an unused
+        # block makes the number of blocks odd.
         self.spare = 1 - self.used % 2
 
     def cut(self, x):
-        """Overlapping blocks of the input."""
+        """Cuts the input into overlapping blocks."""
         row = x.shape[2] * x.shape[3]
         length = self.blocks * self.hop + self.overlap
         x = tf.pad(x, [[0, 0], [self.before, length - self.before - self.frames], [0, 0], [0, 0]])
@@ -104,7 +104,7 @@ class _Blocks:
         return tf.transpose(tf.reshape(tf.gather(tf.reshape(x, [-1, row]), index), [-1, self.block * row]))
 
     def cut_gradient(self, dx, width, channels):
-        """Overlap-add."""
+        """Gradient of `cut`: overlap-add."""
         dx = tf.reshape(tf.transpose(dx)[: self.used], [self.batch, self.blocks, self.block, width * channels])
         new = tf.pad(dx[:, :, : self.hop], [[0, 0], [0, 1], [0, 0], [0, 0]])
         old = tf.pad(dx[:, :, self.hop :], [[0, 0], [1, 0], [0, self.hop - self.overlap], [0, 0]])
@@ -112,12 +112,12 @@ class _Blocks:
         return dx[:, self.before : self.before + self.frames]
 
     def join(self, y, outputs, channels):
-        """Output blocks, which do not overlap, one after another."""
+        """Concatenates output blocks, which do not overlap."""
         y = tf.transpose(tf.reshape(y, [self.hop * outputs * channels, self.used + self.spare]))[: self.used]
         return tf.reshape(y, [self.batch, self.blocks * self.hop, outputs, channels])[:, : self.frames]
 
     def join_gradient(self, dy):
-        """Cuts without overlap."""
+        """Gradient of `join`: cuts without overlap."""
         row = dy.shape[2] * dy.shape[3]
         dy = tf.pad(dy, [[0, 0], [0, self.blocks * self.hop - self.frames], [0, 0], [0, 0]])
         return tf.transpose(tf.pad(tf.reshape(dy, [self.used, self.hop * row]), [[0, self.spare], [0, 0]]))
@@ -129,10 +129,10 @@ def _for_each_time_bin(matrix, x):
 
 
 def _kernel_spectrum(kernel, p):
-    """The matrix of every bin, `[time_bins · freq_bins, phases · 2 · in, 2 · out]`.
+    """Matrix of every bin, `[time_bins · freq_bins, phases · 2 · in, 2 · out]`.
 
     With W the kernel's spectrum, correlation is Y = conj(W) · X; in real numbers (Y_re, Y_im) = (X_re, X_im) · [W, iW],
-    each complex number in the brackets a column. So the transform of W and of iW, side by side, is the matrix itself.
+    with each complex number in the brackets as a column. So the transforms of W and iW, side by side, are this matrix.
     """
     frames, kernel_freq, inputs, channels = kernel.shape.as_list()
     kernel = tf.pad(kernel, [[0, 0], [0, p.stride * p.taps - kernel_freq], [0, 0], [0, 0]])
@@ -144,7 +144,7 @@ def _kernel_spectrum(kernel, p):
 
 
 def _kernel_gradient(dw, shape, p):
-    """The gradient of _kernel_spectrum."""
+    """Gradient of `_kernel_spectrum`."""
     frames, kernel_freq, inputs, channels = shape
     dw = tf.reshape(dw, [p.time_bins, p.freq_bins * p.stride * 2, 2 * inputs * channels])
     dw = tf.matmul(p.kernel_time.T, tf.reshape(_for_each_time_bin(p.kernel_freq.T, dw), [2 * p.time_bins, -1]))
@@ -153,7 +153,7 @@ def _kernel_gradient(dw, shape, p):
 
 
 def conv2d(x: tf.Tensor, kernel: tf.Tensor, stride: int) -> tf.Tensor:
-    """`models.convolution.conv2d` with a time stride of 1 and a kernel at least `stride` frequencies wide."""
+    """`models.convolution.conv2d` for a time stride of 1 and a kernel at least `stride` frequencies wide."""
     shape = kernel.shape.as_list()
     kernel_time, kernel_freq, inputs, channels = shape
     width = int(x.shape[2])

@@ -1,18 +1,21 @@
-"""Mixed precision: float32 weights, states, sums and losses; products in a type of fewer bits.
+"""Fast operations on rows `[rows, units]`: mixed-precision product, bias, batch normalisation.
 
-The large GEMMs of the dense and recurrent layers are what a step's time goes into, and what bfloat16 makes faster.
-Batch norm, convolutions (whose spectra want the bits), attention, speller, logits and losses stay in float32.
+Mixed precision keeps weights, states, sums and losses in float32 and computes products in a shorter type. The large
+GEMMs of the dense and recurrent layers take most of a step's time, and bfloat16 speeds these up. Batch norm,
+convolutions (whose spectra need the bits), attention, speller, logits and losses stay in float32.
 """
+
+from collections.abc import Callable
 
 import tensorflow.compat.v1 as tf
 
-EPSILON = 1e-3
+EPSILON = 1e-3  # added to the variance in batch normalisation
 
 
 def matmul(x: tf.Tensor, weight: tf.Tensor, transpose_a: bool = False) -> tf.Tensor:
-    """x · weight (or xᵀ · weight), multiplied in the weight's type; the result has the type of x.
+    """x · weight (or xᵀ · weight), computed in the weight's type; the result has the type of x.
 
-    The hardware sums in float32 and rounds once. Gradients are products of the same type.
+    The hardware accumulates in float32 and rounds once. Gradients are computed in the same type.
     """
     if weight.dtype == x.dtype:
         return tf.matmul(x, weight, transpose_a=transpose_a)
@@ -20,7 +23,7 @@ def matmul(x: tf.Tensor, weight: tf.Tensor, transpose_a: bool = False) -> tf.Ten
 
 
 @tf.custom_gradient
-def add_bias(x, bias):
+def add_bias(x: tf.Tensor, bias: tf.Tensor):
     """x `[rows, units]` + bias; the bias gradient is a GEMM, several times faster than BiasAddGrad on a CPU."""
 
     def gradient(dy):
@@ -30,8 +33,8 @@ def add_bias(x, bias):
     return tf.nn.bias_add(x, bias), gradient
 
 
-def scale_and_shift(x, scale, shift):
-    """x · scale + shift for each column of x `[rows, units]`, in one pass where a product and a sum take two."""
+def scale_and_shift(x: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor) -> tf.Tensor:
+    """x · scale + shift for each column of x `[rows, units]`, in one pass; a product and a sum would take two."""
     y, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x[:, tf.newaxis, tf.newaxis],
         scale=scale,
@@ -44,14 +47,19 @@ def scale_and_shift(x, scale, shift):
     return tf.reshape(y, tf.shape(x))
 
 
-def normaliser(mask, repeats):
-    """Batch normalisation of rows as a function of (x, gamma, bias), with its own gradient.
+def normaliser(mask: tf.Tensor, repeats: int) -> Callable:
+    """Batch normalisation with its own gradient: dx = gamma / sigma · (dy - mean(dy) - x̂ · mean(dy · x̂)).
 
-    With n real rows: dx = gamma / sigma · (dy - mean(dy) - x̂ · mean(dy · x̂)), zero on padding.
+    Args:
+      mask: `[rows, 1]`, 1 for real rows; the means are over real rows, and dx is zero on padding.
+      repeats: occurrences of each unit in a row; all of them share one statistic.
+
+    Returns:
+      normalise(x `[rows, repeats · units]`, gamma `[units]`, bias `[units]`) -> (y, mean, variance).
     """
     count = tf.reduce_sum(mask)
 
-    def mean(x):  # of the real rows, as a GEMM, then over the repeats of each unit
+    def mean(x):  # over real rows, as a GEMM, then over the repeats of each unit
         column_means = tf.matmul(mask, x, transpose_a=True) / count
         return tf.reduce_mean(tf.reshape(column_means, [repeats, -1]), 0)
 

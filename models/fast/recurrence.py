@@ -1,8 +1,8 @@
-"""Recurrent cells on one fast loop. Everything here is time-major: `[time, batch, units]`.
+"""Recurrent layers as a loop with its own gradient. Everything is time-major: `[time, batch, units]`.
 
-The input projection of all frames is one GEMM before the loop, and the loop has its own gradient: going back
-it emits only the gradients of the gates' pre-activations, and every weight gradient is one GEMM after it.
-TF1's `dynamic_rnn` multiplies small matrices frame by frame, forward and twice backward, and takes 2-4 times as long.
+The input projection of all frames is one GEMM before the loop. The backward loop emits only the gradients of the
+gates' pre-activations, and every weight gradient is one GEMM after it. TF1's `dynamic_rnn` multiplies small matrices
+frame by frame, forward and twice backward, and takes 2-4 times as long.
 """
 
 import tensorflow.compat.v1 as tf
@@ -17,12 +17,12 @@ SAVED = {'gru': (2, 1, 1), 'lstm': (3, 1), 'rnn': ()}  # gates in each tensor th
 
 
 def _loop(num_steps, body, state, outputs):
-    """Runs `state, emitted = body(step, *state)`; returns the emitted tensors of all steps, stacked.
+    """Runs a loop and returns the tensors that it emits, stacked over frames.
 
     Args:
       num_steps: int32 scalar.
-      body: from (step, *state) to (frame that the outputs belong to, new state, emitted tensors).
-      state: initial tensors, each `[batch, units]`.
+      body: body(step, *state) -> (frame that the emitted tensors belong to, new state, emitted tensors).
+      state: initial state, tensors `[batch, units]`.
       outputs: units of each emitted tensor.
     """
     batch = state[0].shape[0]
@@ -43,13 +43,13 @@ def _loop(num_steps, body, state, outputs):
 
 
 def _previous(h, reverse):
-    """Each frame's predecessor in the direction of the recurrence; zeros before the first."""
+    """States before each frame in the direction of the recurrence; zeros before the first."""
     zero = tf.zeros_like(h[:1])
     return tf.concat([h[1:], zero] if reverse else [zero, h[:-1]], 0)
 
 
 def _weight_gradient(inputs, d_outputs, dtype):
-    """Sum over frames of inputsᵀ · d_outputs, as one GEMM; of the weight's type."""
+    """Sum over frames of inputsᵀ · d_outputs, as one GEMM in the weight's type."""
     inputs = tf.cast(tf.reshape(inputs, [-1, inputs.shape[2]]), dtype)
     return tf.matmul(inputs, tf.cast(tf.reshape(d_outputs, [-1, d_outputs.shape[2]]), dtype), transpose_a=True)
 

@@ -1,8 +1,8 @@
-"""A recurrence over symbols with a gradient of its own, for steps too varied to differentiate by hand.
+"""Recurrence over symbols with its own gradient, for steps too varied to differentiate by hand.
 
-TensorFlow's gradient of a loop multiplies small matrices at every step for each weight's share. Here the step is
-written once, with its matrix products named; going back, a step's cheap parts are evaluated anew from the saved
-products and differentiated, and every weight gradient is one GEMM after the loop.
+TensorFlow's gradient of a loop multiplies small matrices at every step for each weight's gradient. Here the step is
+written once, with its matrix products named. The backward loop recomputes the cheap parts of a step from the saved
+products and differentiates them, and every weight gradient is one GEMM after the loop.
 """
 
 from collections.abc import Callable
@@ -11,10 +11,10 @@ import tensorflow.compat.v1 as tf
 
 
 def product(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """Rows `[rows, in]` times a weight.
+    """Multiplies rows `[rows, in]` by a weight.
 
-    A weight `[in, out]` serves all rows; of one `[batch, in, out]` each matrix serves its rows / batch rows,
-    which stand one after another.
+    A weight `[in, out]` applies to all rows; each matrix of a weight `[batch, in, out]` applies to rows / batch
+    consecutive rows.
     """
     if weight.shape.ndims == 2:
         return tf.matmul(x, weight)
@@ -35,19 +35,21 @@ def scan(
 ) -> list[tf.Tensor]:
     """Runs `state = step(apply, shared, table[symbol], state)` over the symbols.
 
-    Gradients reach the table, the weights and what is shared, not the initial state.
+    Table, weights and shared tensors get gradients, the initial state does not.
 
     Args:
-      step: `apply(name, x)` in it is the product of x and a weight, asked for once a step for each weight.
+      step: step(apply, shared, row, state) -> new state; `apply(name, x)` is the product of x and a weight,
+        to be called once per step for each weight.
       symbols: int32 `[steps, batch]`.
-      table: `[classes, units]`.
-      state: initial tensors, `[batch, ...]`.
-      weights: see `product`; one with a batch has as many rows as the state. Their gradients are formed after the loop.
-      shared: whatever else the step needs gradients for, summed up step by step: small, or no product.
-      choose: from (step number, symbol `[batch]`, state) to the symbol to use instead, for scheduled sampling.
+      table: rows of the symbols, `[classes, units]`.
+      state: initial state, tensors `[batch, ...]`.
+      weights: weights by name, see `product`; a batched one has the batch of the state. Their gradients are computed
+        after the loop.
+      shared: other tensors by name that need gradients, which are summed step by step: small ones, or no products.
+      choose: choose(step number, symbol `[batch]`, state) -> symbol to use instead, for scheduled sampling.
 
     Returns:
-      The states after every step, each `[steps, batch, ...]`.
+      States after every step, each `[steps, batch, ...]`.
     """
 
     @tf.custom_gradient
@@ -61,7 +63,7 @@ def scan(
         for stacked, first in zip(states, state, strict=True):
             stacked.set_shape([None, *first.shape])
 
-        def gradient(*d_states, variables=()):  # those that `choose` looks at: a choice has no gradient
+        def gradient(*d_states, variables=()):  # those that `choose` reads: a choice has no gradient
             before = [tf.concat([first[tf.newaxis], after[:-1]], 0) for first, after in zip(state, states, strict=True)]
             backward = _backward(step, chosen, table, weight, common, products, before, d_states)
             d_values = _gradients(backward, chosen, table, weight, [*state, *common.values()], len(state))
@@ -90,7 +92,7 @@ def _forward(step, symbols, table, weight, common, choose):
 
 
 def _gradients(backward, chosen, table, weight, carried, num_states):
-    """Runs the loop back; the gradients of the table, of each weight, and of what is shared."""
+    """Runs the backward loop; returns the gradients of the table, of each weight and of each shared tensor."""
     start = [tf.zeros_like(x) for x in carried]
     order = tf.range(tf.shape(chosen)[0] - 1, -1, -1)
     summed, (d_rows, *pairs) = _loop(order, backward, start, [tf.float32] * (1 + 2 * len(weight)))
@@ -101,7 +103,7 @@ def _gradients(backward, chosen, table, weight, carried, num_states):
 
 
 def _loop(order, body, carried, dtypes):
-    """Runs `carried, emitted = body(t, carried)` for t in order; the final carried, and emitted stacked by t."""
+    """Runs `carried, emitted = body(t, carried)` for t in order; returns final carried, and emitted stacked by t."""
     arrays = [tf.TensorArray(dtype, tf.size(order), infer_shape=False) for dtype in dtypes]
 
     def step(i, carried, arrays):
@@ -117,10 +119,10 @@ def _loop(order, body, carried, dtypes):
 
 
 def _backward(step, chosen, table, weight, common, products, before, d_states):
-    """The body of the loop back, for `_loop`.
+    """Body of the backward loop, for `_loop`.
 
-    Its carried tensors are the gradients of the state and of what is shared. It emits the gradient of the table's
-    rows, the left side of each product, and the gradient of each product.
+    Its carried tensors are the gradients of the state and of the shared tensors. It emits the gradient of the table's
+    rows, the left operand of each product, and the gradient of each product.
     """
     # transposed once: a small GEMM with transpose_b is 3-6 times slower
     transposed = {name: tf.linalg.matrix_transpose(value) for name, value in weight.items()}
@@ -157,7 +159,7 @@ def _backward(step, chosen, table, weight, common, products, before, d_states):
 
 
 def _weight_gradient(weight, x, dy):
-    """Sum over steps of xᵀ · dy, of each batch entry where the weight has a batch; x and dy `[steps, rows, units]`."""
+    """Sum over steps of xᵀ · dy, per batch entry of a batched weight; x and dy `[steps, rows, units]`."""
     inputs, outputs = tf.shape(weight)[-2], tf.shape(weight)[-1]
     if weight.shape.ndims == 2:
         return tf.matmul(tf.reshape(x, [-1, inputs]), tf.reshape(dy, [-1, outputs]), transpose_a=True)

@@ -5,7 +5,7 @@ from plain_layers import bidirectional_rnn, ctc_losses, dense
 
 
 def losses(features, lengths, labels, label_lengths, fields):
-    """CTC loss of each utterance: features `[batch, time, features]`, fields as in `utils.config.ModelConfig`."""
+    """CTC loss of each utterance: features `[batch, time, features]`, fields as in `models.config.ModelConfig`."""
     x = tf.expand_dims(features, 3)
     for i, (kernel, strides) in enumerate([((11, 41), (2, 2)), ((11, 21), (1, 2))][: fields['conv_layers']]):
         weights = tf.get_variable(f'conv{i}', [*kernel, int(x.shape[3]), 32])

@@ -8,7 +8,7 @@ CTC_FRAMES = 2
 
 
 def losses(features, lengths, labels, label_lengths, fields):
-    """Loss of each utterance: features `[batch, time, features]`, fields as in `utils.config.ModelConfig`."""
+    """Loss of each utterance: features `[batch, time, features]`, fields as in `models.config.ModelConfig`."""
     units, batch = fields['hidden_units'], int(features.shape[0])
     x = tf.transpose(features, [1, 0, 2])
     for i in range(fields['rnn_layers']):

@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent
 
 
 class Case(NamedTuple):
-    """A model and the shape of its batches; `model_fields` are those of `utils.config.ModelConfig`."""
+    """A model and the shape of its batches; `model_fields` are those of `models.config.ModelConfig`."""
 
     model_fields: dict
     batch: int
