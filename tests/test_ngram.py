@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from utils.errors import DataError
-from utils.lm.ngram import LN_10, cache_paths, load_model
+from utils.lm.ngram import LN_10, cache_dirs, load_model
 
 SMALL = """\
 this is a comment
@@ -173,7 +173,7 @@ def test_faults_are_named_with_their_line(tmp_path, old, new, message):
 def test_the_cache_is_used_until_the_file_changes(tmp_path, monkeypatch):
     path = write(tmp_path / 'lm.arpa', SMALL)
     first = load_model(path)
-    assert cache_paths(path)[0].exists()
+    assert cache_dirs(path)[0].is_dir()
     with monkeypatch.context() as patch:
         patch.setattr('utils.lm.ngram.read_arpa', lambda _: pytest.fail('read again'))
         again = load_model(path)
@@ -186,23 +186,36 @@ def test_the_cache_is_used_until_the_file_changes(tmp_path, monkeypatch):
     assert load_model(path).log_probs(['b', 'a'])[1] / LN_10 == pytest.approx(-0.5, abs=1e-6)
 
 
-def test_a_damaged_cache_is_made_again(tmp_path, caplog):
+def test_a_cache_that_is_out_of_date_is_removed(tmp_path):
+    path = write(tmp_path / 'lm.arpa', SMALL)
+    load_model(path)
+    load_model(write(path, SMALL.replace('-0.4\ta', '-0.3\ta')))
+    assert [each.name for each in tmp_path.iterdir() if each != path] == [cache_dirs(path)[0].name]
+
+
+@pytest.mark.parametrize('damage', [lambda data: data[:-4], lambda data: b'something else', lambda data: b''])
+def test_a_damaged_cache_is_made_again(tmp_path, caplog, damage):
     path = write(tmp_path / 'lm.arpa', SMALL)
     expected = load_model(path).log_probs(['a', 'b'])
-    cache_path = cache_paths(path)[0]
-    cache_path.write_bytes(cache_path.read_bytes()[:-64])
+    damaged = cache_dirs(path)[0] / 'log_probs.npy'
+    whole = damaged.read_bytes()
+    damaged.write_bytes(damage(whole))
     np.testing.assert_array_equal(load_model(path).log_probs(['a', 'b']), expected)
-    assert 'cut off' in caplog.text
-    cache_path.write_bytes(b'something else')
+    assert 'cannot be used' in caplog.text
+    assert damaged.read_bytes() == whole
+    damaged.unlink()
     np.testing.assert_array_equal(load_model(path).log_probs(['a', 'b']), expected)
+    assert damaged.read_bytes() == whole
 
 
 def test_the_cache_goes_to_the_users_directory_where_the_files_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'home'))
     path = write(tmp_path / 'lm.arpa', SMALL)
-    (tmp_path / 'lm.arpa.cache').mkdir()  # even root cannot replace a directory by a file
+    beside, in_home = cache_dirs(path)
+    beside.write_text('')  # even root cannot replace a file by a directory
     load_model(path)
-    assert cache_paths(path)[1].exists()
+    assert in_home.is_dir()
+    assert not list(tmp_path.glob('.*.tmp'))
     monkeypatch.setattr('utils.lm.ngram.read_arpa', lambda _: pytest.fail('read again'))
     assert load_model(path).order == 3
 

@@ -8,10 +8,11 @@ the longest context that the model knows; it takes no strings and no hashing.
 All probabilities are natural logarithms.
 """
 
+import glob
 import hashlib
-import json
 import logging
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,6 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.errors import DataError
-from utils.files import replacing
 from utils.jit import kernel
 from utils.lm.arpa import END, NO_PROBABILITY, START, UNKNOWN, Arpa, Rows, read_arpa
 
@@ -29,8 +29,6 @@ log = logging.getLogger(__name__)
 
 ROOT = 0
 LN_10 = float(np.log(10.0))
-MAGIC = b'ngram-cache-1\n'
-ALIGNMENT = 64
 HASHED_BYTES = 1 << 16
 
 
@@ -52,6 +50,8 @@ class NgramTables(NamedTuple):
     backoffs: np.ndarray
     children: np.ndarray
 
+
+CACHED = ('order', 'word_text', *NgramTables._fields)
 
 @kernel
 def find_child(words: np.ndarray, first: int, end: int, word: int) -> int:
@@ -147,7 +147,6 @@ class NgramModel:
 
     @cached_property
     def words(self) -> list[str]:
-        """The words in the order of their ids."""
         return self.word_text.split('\n')
 
     @cached_property
@@ -191,23 +190,23 @@ class NgramModel:
 
 
 def load_model(path: str | Path, use_cache: bool = True) -> NgramModel:
-    """Reads an ARPA file, or its binary cache where that is newer.
+    """Reads an ARPA file, or its binary cache if there is one.
 
-    The cache lies beside the file (``NAME.cache``), or in the user's cache directory where that
-    can't be written, and is used as long as the file keeps its size, time and ends.
+    The cache, a directory of memory-mapped arrays, lies beside the file, or in the user's cache directory where
+    that cannot be written. It is used as long as the file keeps its size, modification time and ends.
 
     Raises:
-      DataError: where the file is no whole ARPA file.
+      DataError: the file is no whole ARPA file.
     """
     path = Path(path)
-    cached = read_cache(path) if use_cache else None
-    if cached is not None:
-        return NgramModel(str(path), *cached)
+    directories = cache_dirs(path) if use_cache else []
+    if cached := read_cache(path, directories):
+        return cached
     log.info('reading %s', path)
     model = build_model(read_arpa(path), str(path))
     log.info('%s: %d words, %d n-grams up to order %d', path, len(model.words), model.num_ngrams, model.order)
     if use_cache:
-        write_cache(path, model.order, model.word_text, model.tables)
+        write_cache(model, directories)
     return model
 
 
@@ -288,84 +287,52 @@ def _frozen(tables: NgramTables) -> NgramTables:
     return tables
 
 
-def cache_paths(path: Path) -> list[Path]:
-    """Where the cache of an ARPA file may lie: beside it, else in the user's cache directory."""
-    root = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    name = hashlib.sha1(os.fsencode(path.absolute())).hexdigest()[:16]
-    return [path.with_name(path.name + '.cache'), root / 'ngram-models' / f'{path.name}-{name}.cache']
-
-
-def fingerprint(path: Path) -> list:
-    """What tells that a file has changed: its size, its time and a hash of its ends."""
+def fingerprint(path: Path) -> tuple[int, int, str]:
+    """Size, modification time in ns and a hash of the ends of a file, which show that it has changed."""
     status = path.stat()
     digest = hashlib.sha1()
     with open(path, 'rb') as file:
         digest.update(file.read(HASHED_BYTES))
         file.seek(max(0, status.st_size - HASHED_BYTES))
         digest.update(file.read(HASHED_BYTES))
-    return [status.st_size, status.st_mtime_ns, digest.hexdigest()]
+    return status.st_size, status.st_mtime_ns, digest.hexdigest()
 
 
-def read_cache(path: Path) -> tuple[int, str, NgramTables] | None:
-    """The order, the words (one a line) and the tables of an ARPA file from its cache; None without a valid one."""
-    current = fingerprint(path)
-    for cache_path in cache_paths(path):
+def cache_dirs(path: Path) -> list[Path]:
+    """Directories that may cache an ARPA file: beside it, else in the user's cache; the name has its fingerprint."""
+    key, folder = (hashlib.sha1(repr(each).encode()).hexdigest()[:16] for each in (fingerprint(path), path.absolute()))
+    root = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
+    return [parent / f'{path.name}.{key}.cache' for parent in (path.parent, root / 'ngram-models' / folder)]
+
+
+def read_cache(path: Path, directories: Sequence[Path]) -> NgramModel | None:
+    """The model of an ARPA file, memory-mapped from the first directory that holds a valid cache; else None."""
+    for directory in directories:
         try:
-            found = _read(cache_path, current)
-        except (OSError, ValueError, KeyError) as error:
-            if cache_path.exists():
-                log.warning('%s is of no use (%s); making it again', cache_path, error)
-            continue
-        if found is not None:
-            return found
+            mapped = (np.load(directory / f'{name}.npy', mmap_mode='r') for name in CACHED)
+            order, word_text, *tables = map(np.asarray, mapped)
+            return NgramModel(str(path), int(order[0]), word_text.tobytes().decode(), NgramTables(*tables))
+        except (OSError, ValueError, EOFError) as error:
+            if directory.exists():
+                log.warning('%s cannot be used (%s); making it again', directory, error)
     return None
 
 
-def _read(cache_path: Path, current: list) -> tuple[int, str, NgramTables] | None:
-    with open(cache_path, 'rb') as file:
-        if file.read(len(MAGIC)) != MAGIC:
-            return None
-        header = json.loads(file.readline())
-    if header['fingerprint'] != current:
-        return None
-    if header['size'] != cache_path.stat().st_size:
-        raise ValueError('it is cut off')
-    data = np.asarray(np.memmap(cache_path, np.uint8, 'r'))
-    arrays = {
-        name: data[start : start + count * np.dtype(kind).itemsize].view(kind)
-        for name, (kind, start, count) in header['arrays'].items()
-    }
-    text = arrays.pop('word_text').tobytes().decode()
-    return header['order'], text, NgramTables(**arrays)
-
-
-def write_cache(path: Path, order: int, word_text: str, tables: NgramTables) -> Path | None:
-    """Writes the cache of an ARPA file, whole or not at all; returns its path, None where no place can be written."""
-    arrays = {'word_text': np.frombuffer(word_text.encode(), np.uint8), **tables._asdict()}
-    current = fingerprint(path)
-    for cache_path in cache_paths(path):
+def write_cache(model: NgramModel, directories: Sequence[Path]) -> None:
+    """Writes a model into the first of the directories that can be written, whole or not at all."""
+    arrays = np.array([model.order]), np.frombuffer(model.word_text.encode(), np.uint8), *model.tables
+    for directory in directories:
+        temporary = directory.with_name(f'.{directory.name}.{os.getpid()}.tmp')
         try:
-            cache_path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(cache_path) as temporary_path:
-                _write(temporary_path, {'order': order, 'fingerprint': current}, arrays)
-            return cache_path
+            temporary.mkdir(parents=True, exist_ok=True)
+            for name, array in zip(CACHED, arrays, strict=True):
+                np.save(temporary / f'{name}.npy', array)
+            for stale in directory.parent.glob(glob.escape(Path(model.path).name) + '.*.cache'):
+                shutil.rmtree(stale, ignore_errors=True)
+            temporary.rename(directory)
+            return
         except OSError as error:
             reason = error
-    log.warning('%s could not be cached (%s); it will be read again next time', path, reason)
-    return None
-
-
-def _write(path: Path, header: dict, arrays: dict[str, np.ndarray]) -> None:
-    # the header's own length moves the arrays, so it gets room that never depends on the numbers
-    start = -(-(len(MAGIC) + len(json.dumps(header)) + 80 * (len(arrays) + 1)) // ALIGNMENT) * ALIGNMENT
-    places = {}
-    for name, array in arrays.items():
-        places[name] = (array.dtype.str, start, len(array))
-        start = -(-(start + array.nbytes) // ALIGNMENT) * ALIGNMENT
-    text = json.dumps({**header, 'arrays': places, 'size': start}).encode() + b'\n'
-    with open(path, 'wb') as file:
-        file.write(MAGIC + text)
-        for name, array in arrays.items():
-            file.seek(places[name][1])
-            file.write(np.ascontiguousarray(array).data if len(array) else b'')
-        file.truncate(start)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    log.warning('%s could not be cached (%s); it will be read again next time', model.path, reason)
