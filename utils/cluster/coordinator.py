@@ -5,14 +5,14 @@ itself, and its own state; each worker reports its progress. The store is on par
 there are no parameter servers.
 """
 
-import base64
 import dataclasses
-import json
 import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from utils.cluster.peers import QUIET_SECS, RESTART, LivenessMonitor, is_reachable
 from utils.cluster.spec import Cluster
@@ -46,6 +46,14 @@ class ChiefState:
 
 
 @dataclasses.dataclass
+class _Run:
+    """The contents of the run's files by name, and the fingerprint of the training index."""
+
+    files: dict[str, bytes]
+    fingerprint: str
+
+
+@dataclasses.dataclass
 class WorkerProgress:
     """The progress of one worker: generation, epoch, batches of its share that are done, and its state."""
 
@@ -64,14 +72,7 @@ class ClusterCoordinator(LocalCoordinator):
     """
 
     def __init__(self, cluster: Cluster, stores: list[KeyValueStore], monitor: LivenessMonitor, timeout_secs: float):
-        """Takes stores that are open.
-
-        Args:
-          cluster: the cluster, with this process's task.
-          stores: stores of all parameter servers, or of the chief; messages go through the first.
-          monitor: liveness monitor of the peers that this process requires.
-          timeout_secs: longest wait for a task that does not answer.
-        """
+        """Takes open stores: of all parameter servers, or of the chief. Messages go through the first."""
         self.cluster, self.monitor = cluster, monitor
         self._stores, self._store, self._timeout_secs = stores, stores[0], timeout_secs
         self._workers = range(1, len(cluster.ws_hosts))
@@ -85,8 +86,7 @@ class ClusterCoordinator(LocalCoordinator):
 
     def publish(self, paths: list[Path], fingerprint: str) -> None:
         """Publishes the files of the run directory that a worker needs, and the training index's fingerprint."""
-        files = {path.name: base64.b64encode(path.read_bytes()).decode() for path in paths}
-        self._store.write(run=json.dumps({'files': files, 'fingerprint': fingerprint}))
+        self._write('run', _Run({path.name: path.read_bytes() for path in paths}, fingerprint))
 
     def begin(self, shares: list, own: tuple[int, int]) -> None:
         """Announces that the variables are ready, and at which (epoch, batch) each worker starts."""
@@ -99,7 +99,7 @@ class ClusterCoordinator(LocalCoordinator):
 
     def _update_chief_state(self, **changes) -> None:
         self._chief_state = dataclasses.replace(self._chief_state, **changes)
-        self._store.write(chief_state=json.dumps(dataclasses.asdict(self._chief_state)))
+        self._write('chief_state', self._chief_state)
 
     def shares(self, own: tuple[int, int]) -> list:
         """Returns (epoch, batch) of each worker's share; with all-reduce all are where the chief is."""
@@ -110,7 +110,7 @@ class ClusterCoordinator(LocalCoordinator):
 
     def _progress_of(self, worker: int) -> WorkerProgress:
         text = self._store.read(f'worker{worker}')
-        progress = WorkerProgress(**json.loads(text)) if text else None
+        progress = msgspec.json.decode(text, type=WorkerProgress) if text else None
         if progress and progress.generation == self._chief_state.generation:
             return progress
         return WorkerProgress(self._chief_state.generation, *self._chief_state.starts[worker])
@@ -156,13 +156,13 @@ class ClusterCoordinator(LocalCoordinator):
           DataError: the chief trains on other utterances.
         """
         self._run = self._await(lambda: self._store.read('run'), 'to open the run')
-        run = json.loads(self._run)
-        if run['fingerprint'] != fingerprint:
+        run = msgspec.json.decode(self._run, type=_Run)
+        if run.fingerprint != fingerprint:
             raise DataError(
-                f'-t: this worker has {fingerprint}, the chief {run["fingerprint"]}; give both the same indexes'
+                f'-t: this worker has {fingerprint}, the chief {run.fingerprint}; give both the same indexes'
             )
-        for name, text in run['files'].items():
-            (Path(run_dir) / name).write_bytes(base64.b64decode(text))
+        for name, content in run.files.items():
+            (Path(run_dir) / name).write_bytes(content)
 
     def await_chief_state(
         self, is_awaited: Callable[[ChiefState], bool], what: str, should_stop: Callable[[], bool] = bool
@@ -179,7 +179,7 @@ class ClusterCoordinator(LocalCoordinator):
     def chief_state(self) -> ChiefState | None:
         """Returns the chief's state; None before the first."""
         text = self._store.read('chief_state')
-        return ChiefState(**json.loads(text)) if text else None
+        return msgspec.json.decode(text, type=ChiefState) if text else None
 
     def own_progress(self, state: ChiefState) -> WorkerProgress:
         """Returns where this worker resumes: its own progress in this generation, or the generation's start.
@@ -194,7 +194,10 @@ class ClusterCoordinator(LocalCoordinator):
 
     def report(self, progress: WorkerProgress) -> None:
         """Publishes this worker's progress."""
-        self._store.write(**{f'worker{self.cluster.index}': json.dumps(dataclasses.asdict(progress))})
+        self._write(f'worker{self.cluster.index}', progress)
+
+    def _write(self, key: str, value: Any) -> None:
+        self._store.write(**{key: msgspec.json.encode(value).decode()})
 
     def _await(self, poll: Callable[[], Any], what: str, should_stop: Callable[[], bool] = bool) -> Any:
         chief = self.cluster.describe('worker', 0)

@@ -37,11 +37,7 @@ def is_reachable(host: str) -> bool:
 
 
 def check_port_is_free(host: str, flag: str) -> None:
-    """Checks that this process can listen on a port; TensorFlow's server would silently share one that is taken.
-
-    Args:
-      host: host:port of this task.
-      flag: flag that lists the host, for the message.
+    """Checks that this process can listen on host:port, given in `flag`; TensorFlow's server would share a taken port.
 
     Raises:
       DataError: another process listens on the port, or the system refuses it.
@@ -61,11 +57,7 @@ def check_port_is_free(host: str, flag: str) -> None:
 
 
 def wait_until_reachable(hosts: Mapping[str, str], timeout_secs: float) -> None:
-    """Waits until every host answers.
-
-    Args:
-      hosts: host:port by the task's name in messages.
-      timeout_secs: longest wait.
+    """Waits until every host answers; `hosts` are host:port by the task's name in messages.
 
     Raises:
       DataError: a host did not answer in time; the message names it.
@@ -89,12 +81,7 @@ class LivenessMonitor:
     """Exits this process with status 1 and a message when a required peer stays unreachable too long."""
 
     def __init__(self, peers: Mapping[str, str], timeout_secs: float):
-        """Starts the monitor thread.
-
-        Args:
-          peers: host:port by the task's name in messages.
-          timeout_secs: longest time that a peer may be unreachable.
-        """
+        """Starts the monitor thread; `peers` are host:port by the task's name in messages."""
         self._peers, self._timeout_secs = peers, timeout_secs
         self._stopped = threading.Event()
         threading.Thread(target=self._run, daemon=True).start()

@@ -96,9 +96,6 @@ def join_cluster(
       towers: number of towers of each worker.
       timeout_secs: longest wait for a task that does not answer.
 
-    Yields:
-      The runtime of this worker, and its coordinator.
-
     Raises:
       DataError: names the peer that is missing or lost.
     """
@@ -116,10 +113,7 @@ def join_cluster(
 
 
 def run_parameter_server(cluster: Cluster, config: tf.ConfigProto, timeout_secs: float) -> int:
-    """Runs a parameter server, which holds its variables until the chief announces the end of the run.
-
-    Returns:
-      The exit status 0.
+    """Runs a parameter server until the chief announces the end of the run; returns the exit status 0.
 
     Raises:
       DataError: no worker has been reachable for the timeout.

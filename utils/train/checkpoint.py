@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 from utils.errors import DataError
-from utils.files import write_text
+from utils.files import read_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -125,13 +125,14 @@ class Checkpoints:
         write_text(self.prefix(f'model-{state.step}.json'), json.dumps(dataclasses.asdict(state)) + '\n')
 
     def state(self, step: int) -> TrainState:
-        """Reads the training state of a saved step."""
-        return TrainState(**json.loads(Path(self.prefix(f'model-{step}.json')).read_text()))
+        """Reads the training state of a saved step; a damaged file is a `DataError`."""
+        remedy = f'remove model-{step}.*: the run then resumes from the checkpoint before it'
+        return read_json(self.prefix(f'model-{step}.json'), TrainState, 'a training state', remedy)
 
     def best(self) -> dict | None:
         """Returns the `name` and the scores of the best checkpoint so far, or None."""
         path = self.directory / 'best.json'
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text()) if path.exists() else None  # Python's JSON reads an infinite dev_loss
 
     def note_best(self, name: str, scores: dict) -> bool:
         """Records a checkpoint as the best if its `error`, or at equal error its `dev_loss`, is lower."""

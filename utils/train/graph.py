@@ -68,12 +68,6 @@ class StepResult(NamedTuple):
     wait_secs: float
 
 
-def _seeds(seed: int, runtime: Runtime) -> Seeds:
-    # asynchronous workers may read the same step number, and must draw different dropout masks all the same
-    first = runtime.first_replica + runtime.share * runtime.local_replicas
-    return Seeds(seed, first, runtime.num_replicas * runtime.num_shares)
-
-
 class TrainGraph:
     """Graph and session in which a task is trained.
 
@@ -88,6 +82,8 @@ class TrainGraph:
         self._task, self._config, self._runtime = task, config, runtime
         self._profiler = profiler or Profiler('', num_steps=0)
         self._bad_steps = 0
+        # asynchronous workers may read the same step number, and must draw different dropout masks all the same
+        first_replica = runtime.first_replica + runtime.share * runtime.local_replicas
         self._graph = tf.Graph()
         with self._graph.as_default(), runtime.strategy.scope():
             tf.set_random_seed(config.seed)
@@ -102,7 +98,7 @@ class TrainGraph:
                 self._learning_rate,
                 self._leaving,
                 config.grad_clip,
-                _seeds(config.seed, runtime),
+                Seeds(config.seed, first_replica, runtime.num_replicas * runtime.num_shares),
             )
             self.saver = tf.train.Saver(max_to_keep=0)
             self._initializer = tf.global_variables_initializer()

@@ -39,8 +39,8 @@ def _parse(line: str) -> dict | None:
         return None
 
 
-def describe(record: dict) -> str:
-    """Formats a record as one line: losses, error rates, speed."""
+def describe(record: dict, is_best: bool) -> str:
+    """Formats a record as one line: losses, error rates, speed, and whether it is the best so far."""
     formats = {
         'train_loss': 'train loss {:.2f}',
         'dev_loss': 'dev loss {:.2f}',
@@ -52,7 +52,8 @@ def describe(record: dict) -> str:
         'input_wait_share': 'input wait {:.1%}',
         'seconds': '{:.0f} s',
     }
-    return ', '.join(text.format(record[key]) for key, text in formats.items() if key in record)
+    line = ', '.join(text.format(record[key]) for key, text in formats.items() if key in record)
+    return f'{line} (best)' if is_best else line
 
 
 class Summaries:

@@ -21,8 +21,6 @@ from utils.train.strategies import Runtime
 
 log = logging.getLogger(__name__)
 
-BEST = {True: ' (best)', False: ''}
-
 
 def _crossed(before: int, now: int, period: int) -> bool:
     """Returns whether a multiple of the period was passed; the updates of other workers can advance it by several."""
@@ -230,7 +228,7 @@ class Trainer:
         self._summaries.add(state.step, **{f'dev__{key}': value for key, value in scores.items()})
         state.validated = True
         self._checkpoints.note(state)
-        log.info('epoch %d step %d: %s%s', epoch, state.step, describe({**state.progress, **scores}), BEST[is_best])
+        log.info('epoch %d step %d: %s', epoch, state.step, describe({**state.progress, **scores}, is_best))
 
     def _average(self) -> None:
         """Scores the average of the last epochs' weights, and records it as the best checkpoint if it is."""
@@ -239,4 +237,4 @@ class Trainer:
             scores = self._task.validate(self._checkpoints.prefix(name))
             scores.pop('images', None)
             is_best = self._checkpoints.note_best(name, scores)
-            log.info('average of the last epochs: %s%s', describe(scores), BEST[is_best])
+            log.info('average of the last epochs: %s', describe(scores, is_best))
