@@ -1,11 +1,12 @@
-"""The shell scripts that train on clusters."""
+"""The scripts that train on clusters."""
 
+import os
 import re
 import sys
 
 import pytest
 
-from tests.shell import RECIPES, corpus_variable, run_script, write_program
+from tests.shell import RECIPES, SCRIPTS_DIR, corpus_variable, run_script, write_program
 
 DIST_RECIPES = [name.replace('.sh', '_dist.sh') for name in RECIPES if 'an4' not in name]
 
@@ -63,3 +64,16 @@ def test_a_local_cluster_of_nothing_is_one_line(tmp_path):
     for arguments, variables in (([], {}), (['true'], {'NUM_WORKERS': '0'})):
         result = run_script('run_cluster_local.sh', tmp_path, *arguments, **variables)
         assert result.returncode == 1 and len(result.stderr.splitlines()) == 1
+
+
+def test_slurm_starts_the_same_all_reduce_cluster_on_every_node(tmp_path, empty_corpus, recording_python):
+    (tmp_path / 'scripts').symlink_to(SCRIPTS_DIR)
+    (tmp_path / 'bin').mkdir()
+    write_program(tmp_path / 'bin' / 'scontrol', 'printf "n1\\nn2\\n"')
+    write_program(tmp_path / 'bin' / 'srun', 'shift; SLURM_PROCID=1 exec "$@"')
+    variables = {'PYTHON': recording_python, 'LIBRISPEECH': 'corpus', 'SLURM_JOB_NODELIST': 'n[1-2]'}
+    path = f'{tmp_path}/bin:{os.environ["PATH"]}'
+    result = run_script('cluster/slurm.sh', tmp_path, '-p', '3', PATH=path, **variables)
+    assert result.returncode == 7, result.stderr
+    call = (tmp_path / 'calls').read_text().splitlines()[-1]
+    assert call.endswith('--ps_hosts  --ws_hosts n1:2222,n2:2222 --job_name worker --task_index 1 -p 3')

@@ -28,7 +28,7 @@ TRAINING, DONE, LEFT = 'training', 'done', 'left'  # the states of a worker
 
 @dataclasses.dataclass
 class ChiefState:
-    """What the chief publishes about the run's progress.
+    """The published state of the chief.
 
     Attributes:
       generation: changes with each start of the chief: the variables are then those of a checkpoint.
