@@ -44,7 +44,7 @@ def run_train_main(*arguments):
 
 
 class Process:
-    """A main function that runs beside the test, as a command would: its status, its log."""
+    """A main function in a process of its own, with its log and its exit status, as a command has them."""
 
     def __init__(self, log_path, main, *arguments, **environment):
         self.log_path = log_path
@@ -59,7 +59,7 @@ class Process:
 
     @property
     def error(self) -> str:
-        """The last line of the log that tells of a mistake."""
+        """The last error line of the log; '' without one."""
         return next((line for line in reversed(self.log.splitlines()) if line.startswith('error: ')), '')
 
     @property
@@ -67,13 +67,13 @@ class Process:
         return self._process.is_alive()
 
     def status(self, timeout_secs=240) -> int:
-        """The exit status, which it waits for."""
+        """Waits for the end; returns the exit status."""
         self._process.join(timeout_secs)
         assert not self.is_running, f'{self.log_path.name} does not end:\n{self.log}'
         return self._process.exitcode
 
     def wait_for(self, text, timeout_secs=240):
-        """Waits until the log has a text."""
+        """Waits until the log contains a text."""
         end = time.monotonic() + timeout_secs
         while text not in self.log:
             assert self.is_running, f'{self.log_path.name} ended without {text!r}:\n{self.log}'
@@ -87,7 +87,7 @@ class Process:
 
 
 def free_hosts(number):
-    """host:port on this machine, where nobody listens."""
+    """Addresses host:port on this machine, with free ports."""
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for each in sockets:

@@ -1,4 +1,4 @@
-"""Which cluster the flags and TF_CONFIG name, and whether its hosts answer."""
+"""Clusters from flags and from TF_CONFIG, and the reachability of their hosts."""
 
 import json
 import logging
@@ -60,7 +60,7 @@ def test_the_chief_of_tf_config_is_worker_0_before_the_others(monkeypatch):
     assert (parse().job, parse().index) == ('ps', 0)
 
 
-def test_flags_win_over_tf_config_and_say_so(monkeypatch, caplog):
+def test_flags_override_tf_config_and_the_log_tells_it(monkeypatch, caplog):
     tf_config(monkeypatch, {'worker': ['x:1', 'y:1']}, index=1)
     with caplog.at_level(logging.INFO):
         assert parse(*HOSTS).ws_hosts == ('a:1', 'b:1')
@@ -84,7 +84,7 @@ def test_flags_win_over_tf_config_and_say_so(monkeypatch, caplog):
         ('{"cluster": {"ps": ["a:1"]}, "task": {"type": "ps"}}', 'needs workers'),
     ],
 )
-def test_an_odd_tf_config_is_one_clear_line(monkeypatch, text, message):
+def test_an_invalid_tf_config_is_one_clear_line(monkeypatch, text, message):
     monkeypatch.setenv('TF_CONFIG', text)
     with pytest.raises(UsageError, match=message) as error:
         parse()
@@ -123,7 +123,7 @@ def test_a_cluster_in_the_environment_is_for_training_only(monkeypatch, tmp_path
 
 @pytest.fixture
 def listener():
-    """A socket on which somebody listens, and its host:port."""
+    """A listening socket, and its host:port."""
     with socket.create_server(('127.0.0.1', 0)) as server:
         yield server, f'127.0.0.1:{server.getsockname()[1]}'
 
@@ -136,7 +136,7 @@ def test_a_port_in_use_is_named_with_its_flag(listener):
     check_port_is_free(host, '--ws_hosts')
 
 
-def test_who_listens_answers_and_who_does_not_is_named_after_a_bounded_wait(listener):
+def test_a_listening_host_is_reachable_and_another_is_named_after_a_bounded_wait(listener):
     _, host = listener
     assert is_reachable(host)
     listener[0].close()

@@ -1,4 +1,4 @@
-"""Clusters of processes on this machine: they end, and what happens when one of them does not live."""
+"""Clusters of processes on this machine: training to the end, and the loss of each kind of task."""
 
 import json
 
@@ -82,7 +82,7 @@ def test_hosts_that_differ_are_shown_side_by_side(tmp_path):
         assert 'give all the same hosts' in worker.error
 
 
-def test_a_task_that_is_another_than_the_hosts_say_is_named(tmp_path):
+def test_a_task_at_the_address_of_another_is_named(tmp_path):
     with ToyCluster(tmp_path, 2, 1, timeout_secs=8) as cluster:
         cluster.start('ps', 1).wait_for('is ready')
         worker = cluster.start('worker', 0, ps_hosts=cluster.ps_hosts[1:])

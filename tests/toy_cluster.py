@@ -55,7 +55,7 @@ class ToyCluster:
         self.processes = []
 
     def start(self, job, index, **hosts) -> Process:
-        """Starts a task; hosts replaces what it is told of the others."""
+        """Starts a task; `hosts` replaces the host lists that it is given."""
         cluster = Cluster(hosts.get('ps_hosts', self.ps_hosts), hosts.get('ws_hosts', self.ws_hosts), job, index)
         return self.run(toy_task, cluster, *self._settings)
 

@@ -57,20 +57,16 @@ def cluster_runtime(cluster: Cluster, options: tf.ConfigProto, towers: int) -> R
 
 
 class LeastLoaded:
-    """Assigns each new variable to the parameter server that holds the fewest bytes; ties go to the first.
-
-    Attributes:
-      bytes: bytes assigned to each server so far.
-    """
+    """Assigns each new variable to the parameter server that holds the fewest bytes; ties go to the first."""
 
     def __init__(self, num_servers: int):
-        self.bytes = [0] * num_servers
+        self._bytes = [0] * num_servers
 
     def __call__(self, op: tf.Operation) -> int:
         """Returns the index of the server for a variable's op."""
-        server = self.bytes.index(min(self.bytes))
+        server = self._bytes.index(min(self._bytes))
         shape, dtype = tf.TensorShape(op.get_attr('shape')), tf.as_dtype(op.get_attr('dtype'))
-        self.bytes[server] += (shape.num_elements() or 1) * dtype.size
+        self._bytes[server] += (shape.num_elements() or 1) * dtype.size
         return server
 
 

@@ -8,7 +8,8 @@ from utils.errors import UsageError
 
 log = logging.getLogger(__name__)
 
-FLAGS = {'ps': '--ps_hosts', 'worker': '--ws_hosts'}
+FLAGS = {'ps': '--ps_hosts', 'worker': '--ws_hosts'}  # by job
+TASK_FIELDS = {'job_name': 'job', 'task_index': 'index'}  # from flags to attributes of Cluster
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,14 +75,10 @@ def find_cluster(values, given: frozenset[str], tf_config: str) -> Cluster | Non
             log.info('TF_CONFIG defines a cluster too; --ps_hosts and --ws_hosts override it')
         cluster = Cluster(_split(values.ps_hosts), _split(values.ws_hosts), values.job_name, values.task_index)
     elif named:
-        chosen = [f'--{name}' for name in ('job_name', 'task_index') if name in given]
-        if chosen:
-            log.info('TF_CONFIG defines a task too; overridden: %s', ' and '.join(chosen))
-        cluster = dataclasses.replace(
-            named,
-            job=values.job_name if 'job_name' in given else named.job,
-            index=values.task_index if 'task_index' in given else named.index,
-        )
+        fields = {name: field for name, field in TASK_FIELDS.items() if name in given}
+        cluster = dataclasses.replace(named, **{field: getattr(values, name) for name, field in fields.items()})
+        if fields:
+            log.info('TF_CONFIG defines a task too; overridden: %s', ' and '.join(f'--{name}' for name in fields))
     elif 'job_name' in given or 'task_index' in given:
         raise UsageError('--job_name and --task_index are for a cluster; give --ws_hosts too, or leave them out')
     else:
