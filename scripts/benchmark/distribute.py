@@ -116,7 +116,7 @@ def measure(options, runtime, coordinator) -> None:
         if coordinator and runtime.is_chief:
             coordinator.begin([], (0, 0))
         elif coordinator:
-            coordinator.await_chief_state(bool, 'to ready the variables')
+            coordinator.await_chief_state(bool, 'to initialise the variables')
         graph.start([rows] * (WARM_UP_STEPS + options.steps), 0)
         for _ in range(WARM_UP_STEPS):
             graph.run_step(config.learning_rate)
