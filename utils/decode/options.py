@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.cli import count, natural, number
 from utils.errors import DataError, UsageError
-from utils.files import write_text
+from utils.files import read_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -223,6 +223,13 @@ class Tuned:
     speller: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class TunedModels:
+    """The contents of decoding.json."""
+
+    language_models: list[Tuned]
+
+
 def lm_id(path: str | os.PathLike) -> str:
     """What tells a language model's file from others, wherever it lies."""
     from utils.lm.ngram import fingerprint
@@ -234,25 +241,21 @@ def lm_id(path: str | os.PathLike) -> str:
 def read_tuned(run_dir: str | os.PathLike) -> list[Tuned]:
     """What was found for the run's language models, the latest last."""
     path = Path(run_dir) / DECODING_NAME
+    what, remedy = 'what scripts/tune_lm.py writes', 'delete it and tune again'
     if not path.exists():
         return []
-    try:
-        entries = json.loads(path.read_text(encoding='utf-8'))['language_models']
-        found = [Tuned(**{**entry, 'dev': tuple(entry['dev'])}) for entry in entries]
-        for name in itertools.chain(*(each.speller for each in found)):
-            if name not in SPELLING_FLAGS:
-                raise ValueError(f'{name} is no flag of a speller')
-        return found
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f'{path}: not what scripts/tune_lm.py writes ({error}); delete it and tune again') from error
+    found = read_json(path, TunedModels, what, remedy).language_models
+    for name in itertools.chain(*(each.speller for each in found)):
+        if name not in SPELLING_FLAGS:
+            raise DataError(f'{path}: not {what} ({name} is no flag of a speller); {remedy}')
+    return found
 
 
 def write_tuned(run_dir: str | os.PathLike, found: Tuned) -> Path:
     """Notes what was found for a language model, in place of what was noted for it before; returns the file."""
     path = Path(run_dir) / DECODING_NAME
     entries = [each for each in read_tuned(run_dir) if each.lm_id != found.lm_id] + [found]
-    text = json.dumps({'language_models': [asdict(each) for each in entries]}, ensure_ascii=False, indent=1)
-    write_text(path, text + '\n')
+    write_text(path, json.dumps(asdict(TunedModels(entries)), ensure_ascii=False, indent=1) + '\n')
     return path
 
 
