@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     recognizer = load_recognizer(run, args.checkpoint, decoder)
     # file names that are no UTF-8 go out as they came in
-    sys.stdout.reconfigure(errors='surrogateescape')
+    sys.stdout.reconfigure(errors='surrogateescape')  # type: ignore[union-attr]
     texts = []
     shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])
     for answer in transcribe(files, recognizer, args.batch_size, args.longest):
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f'error: {answer}', file=sys.stderr)
             continue
         texts.append(answer.text)
-        if recognizer.config.family == 'attention' and repeats_itself(list(answer.text)):
+        if recognizer.config.family == 'attention' and repeats_itself([ord(character) for character in answer.text]):
             log.warning('%s: the text repeats itself: the attention was lost', answer.file)
         if args.json:
             print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)

@@ -57,7 +57,7 @@ def evaluate(args: argparse.Namespace, run: 'Run', indexes: 'dict[str, Index]', 
     recognizer, results = load_recognizer(run, args.checkpoint, decoder), {}
     for name, index in indexes.items():
         result = recognizer.evaluate(recognizer.prepare(index), args.batch_size, args.save_posteriors)
-        if args.save_posteriors:
+        if result.posteriors is not None:
             origin = run.vocabulary.tokens, run.path, args.checkpoint, recognizer.weights
             Posteriors.of(result.posteriors, index, *origin).save(out_dir / name)
         if recognizer.config.family == 'attention':
@@ -73,6 +73,7 @@ def decode(args: argparse.Namespace, run: 'Run', indexes: 'dict[str, Index]'):
     from utils.recognition.report import Evaluation, References
 
     decoder = command_decoder(args, run, from_posteriors=True)
+    assert decoder, 'greedy decoding takes posteriors too'
     wanted = run.vocabulary.tokens, args.checkpoint
     saved = {name: Posteriors.open(Path(args.posteriors) / name, index, *wanted) for name, index in indexes.items()}
     return {

@@ -15,7 +15,7 @@ from utils.data.index import Index
 from utils.data.statistics import FeatureStatistics, compute_statistics
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
 from utils.errors import DataError, UsageError
-from utils.files import write_text
+from utils.files import read_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -42,19 +42,10 @@ class RunConfig:
         Raises:
           DataError: no such run, or a damaged file.
         """
-        path = Path(run_dir) / CONFIG_NAME
-        try:
-            values = json.loads(path.read_text())
-            train: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values['train'].items()}
-            return cls(ModelConfig(**values['model']), TrainConfig(**train), values['feature_spec'])
-        except FileNotFoundError:
-            raise DataError(
-                f'{run_dir}: no {CONFIG_NAME} here; name a directory that run_train.py has written'
-            ) from None
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
-            raise DataError(
-                f'{path}: not a run configuration ({error}); restore it or train anew in another -s'
-            ) from None
+        path, remedy = Path(run_dir) / CONFIG_NAME, 'restore it or train anew in another -s'
+        if not path.exists():
+            raise DataError(f'{run_dir}: no {CONFIG_NAME} here; name a directory that run_train.py has written')
+        return read_json(path, cls, 'a run configuration', remedy)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,16 +91,18 @@ def open_training_run(flags: Flags, train_index: Index) -> Run:
       UsageError: flags that contradict the run, or a directory that holds something else.
       DataError: features that do not suit the run.
     """
-    run_dir, spec, train_file = flags.run.savepath, train_index.spec, flags.train.train_files[0]
-    if spec.featlen != flags.model.features:
+    assert train_index.spec, 'read_index refuses an index without utterances'
+    run_dir, spec, num_features = flags.run.savepath, str(train_index.spec), train_index.spec.featlen
+    if num_features != flags.model.features:
         raise DataError(
-            f'{train_file} has {spec.featlen} features a frame, -f says {flags.model.features}; give -f {spec.featlen}'
+            f'{flags.train.train_files[0]} has {num_features} features a frame, -f says {flags.model.features}; '
+            f'give -f {num_features}'
         )
     vocabulary = Vocabulary.read(flags.run.vocabfile) if flags.run.vocabfile else None
     if (Path(run_dir) / CONFIG_NAME).exists() and flags.run.restoremodel:
-        return _resume(flags, Run.open(run_dir), str(spec), vocabulary)
+        return _resume(flags, Run.open(run_dir), spec, vocabulary)
     vocabulary = vocabulary or Vocabulary.english()
-    config = RunConfig(new_model_config(flags, len(vocabulary)), new_train_config(flags, None), str(spec))
+    config = RunConfig(new_model_config(flags, len(vocabulary)), new_train_config(flags, None), spec)
     if Path(run_dir).exists() and any(Path(run_dir).iterdir()):
         keep_aside(run_dir)
     return Run.create(run_dir, config, vocabulary, compute_statistics(train_index, config.model.features))

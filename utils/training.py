@@ -114,7 +114,7 @@ def training_task(
 
     # only unigram smoothing needs them, and counting a million transcripts takes its time
     is_unigram = options.label_smoothing == 'unigram'
-    frequencies = symbol_frequencies(train_index, run.vocabulary) if is_unigram else ()
+    frequencies = symbol_frequencies(train_index, run.vocabulary).tolist() if is_unigram else ()
 
     return TrainingTask(
         loss_fn=training_loss(run.config, frequencies),
@@ -122,7 +122,7 @@ def training_task(
         plan=lambda epoch: plan_epoch(train_index.frames, size, options.seed, epoch, options.sortagrad),
         frames=train_index.frames,
         name_row=train_index.where,
-        validate=validate,
+        validate=validate,  # type: ignore[arg-type]
         loss_unit=model.loss_unit,
     )
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -59,10 +58,11 @@ class Recognizer:
         losses = model.losses(output, batch.labels, batch.label_lengths, config, Phase(), models.Criterion())
         return losses, *model.infer(output, config, lambda: self._decoder)
 
-    def _decode_greedily(self, *outputs: Any) -> list:
+    def _decode_greedily(self, *outputs) -> list:
         if self.config.family == 'attention':
             return attention_beam.greedy(*outputs)
-        return ctc.greedy(*outputs, blank_id=self.config.classes - 1)
+        best_ids, log_probs, lengths = outputs
+        return ctc.greedy(best_ids, log_probs, lengths, self.config.classes - 1)
 
     def restore(self, checkpoint_path: str) -> None:
         """Loads the weights of a checkpoint."""

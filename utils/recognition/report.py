@@ -1,5 +1,6 @@
 """Evaluation of an index and its report: a table of scores, the worst utterances aligned, hypotheses in files."""
 
+import itertools
 import json
 import logging
 import math
@@ -93,10 +94,10 @@ class Evaluation:
 
 
 def format_table(rows: Sequence[tuple[str, Scores]]) -> str:
-    """A line for each index, under a heading: utterances, rates in percent, and what they consist of.
+    """A table with one line per index: utterances, error rates in percent, substitutions, deletions, insertions.
 
-    Texts without word boundaries have no WER: with the sentence as its only word, it would repeat
-    the sentence error rate.
+    Texts without word boundaries have no WER: with the sentence as its only word, it would repeat the sentence error
+    rate.
     """
     has_words = any(scores.has_word_boundaries for _, scores in rows)
     counts = ['S', 'D', 'I']
@@ -119,7 +120,7 @@ def _cells(errors: ErrorCounts) -> list[str]:
 
 
 def utterance_names(keys: Sequence[str]) -> list[str]:
-    """What to call the utterances: the stems of their feature files, or the whole keys where stems repeat."""
+    """Names of the utterances: the stems of their feature files, or the whole keys where stems repeat."""
     stems = [Path(key).stem for key in keys]
     return stems if len(set(stems)) == len(stems) else list(keys)
 
@@ -194,8 +195,8 @@ def _to_json(value: dict, indent: int | None = None) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
 
 
-def describe_scores(scores: Scores) -> dict:
-    """Scores as JSON: the counts, and the rates as fractions."""
+def describe_scores(scores: Scores) -> dict[str, Any]:
+    """Scores as JSON: counts, and rates as fractions."""
     return {
         'utterances': scores.utterances,
         'wer': scores.words.rate,
@@ -208,19 +209,16 @@ def describe_scores(scores: Scores) -> dict:
 
 
 def _finite(number: float | None) -> float | None:
-    """JSON has no infinity: null."""
+    """The number, or None (null) where it is not finite, because JSON has no infinity."""
     return float(number) if number is not None and math.isfinite(number) else None
 
 
 def index_names(paths: Sequence[str]) -> list[str]:
-    """The stems of the indexes, numbered where one repeats: each names a row of the table and a directory."""
+    """Unique names of indexes for the table and for directories: their stems, numbered where one repeats."""
     names: list[str] = []
-    for path in paths:
-        stem = name = Path(path).stem
-        number = 2
-        while name in names:
-            name, number = f'{stem}-{number}', number + 1
-        names.append(name)
+    for stem in (Path(path).stem for path in paths):
+        numbered = (f'{stem}-{number}' for number in itertools.count(2))
+        names.append(next(name for name in itertools.chain([stem], numbered) if name not in names))
     return names
 
 

@@ -1,79 +1,68 @@
-"""Audio files to text: find them, cut the long ones at silences, recognise the pieces in batches, join the texts."""
+"""Transcription of audio files: long recordings are cut at silences, and their pieces are recognised in batches."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from utils.data.audio import SAMPLE_RATE, read_audio
+from utils.data.features import FeatureSpec, extract
+from utils.data.segment import segments
+from utils.decode import hypothesis as decoded
+from utils.decode.hypothesis import Hypothesis, Word
 from utils.errors import DataError, describe_os_error
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from utils.data.features import FeatureSpec
-    from utils.data.vocabulary import Vocabulary
-    from utils.decode.hypothesis import Hypothesis, Word
+if TYPE_CHECKING:  # TensorFlow is not needed to find that there is no audio
+    from utils.recognition.recognizer import Recognizer
 
 AUDIO_SUFFIXES = ('.flac', '.wav', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.aifc', '.au', '.w64', '.caf')
-BATCHES_PER_ROUND = 8  # pieces read before the recogniser is asked: enough to sort by length, little enough to wait for
-
-
-class Recognizer(Protocol):
-    """What a trained model offers here."""
-
-    vocabulary: 'Vocabulary'
-    spec: 'FeatureSpec'
-    secs_per_frame: float
-
-    def recognize(self, features: 'list[np.ndarray]', batch_size: int) -> 'list[Hypothesis]': ...
+BATCHES_PER_ROUND = 8  # batches read before the first is recognised: enough to sort by length, and a short wait
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """What was heard in one file.
+    """The text of one file.
 
     Attributes:
-      file: the path as it was given or found.
-      text: the words, joined.
-      duration: of the recording, in seconds.
-      confidence: in [0, 1], the geometric mean of the posteriors of the frames that show a symbol;
-        None where nothing was heard.
-      words: with times in seconds.
+      file: path as it was given or found.
+      text: recognised words, joined.
+      duration: length of the recording, seconds.
+      confidence: geometric mean of the posteriors of the frames that show a symbol, in [0, 1]; None for an empty text.
+      words: recognised words, with times in seconds.
     """
 
     file: str
     text: str
     duration: float
     confidence: float | None
-    words: 'tuple[Word, ...]'
+    words: tuple[Word, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """For ``json.dumps``; times to the millisecond."""
-        words = [
-            {
-                'word': word.word,
-                'start': round(word.start, 3),
-                'end': round(word.end, 3),
-                'confidence': round(word.confidence, 4),
-            }
-            for word in self.words
-        ]
+        """A dictionary for ``json.dumps``, with times to the millisecond."""
+
+        def describe(word):
+            times = {'start': round(word.start, 3), 'end': round(word.end, 3)}
+            return {'word': word.word, **times, 'confidence': round(word.confidence, 4)}
+
         return {
             'file': self.file,
             'text': self.text,
             'duration': round(self.duration, 3),
             'confidence': None if self.confidence is None else round(self.confidence, 4),
-            'words': words,
+            'words': [describe(word) for word in self.words],
         }
 
 
 def find_audio(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Finds the files that paths name: themselves, or the audio in directories and all below them, in sorted order.
+    """Finds the audio files that paths name, in directories at any depth and in sorted order.
 
     Returns:
-      The files, and a line for each path that names none.
+      The files, and a message for each path without any.
     """
-    files, problems = [], []
+    files: list[str] = []
+    problems: list[str] = []
     for argument in arguments:
         if os.path.isdir(argument):
             below = list(_walk(argument, problems))
@@ -98,27 +87,28 @@ def _walk(directory: str, problems: list[str]) -> Iterator[str]:
                 yield os.path.join(parent, name)
 
 
-@dataclass
-class _Recording:
+class _Recording(NamedTuple):
+    """A file that was read: start of each piece in seconds, and features of each piece."""
+
     file: str
     duration: float
     starts: list[float]
-    pieces: 'list[np.ndarray]'
+    pieces: list[np.ndarray]
 
 
 def transcribe(
-    files: Iterable[str], recognizer: Recognizer, batch_size: int, longest_secs: float = 20.0
+    files: Iterable[str], recognizer: 'Recognizer', batch_size: int, longest_secs: float = 20.0
 ) -> Iterator[Transcript | DataError]:
-    """Transcribes files, a round of some batches at a time.
+    """Transcribes files, some batches at a time.
 
     Args:
       files: audio files.
-      recognizer: see `Recognizer`.
+      recognizer: trained model.
       batch_size: pieces recognised at once.
-      longest_secs: longer recordings are cut at silences.
+      longest_secs: longest piece in seconds; longer recordings are cut at silences.
 
     Yields:
-      For each file in order its `Transcript`, or the `DataError` of one that could not be read.
+      The `Transcript` of each file in order, or the `DataError` of one that cannot be read.
     """
     waiting: list[_Recording | DataError] = []
     num_pieces = 0
@@ -138,47 +128,35 @@ def transcribe(
     yield from _answer(waiting, recognizer, batch_size)
 
 
-def _read(file: str, spec: 'FeatureSpec', longest_secs: float) -> _Recording:
-    from utils.data.audio import SAMPLE_RATE, read_audio
-    from utils.data.features import extract
-    from utils.data.segment import segments
-
+def _read(file: str, spec: FeatureSpec, longest_secs: float) -> _Recording:
     samples = read_audio(file)
     cut = segments(samples, SAMPLE_RATE, longest_secs)
-    return _Recording(
-        file, len(samples) / SAMPLE_RATE, [start for start, _ in cut], [extract(piece, spec) for _, piece in cut]
-    )
+    pieces = [extract(piece, spec) for _, piece in cut]
+    return _Recording(file, len(samples) / SAMPLE_RATE, [start for start, _ in cut], pieces)
 
 
 def _answer(
-    waiting: 'Sequence[_Recording | DataError]', recognizer: Recognizer, batch_size: int
+    waiting: Sequence[_Recording | DataError], recognizer: 'Recognizer', batch_size: int
 ) -> Iterator[Transcript | DataError]:
-    pieces = [piece for recording in waiting if isinstance(recording, _Recording) for piece in recording.pieces]
+    pieces = [piece for each in waiting if isinstance(each, _Recording) for piece in each.pieces]
     hypotheses = iter(recognizer.recognize(pieces, batch_size) if pieces else ())
-    for recording in waiting:
-        if isinstance(recording, DataError):
-            yield recording
+    for each in waiting:
+        if isinstance(each, DataError):
+            yield each
         else:
-            yield _join(recording, [next(hypotheses) for _ in recording.pieces], recognizer)
+            yield _join(each, [next(hypotheses) for _ in each.pieces], recognizer)
 
 
-def _join(recording: _Recording, hypotheses: 'Sequence[Hypothesis]', recognizer: Recognizer) -> Transcript:
-    from utils.decode import hypothesis as decoded
-
-    vocabulary = recognizer.vocabulary
+def _join(recording: _Recording, hypotheses: Sequence[Hypothesis], recognizer: 'Recognizer') -> Transcript:
+    vocabulary, end = recognizer.vocabulary, recording.duration
     space_id = vocabulary.tokens.index(' ') if vocabulary.has_space else None
     separator = ' ' if vocabulary.has_space else vocabulary.separator
     words = [
         # the last output frame may reach beyond the last sample
-        replace(word, start=min(word.start, recording.duration), end=min(word.end, recording.duration))
+        replace(word, start=min(word.start, end), end=min(word.end, end))
         for start, hypothesis in zip(recording.starts, hypotheses, strict=True)
         for word in decoded.words(hypothesis, vocabulary.tokens, space_id, recognizer.secs_per_frame, start)
     ]
     spans = [span for hypothesis in hypotheses for span in hypothesis.frames]
-    return Transcript(
-        recording.file,
-        separator.join(word.word for word in words),
-        recording.duration,
-        decoded.confidence(spans) if spans else None,
-        tuple(words),
-    )
+    text, confidence = separator.join(word.word for word in words), decoded.confidence(spans) if spans else None
+    return Transcript(recording.file, text, end, confidence, tuple(words))
