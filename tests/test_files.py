@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 import re
 
@@ -85,6 +86,12 @@ def test_json_becomes_a_dataclass(tmp_path):
     assert read(tmp_path, b'\xef\xbb\xbf{"a": 1.5}\n', dict[str, float]) == {'a': 1.5}
 
 
+def test_infinity_as_python_writes_it_is_read_into_dataclasses_only(tmp_path):
+    assert read(tmp_path, '{"x": 1, "y": -Infinity}') == Point(1, -math.inf)
+    with pytest.raises(DataError, match='malformed'):
+        read(tmp_path, '{"a": Infinity}', dict[str, float])
+
+
 def test_lone_lines_name_their_number():
     assert decode_json('{"x": 1}', Point, 'a chief', 'a point', 'start it again') == Point(1)
     with pytest.raises(DataError, match=r"^a\.json line 7: not a point \('\$\.x': Expected 'int', got 'str'\); fix"):
@@ -109,6 +116,8 @@ def test_lone_lines_name_their_number():
         ('{"x": 1', 'Input data was truncated'),
         ('{"x": 1} {"x": 2}', 'JSON is malformed: trailing characters (byte 10)'),
         ('{"x": NaN}', 'JSON is malformed: invalid character (byte 6)'),
+        ('{"x": nan}', 'JSON is malformed: invalid character (byte 10)'),
+        ('{"x": 1, "y": Infinity, "z": 2}', "'$': no field is called 'z'"),
         ('{"x": 1, "y": 1e999}', "'$.y': Number out of range"),
         ('<!DOCTYPE html><html></html>', 'JSON is malformed: invalid character (byte 0)'),
         ('{"x": 1}'.encode('utf-16'), 'JSON is malformed: invalid character (byte 0)'),

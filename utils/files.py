@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,9 +38,9 @@ def decode_json(data: bytes | str, kind: type[T], where: str, what: str, remedy:
       DataError: the text is not JSON, or not of this type.
     """
     try:
-        value = msgspec.json.decode(data, type=kind)
+        value = _decode(data, kind)
         # a Struct refuses unknown fields itself, where it has forbid_unknown_fields
-        reason = '' if isinstance(value, msgspec.Struct) else _unknown_field(value, msgspec.json.decode(data))
+        reason = '' if isinstance(value, msgspec.Struct) else _unknown_field(value, json.loads(data))
         if not reason:
             return value
     except UnicodeDecodeError:
@@ -50,6 +51,19 @@ def decode_json(data: bytes | str, kind: type[T], where: str, what: str, remedy:
         text, _, place = str(error).replace('`', "'").partition(' - at ')
         reason = f'{place}: {text}' if place else text if data.strip() else 'empty'
     raise DataError(f'{where}{f" line {line}" if line else ""}: not {what} ({reason}); {remedy}')
+
+
+def _decode(data: bytes | str, kind: type[T]) -> T:
+    """Decodes with msgspec; dataclasses may hold Infinity and NaN, which Python's json writes (``-gc inf``)."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        if isinstance(error, msgspec.ValidationError) or not dataclasses.is_dataclass(kind):
+            raise
+        try:
+            return msgspec.convert(json.loads(data if isinstance(data, str) else data.decode()), kind)
+        except ValueError:
+            raise error from None
 
 
 def _unknown_field(value: Any, raw: Any, place: str = '$') -> str:
