@@ -1,11 +1,14 @@
-"""The configuration file of a run directory."""
+"""Run directories and their configuration file."""
 
+import numpy as np
 import pytest
 
 from models.config import ModelConfig
 from utils.config import TrainConfig
+from utils.data.statistics import FeatureStatistics
+from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError, UsageError
-from utils.run_directory import RunConfig, check_same_model
+from utils.run_directory import Run, RunConfig, check_same_model
 
 
 def test_a_configuration_survives_its_file(tmp_path):
@@ -30,3 +33,13 @@ def test_a_contradiction_names_both_values():
     check_same_model(ModelConfig(), {'rnn_cell': 'gru'}, 'run')
     with pytest.raises(UsageError, match='rnn_cell gru, the command line says lstm'):
         check_same_model(ModelConfig(), {'rnn_cell': 'lstm'}, 'run')
+
+
+def test_a_run_survives_its_directory(tmp_path):
+    config = RunConfig(ModelConfig(), TrainConfig(), 'fbank-40-0.02-0.01')
+    statistics = FeatureStatistics(np.arange(40, dtype='f'), np.ones(40, 'f'))
+    made = Run.create(str(tmp_path / 'new' / 'run'), config, Vocabulary.english(), statistics)
+    found = Run.open(made.path)
+    assert (found.path, found.config, found.vocabulary) == (made.path, made.config, made.vocabulary)
+    for one, other in zip(found.statistics, statistics, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+from collections.abc import Container
 
 from utils.errors import UsageError
 
@@ -58,7 +59,7 @@ class Cluster:
         return ' '.join(f'{FLAGS[job]} {",".join(self.hosts(job)) or "(none)"}' for job in FLAGS)
 
 
-def find_cluster(values, given: frozenset[str], tf_config: str) -> Cluster | None:
+def find_cluster(values, given: Container[str], tf_config: str) -> Cluster | None:
     """Returns the cluster that this process belongs to; None if it trains alone.
 
     Args:
