@@ -55,7 +55,7 @@ def search(toys, options, limit, heads=None, fusion=None):
         texts = [new[i : i + width] for i in range(0, len(new), width)]
         steps += 1
         assert steps <= limit + 1
-    return beam.results()
+    return [[best, *best.alternatives] for best in beam.results()]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Beam search for a speller (Listen, Attend and Spell; arXiv 1612.02695, section 2.4): the bookkeeping, in numpy.
+"""Beam search for a model with attention (Listen, Attend and Spell; arXiv 1612.02695, section 2.4), in numpy.
 
-    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + fusion(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
+    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + lm(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
 
 where |y| counts `<eos>`; p 1 is the first paper's normalisation, p 0 with coverage the second's. The first paper adds
-the language model unnormalised; divided like the rest, one weight suits short and long texts. The model's graph asks
-`begin` for the width and `advance` at each step which hypotheses go on.
+the language model unnormalised; divided like the rest, one weight suits short and long texts. The graph of the model
+calls `begin`, which returns the width, and at each step `advance`, which returns the hypotheses that go on.
 """
 
 from dataclasses import dataclass
@@ -13,25 +13,26 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.decode import ctc_prefix
-from utils.decode.hypothesis import SpelledHypothesis, make_spans
+from utils.decode.hypothesis import SpelledHypothesis, make_spans, with_alternatives
 from utils.errors import UsageError
+from utils.lm.scorer import LabelScorer
 
 
 @dataclass(frozen=True)
 class AttentionBeamOptions:
-    """How a speller's text is searched for.
+    """Options of the search, with the symbols of the equation above.
 
     Attributes:
       beam_width: hypotheses kept at a step.
       num_best: texts to return.
-      temperature: divides the logits; above 1 it evens out an over-confident model.
+      temperature: divisor of the logits; above 1 it evens out an over-confident model.
       length_norm: p.
-      coverage_weight: b, for each listened frame that got attention.
+      coverage_weight: b, for each encoder frame that got attention.
       coverage_threshold: τ.
       end_threshold: `<eos>` may end a text only when its probability is at least this share of the best symbol's.
-      ctc_weight: w, the CTC head's share.
+      ctc_weight: w, the share of the CTC head.
       candidates: symbols tried after each hypothesis.
-      margin: a hypothesis whose log-probability is further below that of the best finished one is given up (nats).
+      margin: a hypothesis whose log-probability is further below that of the best finished one is pruned (nats).
     """
 
     beam_width: int = 32
@@ -53,31 +54,29 @@ class AttentionBeamOptions:
             raise UsageError(f'temperature {self.temperature} must lie above 0')
 
 
-def greedy(ids, log_probs, lengths, end_log_probs, weights) -> list[SpelledHypothesis]:
-    """Hypotheses from what a greedy graph wrote.
+def greedy(
+    ids: np.ndarray, log_probs: np.ndarray, lengths: np.ndarray, end_log_probs: np.ndarray, weights: np.ndarray
+) -> list[SpelledHypothesis]:
+    """Makes hypotheses of the outputs of a graph that decodes greedily.
 
     Args:
-      ids: int `[batch, symbols]`.
-      log_probs: of the symbols, `[batch, symbols]`.
-      lengths: int `[batch]`.
-      end_log_probs: of `<eos>`, `[batch]`; 0 where the limit came first.
+      ids: symbols, int `[batch, symbols]`.
+      log_probs: log-probabilities of the symbols, `[batch, symbols]`.
+      lengths: symbols of each utterance, int `[batch]`.
+      end_log_probs: log-probability of `<eos>`, `[batch]`; 0 where the limit came first.
       weights: attention, `[batch, symbols, frames]`.
     """
     hypotheses = []
     for row, length in enumerate(lengths.tolist()):
         seen = weights[row, :length]
         spans = make_spans(seen.argmax(1), seen.max(1, initial=0), log_probs[row, :length])
-        log_prob = float(log_probs[row, :length].sum() + end_log_probs[row])
-        hypotheses.append(
-            SpelledHypothesis(
-                tuple(ids[row, :length].tolist()), log_prob, spans, log_prob / (length + 1), end_log_probs[row] == 0
-            )
-        )
+        text, log_prob = tuple(ids[row, :length].tolist()), float(log_probs[row, :length].sum() + end_log_probs[row])
+        hypotheses.append(SpelledHypothesis(text, log_prob, spans, log_prob / (length + 1), end_log_probs[row] == 0))
     return hypotheses
 
 
 class _Ended(NamedTuple):
-    """Where a finished hypothesis ended, and what it scored."""
+    """A finished hypothesis: its score, log P(y | x), last step and slot, and whether the limit ended it."""
 
     score: float
     log_prob: float
@@ -87,24 +86,24 @@ class _Ended(NamedTuple):
 
 
 class AttentionBeam:
-    """One beam search at a time over a batch: `begin`, `advance` until it says so, `results`.
+    """A beam search over a batch: `begin`, `advance` until it returns True, `results`.
 
     Args:
-      end_id: the class of `<sos>/<eos>`, the last one.
-      options: how to search.
-      fusion: a `lm.scorer.LabelScorer`, or None.
+      end_id: class of `<sos>/<eos>`, the last one.
+      options: options of the search.
+      scorer: language model, or None.
     """
 
-    def __init__(self, end_id: int, options: AttentionBeamOptions, fusion=None):
-        self._end, self.options, self._fusion = end_id, options, fusion
+    def __init__(self, end_id: int, options: AttentionBeamOptions, scorer: LabelScorer | None = None):
+        self._end, self.options, self._scorer = end_id, options, scorer
 
-    def begin(self, limits: np.ndarray, heard: np.ndarray, heard_lengths: np.ndarray) -> np.int32:
+    def begin(self, limits: np.ndarray, log_posteriors: np.ndarray, lengths: np.ndarray) -> np.int32:
         """Starts a batch.
 
         Args:
-          limits: int `[batch]`, symbols that an utterance may have.
-          heard: the CTC head's log posteriors `[batch, frames, classes]`; no frames where there is no head.
-          heard_lengths: int `[batch]`, their frames.
+          limits: most symbols of each utterance, int `[batch]`.
+          log_posteriors: log-posteriors of the CTC head, `[batch, frames, classes]`; no frames without a head.
+          lengths: frames of each utterance, int `[batch]`.
 
         Returns:
           The width of the beam.
@@ -112,8 +111,8 @@ class AttentionBeam:
         Raises:
           UsageError: a CTC weight for a model without a CTC head.
         """
-        options, (batch, num_heard, _) = self.options, heard.shape
-        if options.ctc_weight and not num_heard:
+        options, (batch, num_frames, _) = self.options, log_posteriors.shape
+        if options.ctc_weight and not num_frames:
             raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0; leave it out')
         width = options.beam_width
         self._limits, self._steps = limits, 0
@@ -121,31 +120,31 @@ class AttentionBeam:
         self._spelled = np.full([batch, width], -np.inf)  # log P(y | x)
         self._spelled[:, 0] = 0
         self._fused = np.zeros([batch, width])
-        self._attended = None  # Σ α of each listened frame, known once there is attention
+        self._attended = None  # Σ α of each encoder frame, from the first step on
         self._last = np.full([batch, width], -1)
         self._finished: list[list[_Ended]] = [[] for _ in range(batch)]
         self._best_finished = np.full(batch, -np.inf)
         # of each step: parents, symbols, log-probabilities, frames with most attention, and how much
         self._past: list[tuple[np.ndarray, ...]] = []
-        if self._fusion:
-            self._states = self._fusion.start(batch * width).reshape(batch, width, -1)
+        if self._scorer:
+            self._states = self._scorer.start(batch * width).reshape(batch, width, -1)
         if options.ctc_weight:
-            self._heard = np.ascontiguousarray(heard, np.float64)
-            self._heard_probs, self._heard_lengths = np.exp(self._heard), heard_lengths
-            self._alignments = np.full([batch, width, num_heard, 2], ctc_prefix.LOG_ZERO)
-            for row, length in enumerate(self._heard_lengths):
-                ctc_prefix.start(self._heard[row], length, self._end, self._alignments[row, 0])
+            self._log_posteriors = np.ascontiguousarray(log_posteriors, np.float64)
+            self._posteriors, self._lengths = np.exp(self._log_posteriors), lengths
+            self._alignments = np.full([batch, width, num_frames, 2], ctc_prefix.LOG_ZERO)
+            for row, length in enumerate(lengths):
+                ctc_prefix.start(self._log_posteriors[row], length, self._end, self._alignments[row, 0])
         return np.int32(width)
 
     def advance(self, logits: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.bool_]:
-        """One step.
+        """Extends every hypothesis by a symbol.
 
         Args:
-          logits: `[batch · width, classes]`.
-          weights: attention, `[batch · width, listened frames]`.
+          logits: scores of the next symbol, `[batch · width, classes]`.
+          weights: attention, `[batch · width, encoder frames]`.
 
         Returns:
-          The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all is done.
+          The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all have ended.
         """
         options = self.options
         batch, width = self._spelled.shape
@@ -153,11 +152,11 @@ class AttentionBeam:
         log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
         weights = weights.reshape(batch, width, -1)
         attended = weights if self._attended is None else self._attended + weights
-        symbols, spelled, fused, heard = self._extensions(log_probs)
-        log_prob = (1 - options.ctc_weight) * spelled + (options.ctc_weight * heard if options.ctc_weight else 0.0)
+        symbols, spelled, fused, aligned = self._extensions(log_probs)
+        log_prob = (1 - options.ctc_weight) * spelled + options.ctc_weight * aligned
         covered = options.coverage_weight * (attended > options.coverage_threshold).sum(2)
         scores = (log_prob + fused) / (self._steps + 1) ** options.length_norm + covered[:, :, np.newaxis]
-        # what can no longer win is given up, and what may not end yet does not
+        # prunes hypotheses that can no longer win, and ends that are not allowed yet
         hopeless = log_prob + fused < self._best_finished[:, np.newaxis, np.newaxis] - options.margin
         scores = np.where(hopeless | ~np.isfinite(scores), -np.inf, scores)
         kept, best = self._choose(scores)
@@ -179,8 +178,8 @@ class AttentionBeam:
             np.bool_(not is_live.any()),
         )
 
-    def _extensions(self, log_probs):
-        """What may come next: symbols, log P(y | x), fusion and CTC scores, `[batch, width, candidates]`."""
+    def _extensions(self, log_probs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """The next symbols to try, with log P(y | x), LM and CTC scores, `[batch, width, candidates]`; CTC may be 0."""
         options, end = self.options, self._end
         allowed = log_probs.copy()
         lowest = log_probs.max(2) + np.log(max(options.end_threshold, 1e-30))
@@ -189,22 +188,21 @@ class AttentionBeam:
         at_limit = self._steps >= self._limits
         allowed[at_limit, :, end] = log_probs[at_limit, :, end]
         added = 0.0
-        if self._fusion:
+        if self._scorer:
             states = self._states.reshape(-1, self._states.shape[2])
-            added = self._fusion.scores(states).reshape(log_probs.shape)
+            added = self._scorer.scores(states).reshape(log_probs.shape)
         num = min(options.candidates, log_probs.shape[2])
         symbols = np.argsort(-(allowed + added), 2, kind='stable')[:, :, :num]
         spelled = self._spelled[:, :, np.newaxis] + np.take_along_axis(allowed, symbols, 2)
-        fused = self._fused[:, :, np.newaxis] + (np.take_along_axis(added, symbols, 2) if self._fusion else 0.0)
-        heard = None
+        fused = self._fused[:, :, np.newaxis] + (np.take_along_axis(added, symbols, 2) if self._scorer else 0.0)
+        aligned = np.zeros(symbols.shape)
         if options.ctc_weight:
-            heard = np.full(symbols.shape, ctc_prefix.LOG_ZERO)
+            aligned[:] = ctc_prefix.LOG_ZERO
             last = np.where(np.isfinite(self._spelled), self._last, -2)
-            lengths = self._heard_lengths
-            ctc_prefix.score_batch(self._heard_probs, lengths, end, self._alignments, last, symbols, heard)
-        return symbols, spelled, fused + np.zeros_like(spelled), heard
+            ctc_prefix.score_batch(self._posteriors, self._lengths, end, self._alignments, last, symbols, aligned)
+        return symbols, spelled, fused + np.zeros_like(spelled), aligned
 
-    def _choose(self, scores):
+    def _choose(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best extensions of each utterance and their scores, `[batch, width]`.
 
         As many slots stay dead, with a score of -inf, as texts are finished.
@@ -216,7 +214,7 @@ class AttentionBeam:
         best = np.take_along_axis(flat, order, 1)
         return order, np.where(np.arange(width) < num_free[:, np.newaxis], best, -np.inf)
 
-    def _finish(self, scores, symbols, totals) -> None:
+    def _finish(self, scores: np.ndarray, symbols: np.ndarray, totals: np.ndarray) -> None:
         """Moves the hypotheses that ended to the finished ones; their slots, and those of score -inf, are dead."""
         ended = np.isfinite(scores) & (symbols == self._end)
         for row, slot in zip(*np.nonzero(ended), strict=True):
@@ -226,8 +224,8 @@ class AttentionBeam:
             self._best_finished[row] = max(self._best_finished[row], totals[row, slot])
         self._spelled[ended | ~np.isfinite(scores)] = -np.inf
 
-    def _trace(self, row, ended: _Ended) -> SpelledHypothesis:
-        """Reads a hypothesis off the past, from its end."""
+    def _trace(self, row: int, ended: _Ended) -> SpelledHypothesis:
+        """Follows a hypothesis back from its end."""
         slot, steps = ended.slot, []
         for parents, *noted in reversed(self._past[: ended.step + 1]):
             steps.append([each[row, slot] for each in noted])
@@ -237,23 +235,24 @@ class AttentionBeam:
         spans = make_spans(peaks, weights, chances)
         return SpelledHypothesis(tuple(map(int, ids)), ended.log_prob, spans, ended.score, ended.is_cut)
 
-    def _follow(self, parents, symbols, is_live) -> None:
-        """Takes the language model's and the CTC head's states along."""
+    def _follow(self, parents: np.ndarray, symbols: np.ndarray, is_live: np.ndarray) -> None:
+        """Updates the states of the language model and of the CTC head."""
         rows = np.arange(len(parents))[:, np.newaxis]
-        if self._fusion:
+        if self._scorer:
             states = self._states[rows, parents]
             shape = states.shape
-            self._states = self._fusion.follow(states.reshape(-1, shape[2]), symbols.ravel()).reshape(shape)
+            self._states = self._scorer.follow(states.reshape(-1, shape[2]), symbols.ravel()).reshape(shape)
         if self.options.ctc_weight:
             new = np.full_like(self._alignments, ctc_prefix.LOG_ZERO)
             kept = np.where(is_live, parents, -1)
-            lengths = self._heard_lengths
-            ctc_prefix.follow_batch(self._heard, lengths, self._end, self._alignments, self._last, kept, symbols, new)
+            ctc_prefix.follow_batch(
+                self._log_posteriors, self._lengths, self._end, self._alignments, self._last, kept, symbols, new
+            )
             self._alignments = new
         self._last = symbols
 
-    def results(self) -> list[list[SpelledHypothesis]]:
-        """The finished hypotheses of each utterance, the best first, at most `num_best`."""
+    def results(self) -> list[SpelledHypothesis]:
+        """The best finished hypothesis of each utterance, with the next `num_best` - 1 as its alternatives."""
         ranked = (sorted(finished, key=lambda ended: -ended.score) for finished in self._finished)
         best = (finished[: self.options.num_best] for finished in ranked)
-        return [[self._trace(row, ended) for ended in finished] for row, finished in enumerate(best)]
+        return with_alternatives([[self._trace(row, each) for each in finished] for row, finished in enumerate(best)])
