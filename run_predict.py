@@ -7,8 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from utils.cli import Parser, count, number
-from utils.decode.options import add_decoding_flags, add_spelling_flags
+from utils.cli import Parser, add_options, count, number
+from utils.decode.options import LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding
 from utils.errors import DataError, run_main
 from utils.system import import_tensorflow
 
@@ -38,8 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='SECONDS',
         help='cut longer recordings at silences into pieces of at most this many seconds',
     )
-    add_decoding_flags(parser)
-    add_spelling_flags(parser)
+    add_options(parser, DecodingOptions, ('checkpoint', 'beam_width', 'lm', *LM_FLAGS, *LAS_FLAGS))
     return parser.parse_args(argv)
 
 
@@ -53,15 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {problem}', file=sys.stderr)
     if not files:
         return 1
-    from utils.decode.decoder import command_decoder, warn_if_empty
+    from utils.decode.decoder import load_decoder, warn_if_empty
     from utils.run_directory import Run
 
     run = Run.open(args.savepath)
-    decoder = command_decoder(args, run)
+    options = resolve_decoding(args, run.config.model, run.path)
+    decoder = load_decoder(options, run.vocabulary.tokens)
     import_tensorflow()
     from utils.recognition.recognizer import load_recognizer
 
-    recognizer = load_recognizer(run, args.checkpoint, decoder)
+    recognizer = load_recognizer(run, options.checkpoint, decoder)
     # file names that are no UTF-8 go out as they came in
     sys.stdout.reconfigure(errors='surrogateescape')  # type: ignore[union-attr]
     texts = []
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)
         else:
             print(f'{answer.file}\t{answer.text}' if shows_names else answer.text, flush=True)
-    if args.lm:
+    if options.lm:
         warn_if_empty(texts)
     return 1 if problems else 0
 

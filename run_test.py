@@ -5,10 +5,10 @@ import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from utils.cli import Parser, count, natural
-from utils.decode.options import add_decoding_flags, add_nbest_flag, add_spelling_flags
+from utils.cli import Parser, add_options, count, natural
+from utils.decode.options import DecodingOptions, resolve_decoding
 from utils.errors import run_main
 from utils.system import import_tensorflow
 
@@ -28,7 +28,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('-b', '--batch_size', type=count, default=16, help='utterances at once')
     parser.add_argument('--out', metavar='DIR', help='where each index gets its directory (default: RUN/test)')
     parser.add_argument('--worst', type=natural, default=5, metavar='N', help='utterances to show aligned, an index')
-    add_nbest_flag(parser)
     posteriors = parser.add_mutually_exclusive_group()
     posteriors.add_argument(
         '--save_posteriors',
@@ -40,25 +39,26 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='DIR',
         help='decode what --save_posteriors wrote below this directory, its --out (RUN/test by default)',
     )
-    add_decoding_flags(parser)
-    add_spelling_flags(parser)
+    add_options(parser, DecodingOptions)
     return parser.parse_args(argv)
 
 
-def evaluate(args: argparse.Namespace, run: 'Run', indexes: 'dict[str, Index]', out_dir: Path):
+def evaluate(
+    args: argparse.Namespace, options: DecodingOptions, run: 'Run', indexes: 'dict[str, Index]', out_dir: Path
+):
     """The evaluation of each index by name; saves the posteriors where the flags ask for them."""
-    from utils.decode.decoder import command_decoder, warn_of_runaways
+    from utils.decode.decoder import load_decoder, warn_of_runaways
 
-    decoder = command_decoder(args, run, from_posteriors=args.save_posteriors)
+    decoder = load_decoder(options, run.vocabulary.tokens, from_posteriors=args.save_posteriors)
     import_tensorflow()
     from utils.recognition.posteriors import Posteriors
     from utils.recognition.recognizer import load_recognizer
 
-    recognizer, results = load_recognizer(run, args.checkpoint, decoder), {}
+    recognizer, results = load_recognizer(run, options.checkpoint, decoder), {}
     for name, index in indexes.items():
         result = recognizer.evaluate(recognizer.prepare(index), args.batch_size, args.save_posteriors)
         if result.posteriors is not None:
-            origin = run.vocabulary.tokens, run.path, args.checkpoint, recognizer.weights
+            origin = run.vocabulary.tokens, run.path, options.checkpoint, recognizer.weights
             Posteriors.of(result.posteriors, index, *origin).save(out_dir / name)
         if recognizer.config.family == 'attention':
             warn_of_runaways([Path(key).stem for key in index.keys], result.hypotheses)
@@ -66,15 +66,16 @@ def evaluate(args: argparse.Namespace, run: 'Run', indexes: 'dict[str, Index]', 
     return results
 
 
-def decode(args: argparse.Namespace, run: 'Run', indexes: 'dict[str, Index]'):
+def decode(
+    args: argparse.Namespace, options: DecodingOptions, run: 'Run', indexes: 'dict[str, Index]', out_dir: Path
+):
     """The evaluation of saved posteriors of each index; all of them are read before the first is decoded."""
-    from utils.decode.decoder import command_decoder
+    from utils.decode.decoder import load_decoder
     from utils.recognition.posteriors import Posteriors
     from utils.recognition.report import Evaluation, References
 
-    decoder = command_decoder(args, run, from_posteriors=True)
-    assert decoder, 'greedy decoding takes posteriors too'
-    wanted = run.vocabulary.tokens, args.checkpoint
+    decoder: Any = load_decoder(options, run.vocabulary.tokens, from_posteriors=True)
+    wanted = run.vocabulary.tokens, options.checkpoint
     saved = {name: Posteriors.open(Path(args.posteriors) / name, index, *wanted) for name, index in indexes.items()}
     return {
         name: Evaluation.score(References.prepare(indexes[name], run.vocabulary), each.decode(decoder), run.vocabulary)
@@ -90,12 +91,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.run_directory import Run
 
     run, out_dir = Run.open(args.savepath), Path(args.out or Path(args.savepath) / 'test')
+    options = resolve_decoding(args, run.config.model, run.path)
     names = index_names(args.testfiles)
     indexes = {name: read_index([path]) for name, path in zip(names, args.testfiles, strict=True)}
-    results = decode(args, run, indexes) if args.posteriors else evaluate(args, run, indexes, out_dir)
-    if args.lm:
+    results = (decode if args.posteriors else evaluate)(args, options, run, indexes, out_dir)
+    if options.lm:
         warn_if_empty([text for result in results.values() for text in result.texts])
-    report(results, out_dir, args.checkpoint, args.worst)
+    report(results, out_dir, options.checkpoint, args.worst)
     return 0
 
 

@@ -6,31 +6,26 @@ import json
 import numpy as np
 import pytest
 
-from utils.cli import Parser
-from utils.decode.decoder import make_decoder, make_spelling_decoder, warn_if_empty
-from utils.decode.options import (
-    Tuned,
-    add_decoding_flags,
-    add_nbest_flag,
-    add_spelling_flags,
-    lm_id,
-    resolve_decoding,
-    write_tuned,
-)
+from models.config import ModelConfig
+from utils.cli import Parser, add_options
+from utils.decode.decoder import load_decoder, make_decoder, warn_if_empty
+from utils.decode.options import DecodingOptions, Tuned, lm_id, resolve_decoding, write_tuned
 from utils.errors import DataError, UsageError
 
 TOKENS = [' ', 'a', 'b']
 
 
+CTC, LAS = ModelConfig(), ModelConfig(model='las', ctc_weight=0.2)
+
+
 def parse(*flags):
     parser = Parser(prog='test')
-    add_decoding_flags(parser)
-    add_nbest_flag(parser)
+    add_options(parser, DecodingOptions)
     return parser.parse_args(flags)
 
 
-def decoder(*flags):
-    return make_decoder(resolve_decoding(parse(*flags)), TOKENS)
+def decoder(*flags, model=CTC, run_dir=None):
+    return load_decoder(resolve_decoding(parse(*flags), model, run_dir), TOKENS)
 
 
 @pytest.fixture
@@ -76,7 +71,7 @@ def test_flags_without_effect_are_refused(flags):
 def test_a_beam_sums_over_the_paths_of_a_text():
     # the best path is blank, blank (0.36); but "a" has 0.4 · 0.4 + 2 · 0.4 · 0.6 = 0.64
     frame = np.log([1e-9, 0.4, 1e-9, 0.6])
-    (hypothesis,) = decoder('--beam_width', '4')(np.array([[frame, frame]], 'f'), np.array([2]))
+    (hypothesis,) = decoder('--beam_width', '4').decode(np.array([[frame, frame]], 'f'), np.array([2]))
     assert hypothesis.ids == (1,)
     np.testing.assert_allclose(hypothesis.log_prob, np.log(0.64), rtol=1e-4)
     assert hypothesis.alternatives == ()
@@ -84,7 +79,7 @@ def test_a_beam_sums_over_the_paths_of_a_text():
 
 def test_more_texts_than_the_best_come_with_their_scores():
     frame = np.log([1e-9, 0.4, 1e-9, 0.6])
-    (best,) = decoder('--beam_width', '4', '--nbest', '2')(np.array([[frame, frame]], 'f'), np.array([2]))
+    (best,) = decoder('--beam_width', '4', '--nbest', '2').decode(np.array([[frame, frame]], 'f'), np.array([2]))
     assert [each.ids for each in (best, *best.alternatives)] == [(1,), ()]
     assert best.alternatives[0].scores() == pytest.approx(
         {'score': np.log(0.36), 'log_prob': np.log(0.36), 'lm_log_prob': 0, 'num_words': 0}, abs=1e-3
@@ -93,8 +88,8 @@ def test_more_texts_than_the_best_come_with_their_scores():
 
 def test_greedy_decoding_of_posteriors_is_the_best_path():
     frames = np.log(np.array([[0.1, 0.6, 0.2, 0.1], [0.1, 0.6, 0.2, 0.1], [0.1, 0.2, 0.1, 0.6], [0.7, 0.1, 0.1, 0.1]]))
-    decode = make_decoder(None, TOKENS, from_posteriors=True)
-    first, second = decode([frames, frames[:3]], [4, 2])
+    greedy = make_decoder(DecodingOptions(), TOKENS, from_posteriors=True)
+    first, second = greedy.decode([frames, frames[:3]], [4, 2])
     assert (first.ids, second.ids) == ((1, 0), (1,))
     np.testing.assert_allclose(second.log_prob, 2 * np.log(0.6))
     assert second.frames[0][:2] == (0, 2)
@@ -102,7 +97,7 @@ def test_greedy_decoding_of_posteriors_is_the_best_path():
 
 def test_a_language_model_decides_between_equal_sounds(lm):
     frame = np.log([1e-9, 0.5, 0.5, 1e-9])
-    (hypothesis,) = decoder('--lm', lm)(np.array([[frame]], 'f'), np.array([1]))
+    (hypothesis,) = decoder('--lm', lm).decode(np.array([[frame]], 'f'), np.array([1]))
     assert [TOKENS[i] for i in hypothesis.ids] == ['b']
 
 
@@ -113,12 +108,12 @@ def test_tuned_weights_are_taken_for_their_model_wherever_it_lies_and_flags_win(
     write_tuned(tmp_path / 'run', tuned(lm))  # what was found before is forgotten
     moved = tmp_path / 'moved.arpa'
     moved.write_bytes((tmp_path / 'lm.arpa').read_bytes())
-    found = resolve_decoding(parse('--lm', str(moved), '--word_bonus', '3'), str(tmp_path / 'run'))
+    found = resolve_decoding(parse('--lm', str(moved), '--word_bonus', '3'), CTC, str(tmp_path / 'run'))
     assert (found.lm_weight, found.word_bonus, found.beam_width) == (0.25, 3.0, 7)
     assert 'lm_weight 0.25 (decoding.json), word_bonus 3 (flag)' in caplog.text
     assert 'has not been tuned' not in caplog.text
     moved.write_text('another model')
-    found = resolve_decoding(parse('--lm', str(moved)), str(tmp_path / 'run'))
+    found = resolve_decoding(parse('--lm', str(moved)), CTC, str(tmp_path / 'run'))
     assert (found.lm_weight, found.word_bonus, found.beam_width) == (1.0, 1.0, 100)
     assert 'has not been tuned' in caplog.text
 
@@ -126,11 +121,7 @@ def test_tuned_weights_are_taken_for_their_model_wherever_it_lies_and_flags_win(
 def test_a_speller_searches_as_it_was_tuned_and_flags_win(lm, tmp_path, caplog):
     caplog.set_level('INFO')
     write_tuned(tmp_path, tuned(lm, speller={'length_norm': 0.0, 'ctc_decode_weight': 0.7, 'temperature': 1.5}))
-    parser = Parser(prog='test')
-    add_decoding_flags(parser)
-    add_spelling_flags(parser)
-    args = parser.parse_args(['--lm', lm, '--ctc_decode_weight', '0.3'])
-    search = make_spelling_decoder(args, resolve_decoding(args, str(tmp_path), spells=True), TOKENS, True)
+    search = decoder('--lm', lm, '--ctc_decode_weight', '0.3', model=LAS, run_dir=str(tmp_path))
     assert (search.options.length_norm, search.options.ctc_weight, search.options.temperature) == (0.0, 0.3, 1.5)
     assert search.options.beam_width == 7
     assert 'length_norm 0 (decoding.json), temperature 1.5 (decoding.json)' in caplog.text
@@ -141,7 +132,7 @@ def test_a_damaged_file_of_weights_is_named(lm, tmp_path, speller):
     entry = {} if speller is None else {**dataclasses.asdict(tuned(lm)), 'speller': speller}
     (tmp_path / 'decoding.json').write_text(json.dumps({'language_models': [entry]}))
     with pytest.raises(DataError, match='decoding.json: not what'):
-        resolve_decoding(parse('--lm', lm), str(tmp_path))
+        resolve_decoding(parse('--lm', lm), CTC, str(tmp_path))
 
 
 def test_a_lexicon_needs_words(lm):

@@ -42,10 +42,11 @@ def test_what_was_written_is_read_in_the_order_of_the_index(saved):
 
 
 def test_a_decoder_gets_float32_and_lengths(saved):
-    def decoder(batch, lengths):
-        return [(each.dtype.name, length) for each, length in zip(batch, lengths, strict=True)]
+    class Decoder:
+        def decode(self, batch, lengths):
+            return [(each.dtype.name, length) for each, length in zip(batch, lengths, strict=True)]
 
-    decoded = saved[0].decode(decoder)
+    decoded = saved[0].decode(Decoder())
     assert decoded == [('float32', length) for length in LENGTHS]
 
 

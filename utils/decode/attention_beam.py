@@ -144,7 +144,7 @@ class AttentionBeam:
           weights: attention, `[batch · width, encoder frames]`.
 
         Returns:
-          The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all have ended.
+          The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all ended.
         """
         options = self.options
         batch, width = self._spelled.shape
@@ -179,7 +179,7 @@ class AttentionBeam:
         )
 
     def _extensions(self, log_probs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The next symbols to try, with log P(y | x), LM and CTC scores, `[batch, width, candidates]`; CTC may be 0."""
+        """The next symbols to try, and their log P(y | x), LM and CTC scores `[batch, width, candidates]`."""
         options, end = self.options, self._end
         allowed = log_probs.copy()
         lowest = log_probs.max(2) + np.log(max(options.end_threshold, 1e-30))

@@ -162,9 +162,9 @@ def make_spans(peaks: np.ndarray, weights: np.ndarray, log_probs: np.ndarray) ->
 
 def repeats_itself(ids: Sequence[int]) -> bool:
     """Whether a stretch of symbols stands at least three times in a row, eight symbols or more in all."""
-    ids = np.asarray(ids)
-    for period in range(1, len(ids) // LEAST_REPEATS + 1):
-        same = ids[period:] == ids[:-period]
+    symbols = np.asarray(ids)
+    for period in range(1, len(symbols) // LEAST_REPEATS + 1):
+        same = symbols[period:] == symbols[:-period]
         needed = max((LEAST_REPEATS - 1) * period, SHORTEST_REPEATED - period)
         # the longest run of places that equal the one a period before
         edges = np.flatnonzero(np.diff(np.concatenate([[0], same, [0]])))

@@ -1,210 +1,171 @@
-"""Options of decoding: their flags, and the weights that scripts/tune_lm.py found, kept in the run directory."""
+"""Options of decoding, for both families of models: flags, defaults, and the tuned weights of a run's decoding.json.
+
+Neither numpy nor Numba is imported here, so that a command answers ``-h`` at once.
+"""
 
 import argparse
-import itertools
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
-from utils.cli import count, natural, number
+from models.config import ModelConfig, option
+from utils.cli import given_options
 from utils.errors import DataError, UsageError
 from utils.files import read_json, write_text
 
 log = logging.getLogger(__name__)
 
 DECODING_NAME = 'decoding.json'
-DEFAULT_BEAM_WIDTH = 100
-DEFAULT_LM_WEIGHT, DEFAULT_WORD_BONUS = 1.0, 1.0
-TUNED_FLAGS = ('lm_weight', 'word_bonus', 'lexicon', 'beam_width')
-SPELLER_BEAM_WIDTH = 32
+BEAM_WIDTHS = {'ctc': 100, 'attention': 32}  # default width of a beam search
 DEFAULT_CTC_WEIGHT = 0.5  # where the model has a CTC head
-SPELLING_FLAGS = ('ctc_decode_weight', 'coverage_weight', 'temperature', 'length_norm', 'end_threshold')
+
+_decoding = partial(option, group='decoding')
+_las = partial(option, group='beam search of las', models=('las',))
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """A beam search as the flags and the run directory ask for it.
+class DecodingOptions:
+    """Options of a search for texts; `resolve_decoding` fills in what depends on the model and on the run.
 
     Attributes:
-      beam_width: prefixes kept.
-      lm: path of the language model, None without.
-      lm_weight, word_bonus: of the language model.
-      lexicon: 'yes': words that a word model lacks are forbidden; a path: those that this word model lacks are,
-        beside a character model; 'no'.
-      num_best: texts to return for an utterance.
-      speller: las: flags of its search, by name, where they are not given on the command line.
+      family: family of the model, 'ctc' or 'attention'.
     """
 
-    beam_width: int = DEFAULT_BEAM_WIDTH
-    lm: str | None = None
-    lm_weight: float = DEFAULT_LM_WEIGHT
-    word_bonus: float = DEFAULT_WORD_BONUS
-    lexicon: str = 'no'
-    num_best: int = 1
-    speller: Mapping[str, float] = field(default_factory=dict)
-
-
-def add_lm_flags(add: Callable) -> None:
-    """The flags that say how to search with a language model; ``add`` is a parser's or a group's add_argument."""
-    add(
-        '--beam_width',
-        type=natural,
-        help=f'prefixes kept in a beam search; 0: greedy (default: 0, {DEFAULT_BEAM_WIDTH} with --lm; las: '
-        f'{SPELLER_BEAM_WIDTH})',
-    )
-    add('--lm', help='n-gram model of words or characters, ARPA format, such as scripts/train_lm.py writes')
-    add(
-        '--lexicon',
-        metavar='{yes,no,WORDS}',
-        help='yes: only words of the (word) model may be found; WORDS: only those of this word model, beside a '
-        'character model (default: no)',
-    )
-
-
-def add_decoding_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that run_test.py and run_predict.py share."""
-    group = parser.add_argument_group(
-        'decoding', f'With --lm, what is not given is what scripts/tune_lm.py found for it ({DECODING_NAME} in RUN).'
-    )
-    group.add_argument(
-        '--checkpoint',
-        choices=('best', 'latest', 'average'),
-        default='best',
+    checkpoint: str = _decoding(
+        'best', choices=('best', 'latest', 'average'),
         help='the best on dev, the latest, or the average of the last epochs',
     )
-    add_lm_flags(group.add_argument)
-    group.add_argument(
-        '--lm_weight',
-        type=number(float, 0, 100),
-        help=f"weight of the language model's log-probability (default: {DEFAULT_LM_WEIGHT})",
+    beam_width: int = _decoding(
+        0, low=0,
+        help=f'prefixes kept in a beam search; 0: greedy (default: 0, {BEAM_WIDTHS["ctc"]} with --lm; '
+        f'las: {BEAM_WIDTHS["attention"]})',
     )
-    group.add_argument(
-        '--word_bonus',
-        type=number(float, -100, 100),
-        help=f'added for each word, or symbol of a character model (default: {DEFAULT_WORD_BONUS})',
+    lm: str | None = _decoding(
+        None, help='n-gram model of words or characters, ARPA format, such as scripts/train_lm.py writes; the defaults '
+        f'of the flags beside it are what scripts/tune_lm.py found for it ({DECODING_NAME} in RUN)',
     )
-
-
-def add_nbest_flag(parser: argparse.ArgumentParser) -> None:
-    """The flag for more than the best text of a beam search."""
-    parser.add_argument(
-        '--nbest', type=count, metavar='K', help='write the K best texts of the beam and their scores (default: 1)'
+    lexicon: str = _decoding(
+        'no', metavar='{yes,no,WORDS}',
+        help='yes: only words of the (word) model are allowed; WORDS: only those of this word model, beside a '
+        'character model',
     )
-
-
-def resolve_decoding(args: argparse.Namespace, run_dir: str | None = None, spells: bool = False) -> Decoding | None:
-    """What the flags ask for; None is greedy. Flags win over the run directory, that over the defaults.
-
-    Args:
-      args: with the flags of `add_decoding_flags`.
-      run_dir: whose tuned weights to take.
-      spells: whether the model is las, which has a beam unless told.
-
-    Raises:
-      UsageError: weights without a language model, or what needs a beam without one.
-    """
-    if not args.lm:
-        for name in ('lm_weight', 'word_bonus', 'lexicon'):
-            if getattr(args, name) is not None:
-                raise UsageError(f'--{name} is for a language model; name one with --lm')
-    elif args.beam_width == 0:
-        raise UsageError('--lm needs a beam, --beam_width 0 is greedy; leave --beam_width out')
-    num_best = getattr(args, 'nbest', None) or 1
-    beam_width = SPELLER_BEAM_WIDTH if spells and args.beam_width is None else args.beam_width
-    if not args.lm and not beam_width:
-        if num_best > 1:
-            raise UsageError(f'--nbest {num_best}: greedy decoding has one text; give --beam_width or --lm')
-        return None
-    if not args.lm:
-        return Decoding(beam_width, num_best=num_best)
-    tuned = find_tuned(read_tuned(run_dir), args.lm) if run_dir else None
-    decoding, notes = Decoding(beam_width or DEFAULT_BEAM_WIDTH, lm=args.lm, num_best=num_best), []
-    for name in TUNED_FLAGS:
-        given = getattr(args, name)
-        source = 'flag' if given is not None else DECODING_NAME if tuned else 'default'
-        value = given if given is not None else getattr(tuned or decoding, name)
-        decoding = replace(decoding, **{name: value})
-        notes.append(f'{name} {value if name == "lexicon" else format(value, "g")} ({source})')
-    if spells and tuned:
-        decoding = replace(decoding, speller=tuned.speller)
-        left = {name: value for name, value in tuned.speller.items() if getattr(args, name) is None}
-        notes += [f'{name} {value:g} ({DECODING_NAME})' for name, value in left.items()]
-    log.info('%s: %s', args.lm, ', '.join(notes))
-    if run_dir and not tuned and (args.lm_weight is None or args.word_bonus is None):
-        log.warning('%s has not been tuned for %s; scripts/tune_lm.py finds its weights on a dev set', args.lm, run_dir)
-    return decoding
-
-
-def add_spelling_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that run_test.py and run_predict.py have for las."""
-    add = parser.add_argument_group('beam search of las').add_argument
-    add(
-        '--ctc_decode_weight',
-        type=number(float, 0, 1),
+    lm_weight: float = _decoding(1.0, low=0, high=100, help="weight of the language model's log-probability")
+    word_bonus: float = _decoding(
+        1.0, low=-100, high=100, help='score added for each word, or for each symbol with a character model'
+    )
+    num_best: int = _decoding(
+        1, '--nbest', low=1, metavar='K', help='write the K best texts of the beam and their scores'
+    )
+    ctc_decode_weight: float = _las(
+        0.0, low=0, high=1,
         help=f"the CTC head's share of a text's score (default: {DEFAULT_CTC_WEIGHT}, 0 without such a head)",
     )
-    add(
-        '--coverage_weight',
-        type=number(float, 0, 100),
-        help='added for each listened frame whose attention sums up to more than a half (default: 0)',
+    coverage_weight: float = _las(
+        0.0, low=0, high=100, help='score added for each input frame whose attention sums up to more than a half'
     )
-    add(
-        '--temperature',
-        type=number(float, 0.01, 100),
-        help='divides the logits; above 1 for an over-confident model (default: 1)',
+    temperature: float = _las(
+        1.0, low=0.01, high=100, help='divisor of the logits; above 1 for an over-confident model'
     )
-    add(
-        '--length_norm',
-        type=number(float, 0, 2),
+    length_norm: float = _las(
+        1.0, low=0, high=2,
         help='power of the number of symbols that a log-probability is divided by (default: 1; 0 with coverage)',
     )
-    add(
-        '--end_threshold',
-        type=number(float, 0, 1),
-        help="share of the best symbol's probability that the end of a text needs (default: 0.1)",
+    end_threshold: float = _las(
+        0.1, low=0, high=1, help="share of the best symbol's probability that the end of a text needs"
     )
+    family: str = 'ctc'
 
 
-def refuse_spelling_flags(args: argparse.Namespace) -> None:
-    """For a model that does not spell."""
-    for name in SPELLING_FLAGS:
-        if getattr(args, name, None) is not None:
-            raise UsageError(f'--{name} is for las, the run holds another model; leave it out')
+LAS_FLAGS = tuple(each.name for each in fields(DecodingOptions) if getattr(each.metadata.get('option'), 'models', ()))
+LM_FLAGS = ('lm_weight', 'word_bonus', 'lexicon')
 
 
-def check_decoding_flags(args: argparse.Namespace, family: str) -> None:
-    """Refuses flags that are for models of the other family, 'ctc' or 'attention'.
+def resolve_decoding(args: argparse.Namespace, model: ModelConfig, run_dir: str | None = None) -> DecodingOptions:
+    """Returns the options that a command line asks for; beam width 0 is greedy decoding.
+
+    Flags win over the run's decoding.json, that over the defaults.
+
+    Args:
+      args: parsed flags of `DecodingOptions`.
+      model: configuration of the run's model.
+      run_dir: run directory whose tuned weights are taken; None: the defaults.
 
     Raises:
-      UsageError: names the flag.
+      UsageError: a flag without effect beside the others or with this model.
+      DataError: a damaged decoding.json.
     """
-    if family != 'attention':
-        refuse_spelling_flags(args)
-        return
+    given, is_las = given_options(args, DecodingOptions), model.family == 'attention'
+    lm = given.get('lm')
+    tuned = find_tuned(read_tuned(run_dir), lm) if run_dir and lm else None
+    found = {name: getattr(tuned, name) for name in (*LM_FLAGS, 'beam_width')} if tuned else {}
+    if tuned and is_las:
+        found.update(tuned.speller)
+    chosen = {**found, **given}
+    options = DecodingOptions(
+        **{
+            'family': model.family,
+            'beam_width': BEAM_WIDTHS[model.family] if lm or is_las else 0,
+            'ctc_decode_weight': DEFAULT_CTC_WEIGHT if is_las and model.ctc_weight else 0.0,
+            # coverage is in proportion to the whole text
+            'length_norm': 0.0 if chosen.get('coverage_weight') else DecodingOptions.length_norm,
+            **chosen,
+        }
+    )
+    _check_given(given, options, model)
     for name in ('save_posteriors', 'posteriors'):
-        if getattr(args, name, None):
+        if is_las and getattr(args, name, None):
             raise UsageError(f'--{name} is for ds1 and ds2: las has no posteriors apart from a text; leave it out')
+    if lm and run_dir:
+        notes = []
+        for name in (*LM_FLAGS, 'beam_width', *(name for name in found if name in LAS_FLAGS and name not in given)):
+            source = 'flag' if name in given else DECODING_NAME if tuned else 'default'
+            value = getattr(options, name)
+            notes.append(f'{name} {value if name == "lexicon" else format(value, "g")} ({source})')
+        log.info('%s: %s', lm, ', '.join(notes))
+        if not tuned and not given.keys() >= {'lm_weight', 'word_bonus'}:
+            log.warning('%s has not been tuned for %s; scripts/tune_lm.py finds its weights on a dev set', lm, run_dir)
+    return options
+
+
+def _check_given(given: dict[str, object], options: DecodingOptions, model: ModelConfig) -> None:
+    """Refuses flags that have no effect beside the others or with the model."""
+    for name in given:
+        if name in LAS_FLAGS and options.family != 'attention':
+            raise UsageError(f'--{name} is for las, the run holds another model; leave it out')
+        if name in LM_FLAGS and not options.lm:
+            raise UsageError(f'--{name} is for a language model; name one with --lm')
+        if name in LAS_FLAGS and not options.beam_width:
+            raise UsageError(f'--{name} is for a beam search, --beam_width 0 is greedy; leave one of them out')
+    if options.lm and not options.beam_width:
+        raise UsageError('--lm needs a beam, --beam_width 0 is greedy; leave --beam_width out')
+    if options.num_best > 1 and not options.beam_width:
+        raise UsageError(f'--nbest {options.num_best}: greedy decoding has one text; give --beam_width or --lm')
+    if given.get('ctc_decode_weight') and not model.ctc_weight:
+        raise UsageError(
+            '--ctc_decode_weight: the model was trained with --ctc_weight 0 and has no CTC head; leave it out'
+        )
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """What one language model decodes best with.
+    """The options that one language model decodes best with on the dev set of a run.
 
     Attributes:
-      lm: the path of its file.
-      lm_id: the size and a hash of that file, which know it elsewhere too.
+      lm: path of the ARPA file.
+      lm_id: size and hash of that file, which identify it in another place.
       unit: 'word' or 'char'.
       lm_weight, word_bonus: the weights.
-      beam_width: that they were found with.
-      lexicon: what words were allowed; see `decoder.Decoding`.
-      checkpoint: of the run.
-      dev: the indexes that they were tuned on.
-      wer, cer: there, as fractions; None where texts have no words.
-      wer_without, cer_without: the same, greedily decoded.
-      speller: las: how its beam searched, by the names of its flags; what is not there was left as it is.
+      beam_width: width of the beam that they were found with.
+      lexicon: words that were allowed, as in `DecodingOptions`.
+      checkpoint: checkpoint of the run.
+      dev: indexes of the dev set.
+      wer, cer: error rates there, as fractions; wer None where texts have no words.
+      wer_without, cer_without: the same with greedy decoding.
+      speller: las: options of its beam search by the names of their flags; defaults for those that are absent.
     """
 
     lm: str
@@ -224,14 +185,12 @@ class Tuned:
 
 
 @dataclass(frozen=True)
-class TunedModels:
-    """The contents of decoding.json."""
-
+class _TunedFile:
     language_models: list[Tuned]
 
 
 def lm_id(path: str | os.PathLike) -> str:
-    """What tells a language model's file from others, wherever it lies."""
+    """Size and hash of a language model's file, wherever it lies."""
     from utils.lm.ngram import fingerprint
 
     size, _, digest = fingerprint(Path(path))
@@ -239,27 +198,31 @@ def lm_id(path: str | os.PathLike) -> str:
 
 
 def read_tuned(run_dir: str | os.PathLike) -> list[Tuned]:
-    """What was found for the run's language models, the latest last."""
+    """The entries of a run's decoding.json, the latest last; none where there is no such file.
+
+    Raises:
+      DataError: the file holds something else.
+    """
     path = Path(run_dir) / DECODING_NAME
-    what, remedy = 'what scripts/tune_lm.py writes', 'delete it and tune again'
     if not path.exists():
         return []
-    found = read_json(path, TunedModels, what, remedy).language_models
-    for name in itertools.chain(*(each.speller for each in found)):
-        if name not in SPELLING_FLAGS:
-            raise DataError(f'{path}: not {what} ({name} is no flag of a speller); {remedy}')
+    what, remedy = 'what scripts/tune_lm.py writes', 'delete it and tune again'
+    found = read_json(path, _TunedFile, what, remedy).language_models
+    for name in {name for each in found for name in each.speller}.difference(LAS_FLAGS):
+        raise DataError(f'{path}: not {what} ({name} is no flag of a speller); {remedy}')
     return found
 
 
 def write_tuned(run_dir: str | os.PathLike, found: Tuned) -> Path:
-    """Notes what was found for a language model, in place of what was noted for it before; returns the file."""
+    """Writes the entry of a language model, in place of an earlier one for the same model; returns the file."""
     path = Path(run_dir) / DECODING_NAME
     entries = [each for each in read_tuned(run_dir) if each.lm_id != found.lm_id] + [found]
-    write_text(path, json.dumps(asdict(TunedModels(entries)), ensure_ascii=False, indent=1) + '\n')
+    text = json.dumps({'language_models': [asdict(each) for each in entries]}, ensure_ascii=False, indent=1)
+    write_text(path, text + '\n')
     return path
 
 
 def find_tuned(entries: Sequence[Tuned], lm_path: str | os.PathLike) -> Tuned | None:
-    """What was found for a language model; None where it was not tuned."""
+    """The entry of a language model; None where it has not been tuned."""
     identity = lm_id(lm_path) if entries else ''
     return next((each for each in entries if each.lm_id == identity), None)

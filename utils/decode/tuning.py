@@ -1,35 +1,35 @@
-"""The search for the weights of a language model: a coarse grid, then ever finer steps around the best."""
+"""Tuning of the weights of a language model on a dev set: n-best lists are ranked, then the best weights refined."""
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
-from utils.data.transcripts import references
-from utils.lm.scorer import CHAR, Scorer, Weights, score_symbols
-from utils.metrics import Scores, score
+from utils.decode.options import DecodingOptions
+from utils.lm.scorer import Scorer, Weights, score_symbols, with_weights
+from utils.metrics import Scores
 
 LM_WEIGHTS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
 WORD_BONUSES = {'word': (-1.0, 0.0, 1.0, 2.0, 4.0), 'char': (-0.5, 0.0, 0.5, 1.0, 2.0)}
 FIRST_STEPS = {'word': Weights(0.25, 0.5), 'char': Weights(0.125, 0.25)}
 NUM_HALVINGS = 2
 MAX_LM_WEIGHT = 10.0
-# a speller knows much of what a language model says, its CTC head does not; where scores are not divided by the length,
-# the bonus speaks for it
+# las: its decoder has learned much of what a language model adds, its CTC head has not; where scores are not divided by
+# the length, the bonus replaces that
 CTC_SHARES = (0.3, 0.5, 0.7)
 LENGTH_NORMS = (0.0, 1.0)
-STEPS = {'word': Weights(0.125, 0.25), 'char': Weights(0.0625, 0.125)}
+LAS_STEPS = {'word': Weights(0.125, 0.25), 'char': Weights(0.0625, 0.125)}
 
 
 class Point(NamedTuple):
-    """What a pair of weights scored.
+    """Scores of a pair of weights.
 
     Attributes:
       weights: lm_weight and word_bonus.
-      scores: over the dev set.
-      num_empty: its texts that came out empty.
+      scores: error counts of the dev set.
+      num_empty: number of its texts that came out empty.
     """
 
     weights: Weights
@@ -38,12 +38,12 @@ class Point(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """One of the best texts of an utterance without language model.
+    """One of the n best texts of an utterance without language model.
 
     Attributes:
-      ids: its symbols.
-      score: what it was ranked by.
-      share: how much of the language model's part is added to that.
+      ids: symbols.
+      score: score without language model.
+      share: factor of the language model's score, which is added.
     """
 
     ids: tuple[int, ...]
@@ -51,13 +51,13 @@ class Candidate(NamedTuple):
     share: float = 1.0
 
 
-def reranking(nbest: Sequence[Sequence[Candidate]], fusion: Scorer) -> Callable[[Weights], list[tuple[int, ...]]]:
-    """The best text of each utterance as a function of the language model's weights, among n best without it."""
-    said = [[score_symbols(fusion, np.array(each.ids, np.int64)) for each in candidates] for candidates in nbest]
+def reranking(nbest: Sequence[Sequence[Candidate]], scorer: Scorer) -> Callable[[Weights], list[tuple[int, ...]]]:
+    """Returns a function of the weights: the best text of each utterance in the n-best lists without language model."""
+    scored = [[score_symbols(scorer, np.array(each.ids, np.int64)) for each in candidates] for candidates in nbest]
 
     def best(weights: Weights) -> list[tuple[int, ...]]:
         texts = []
-        for candidates, parts in zip(nbest, said, strict=True):
+        for candidates, parts in zip(nbest, scored, strict=True):
             scores = [
                 each.score + each.share * (weights.lm_weight * log_prob + weights.word_bonus * num_words)
                 if log_prob > -np.inf
@@ -80,8 +80,8 @@ def search(evaluate: Callable[[Weights], Point], unit: str) -> Iterator[Point]:
     """Evaluates a coarse grid, then walks downhill from its best.
 
     Args:
-      evaluate: decodes the dev set with a pair of weights.
-      unit: of the language model, 'word' or 'char'.
+      evaluate: scores the dev set with a pair of weights.
+      unit: unit of the language model, 'word' or 'char'.
 
     Yields:
       Each point once it is known.
@@ -96,9 +96,9 @@ def search(evaluate: Callable[[Weights], Point], unit: str) -> Iterator[Point]:
 def walk(
     evaluate: Callable[[Weights], Point], points: Sequence[Point], step: Weights, num_halvings: int
 ) -> Iterator[Point]:
-    """Goes downhill from the best of some points, by a step that is halved so often where it leads no further.
+    """Goes downhill from the best of some points, by a step that is halved ``num_halvings`` times at a minimum.
 
-    `evaluate` and what is yielded are those of `search`.
+    Arguments and results are otherwise those of `search`.
     """
     known = {point.weights: point for point in points}
     while num_halvings >= 0:
@@ -134,98 +134,83 @@ def format_points(points: Sequence[Point]) -> str:
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was found.
+    """Result of `Tuner.tune`.
 
     Attributes:
-      points: what each pair of weights scored that was decoded with.
-      flags: of the speller's search, by name.
-      greedy: what greedy spelling scores.
-      beam: what the beam scores without language model, with the best of the shares.
+      points: scores of each pair of weights that the dev set was decoded with.
+      options: options of the search with the best point's weights.
+      greedy: scores of greedy decoding.
+      beam: scores of the beam without language model, with the best CTC share.
     """
 
     points: list[Point]
-    flags: dict[str, float]
+    options: DecodingOptions
     greedy: Scores
     beam: Scores
 
 
-@dataclass
-class SpellerTuner:
-    """Tunes on some indexes.
+@dataclass(frozen=True)
+class Tuner:
+    """Finds the weights of a language model: ranks n-best lists, then decodes around the best.
+
+    The n-best lists of the beam without language model are ranked with a grid of weights. For las, this is done for
+    several shares of the CTC head and length norms, since each of its beam searches runs the model.
 
     Attributes:
-      run: a `utils.run_directory.Run`.
-      make_recognizer: from a decoder to a recognizer of the run.
-      indexes: the dev sets.
-      batch_size: utterances at once.
-      make_decoder: from a `options.Decoding`, or None for greedy, to the recogniser's decoder.
-      given: flags of the search that are not to be tuned.
-      fusion: the language model.
-      progress: wraps an iterator of things that take long.
+      options: options of the search, with the language model.
+      fixed: names of the flags of las that are not tuned.
+      scorer: the language model.
+      decode: decodes the dev set: (options, scorer or None) -> hypotheses with alternatives.
+      score: scores texts, given as ids, of the dev set: (weights, texts) -> `Point`.
+      progress: wraps an iterator that takes long: (iterator, description, unit) -> iterator.
     """
 
-    run: object
-    make_recognizer: Callable
-    indexes: Sequence
-    batch_size: int
-    make_decoder: Callable
-    given: Mapping[str, float]
-    fusion: Scorer
+    options: DecodingOptions
+    fixed: Collection[str]
+    scorer: Scorer
+    decode: Callable
+    score: Callable[[Weights, Sequence[Sequence[int]]], Point]
     progress: Callable
 
-    def __post_init__(self):
-        self._unit = 'char' if self.fusion.mode == CHAR else 'word'
-        self._transcripts = [text for index in self.indexes for text in references(index, self.run.vocabulary)]
+    def tune(self) -> Tuning:
+        """Ranks, then decodes."""
+        is_las, unit = self.options.family == 'attention', self.scorer.unit
+        greedy = self._point(Weights(), self.decode(replace(self.options, lm=None, beam_width=0), None))
+        shares: Sequence[float] = [self.options.ctc_decode_weight]
+        if self.options.ctc_decode_weight and 'ctc_decode_weight' not in self.fixed:
+            shares = CTC_SHARES
+        ranked = [self._rank(share) for share in self.progress(shares, 'ranking', ' shares')]
+        start, options = min(itertools.chain(*(found for _, found in ranked)), key=lambda each: rank(each[0]))
 
-    def tune(self, decoding) -> Tuning:
-        """Ranks, then decodes; ``decoding`` (a `options.Decoding`) says with which beam and language model."""
-        greedy = self._point(Weights(), self._evaluate(None))
-        has_ctc_head = bool(self.run.config.model.ctc_weight)
-        shares = CTC_SHARES if has_ctc_head and 'ctc_decode_weight' not in self.given else (None,)
-        ranked = [self._rank(decoding, share) for share in self.progress(shares, 'ranking', ' shares')]
-        best, flags = min(itertools.chain(*(found for _, found in ranked)), key=lambda each: rank(each[0]))
-        decoding = replace(decoding, speller=flags)
+        def decoded(weights: Weights) -> Point:
+            return self._point(weights, self.decode(options, with_weights(self.scorer, weights)))
 
-        def decoded(weights):
-            hypotheses = self._evaluate(replace(decoding, lm_weight=weights.lm_weight, word_bonus=weights.word_bonus))
-            return self._point(weights, hypotheses)
+        points = [decoded(start.weights)]
+        step, num_halvings = (LAS_STEPS[unit], 0) if is_las else (FIRST_STEPS[unit], NUM_HALVINGS)
+        points += self.progress(walk(decoded, points, step, num_halvings), 'decoding', ' weights')
+        best = min(points, key=rank).weights
+        options = replace(options, lm_weight=best.lm_weight, word_bonus=best.word_bonus)
+        return Tuning(points, options, greedy.scores, min((beam for beam, _ in ranked), key=rank).scores)
 
-        start = decoded(best.weights)
-        around = walk(decoded, [start], STEPS[self._unit], num_halvings=0)
-        points = [start, *self.progress(around, 'decoding', ' weights')]
-        return Tuning(points, flags, greedy.scores, min((beam for beam, _ in ranked), key=rank).scores)
-
-    def _rank(self, decoding, share: float | None) -> tuple[Point, list[tuple[Point, dict[str, float]]]]:
-        """The beam without language model, and for each length norm the best point of the ranking and the flags."""
-        flags = {} if share is None else {'ctc_decode_weight': share}
-        hypotheses = self._evaluate(replace(decoding, lm=None, num_best=decoding.beam_width, speller=flags))
-        power, found = self._decoder.options.length_norm, []
+    def _rank(self, share: float) -> tuple[Point, list[tuple[Point, DecodingOptions]]]:
+        """The beam without language model, and for each length norm the best point of the ranking."""
+        options = replace(self.options, ctc_decode_weight=share)
+        hypotheses = self.decode(replace(options, lm=None, num_best=options.beam_width), None)
+        power, found = options.length_norm if options.family == 'attention' else 0.0, []
         # with coverage, which is not divided, a text's score is not known for another norm
-        for norm in (power,) if self.given.keys() & {'length_norm', 'coverage_weight'} else LENGTH_NORMS:
-            best_of = reranking(candidates_of(hypotheses, power, norm), self.fusion)
-            points = search(lambda weights, best_of=best_of: self._scored(weights, best_of(weights)), self._unit)
-            found.append((min(points, key=rank), {**flags, 'length_norm': norm, **self.given}))
+        is_fixed = options.family == 'ctc' or {'length_norm', 'coverage_weight'}.intersection(self.fixed)
+        for norm in (power,) if is_fixed else LENGTH_NORMS:
+            best_of = reranking(candidates_of(hypotheses, power, norm), self.scorer)
+            points = search(lambda weights, best_of=best_of: self.score(weights, best_of(weights)), self.scorer.unit)
+            found.append((min(points, key=rank), replace(options, length_norm=norm)))
         return self._point(Weights(), hypotheses), found
 
-    def _evaluate(self, decoding) -> list:
-        self._decoder = self.make_decoder(decoding)
-        recognizer = self.make_recognizer(self._decoder)
-        evaluations = [recognizer.evaluate(recognizer.prepare(index), self.batch_size) for index in self.indexes]
-        return [hypothesis for evaluation in evaluations for hypothesis in evaluation.hypotheses]
-
     def _point(self, weights: Weights, hypotheses: Sequence) -> Point:
-        return self._scored(weights, [hypothesis.ids for hypothesis in hypotheses])
-
-    def _scored(self, weights: Weights, texts: Sequence[Sequence[int]]) -> Point:
-        vocabulary = self.run.vocabulary
-        decoded = [vocabulary.decode(ids) for ids in texts]
-        return Point(
-            weights, score(self._transcripts, decoded, vocabulary.has_words), sum(not text for text in decoded)
-        )
+        return self.score(weights, [hypothesis.ids for hypothesis in hypotheses])
 
 
 def candidates_of(hypotheses: Sequence, power: float, norm: float) -> list[list[Candidate]]:
-    """The best texts of each utterance, whose scores were divided by |y|^power, as if by |y|^norm."""
+    """The n-best lists, whose scores were divided by |y|^power, as if they had been divided by |y|^norm."""
 
     def candidate(hypothesis):
         length = len(hypothesis.ids) + 1

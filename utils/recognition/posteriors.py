@@ -7,13 +7,14 @@ text by about 0.01; an hour of English takes 10 MB.
 import logging
 import os
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from utils.data.index import Index
+from utils.decode.decoder import CtcDecoder
 from utils.decode.hypothesis import Hypothesis
 from utils.errors import DataError
 from utils.files import replacing
@@ -116,10 +117,10 @@ class Posteriors:
         """Log-probabilities of each utterance, float16 `[frames, classes]`; views into one array."""
         return np.split(self.log_probs, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
-    def decode(self, decoder: Callable) -> list[Hypothesis]:
+    def decode(self, decoder: CtcDecoder) -> list[Hypothesis]:
         """Applies a decoder of posteriors to all utterances."""
         utterances, hypotheses = self.utterances(), []
         for first in range(0, len(utterances), UTTERANCES_AT_ONCE):
             batch = [each.astype(np.float32) for each in utterances[first : first + UTTERANCES_AT_ONCE]]
-            hypotheses += decoder(batch, [len(each) for each in batch])
+            hypotheses += decoder.decode(batch, [len(each) for each in batch])
         return hypotheses

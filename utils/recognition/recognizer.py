@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,6 +16,7 @@ from utils.data.index import Index
 from utils.data.loader import Loader, pad
 from utils.data.pipeline import Batch, Pipeline
 from utils.decode import attention_beam, ctc
+from utils.decode.decoder import Decoder
 from utils.decode.hypothesis import Hypothesis
 from utils.recognition.posteriors import rounded
 from utils.recognition.report import Evaluation, References
@@ -39,7 +41,7 @@ class Recognizer:
       weights: name of the checkpoint that was loaded last.
     """
 
-    def __init__(self, run: Run, decoder: Callable | None = None, session_config: tf.ConfigProto | None = None):
+    def __init__(self, run: Run, decoder: Decoder | None = None, session_config: tf.ConfigProto | None = None):
         self.vocabulary, self.config = run.vocabulary, run.config.model
         self.spec = FeatureSpec.parse(run.config.feature_spec)
         self._statistics, self._decoder, self._model = run.statistics, decoder, models.get(self.config.model)
@@ -58,11 +60,13 @@ class Recognizer:
         losses = model.losses(output, batch.labels, batch.label_lengths, config, Phase(), models.Criterion())
         return losses, *model.infer(output, config, lambda: self._decoder)
 
-    def _decode_greedily(self, *outputs) -> list:
-        if self.config.family == 'attention':
-            return attention_beam.greedy(*outputs)
-        best_ids, log_probs, lengths = outputs
-        return ctc.greedy(best_ids, log_probs, lengths, self.config.classes - 1)
+    def _decode(self, *outputs: Any) -> list:
+        decoder: Any = self._decoder
+        is_attention = self.config.family == 'attention'
+        if decoder is None:
+            blank_id = self.config.classes - 1
+            return attention_beam.greedy(*outputs) if is_attention else ctc.greedy(*outputs, blank_id=blank_id)
+        return decoder.results() if is_attention else decoder.decode(*outputs)
 
     def restore(self, checkpoint_path: str) -> None:
         """Loads the weights of a checkpoint."""
@@ -137,7 +141,7 @@ class Recognizer:
         self._pipeline.start(self._session, batches, 0)
         decoder = None if greedy else self._decoder
         wanted = self._search if decoder else self._greedy
-        decode = decoder or greedy or self._decode_greedily
+        decode = greedy or self._decode
         for rows in batches:
             try:
                 *outputs, batch_losses = self._session.run([*wanted, self._losses if with_loss else ()])
@@ -153,7 +157,7 @@ class Recognizer:
         return hypotheses, losses
 
 
-def load_recognizer(run: Run, checkpoint: str = 'best', decoder: Callable | None = None) -> Recognizer:
+def load_recognizer(run: Run, checkpoint: str = 'best', decoder: Decoder | None = None) -> Recognizer:
     """A recognizer with the weights of a run's `best`, `latest` or `average` checkpoint.
 
     Raises:
