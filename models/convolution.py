@@ -22,9 +22,10 @@ FRONT_ENDS = {
     3: [(32, (11, 41), (2, 2)), (32, (11, 21), (1, 2)), (96, (11, 21), (1, 2))],
 }
 TIME_STRIDE = 2
-FORMS = ('plain', 'frequency_first', 'dft')
+FORMS = ('plain', 'frequency_first', 'patches', 'dft')
 MIN_DFT_TAPS = 64  # with fewer taps the transforms cost more than they save
 MIN_DFT_CHANNELS = 8  # the spectra are multiplied as [channels in · channels out] matrices, which must not be thin
+MAX_PATCHES_WIDTH = 1.25  # of the kernel's: beyond it the kernel spread over frequency is mostly zeros
 
 
 def output_length(length, stride: int):
@@ -132,6 +133,8 @@ def conv2d(
     with tf.name_scope('conv2d'):
         if form == 'dft':
             y = dft_convolution.conv2d(x, kernel, freq_stride)
+        elif form == 'patches':
+            y = _patches(x, kernel, time_stride, freq_stride)
         else:
             y = _library(x, kernel, time_stride, freq_stride, form == 'frequency_first')
     frames = None if x.shape[1] is None else output_length(x.shape[1], time_stride)
@@ -143,6 +146,8 @@ def _fastest_form(x, kernel, time_stride, freq_stride, device_type):
     """Chooses the form, by the benchmark's measurements.
 
     - on a GPU: cuDNN, and so for types other than float32, which only a GPU uses;
+    - one input channel and a kernel about as wide as the input (the first layer on 40 features): one GEMM of time
+      patches with the kernel spread over frequency, which needs hardly more multiplications than the convolution;
     - large kernels between many channels (the later layers): the DFT needs a tenth of the multiplications;
     - otherwise: tf.nn.conv2d, frequency first, so that its vectorised loops run along the long time axis.
     """
@@ -151,6 +156,8 @@ def _fastest_form(x, kernel, time_stride, freq_stride, device_type):
         device_type = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
     if device_type != 'CPU' or x.dtype != tf.float32:
         return 'plain'
+    if inputs == 1 and int(x.shape[2]) <= MAX_PATCHES_WIDTH * kernel_freq:
+        return 'patches'
     wide = min(inputs, channels) >= MIN_DFT_CHANNELS and kernel_time * kernel_freq >= MIN_DFT_TAPS
     if wide and time_stride == 1 and kernel_freq >= freq_stride:
         return 'dft'
@@ -172,3 +179,59 @@ def _library(x, kernel, time_stride, freq_stride, frequency_first):
     x, kernel = tf.transpose(x, [0, 2, 1, 3]), tf.transpose(kernel, [1, 0, 2, 3])
     y = tf.nn.conv2d(x, kernel, [1, freq_stride, time_stride, 1], 'VALID')
     return tf.transpose(y, [0, 2, 1, 3])
+
+
+def _spread_kernel(kernel, rows, width, freq_stride):
+    """`[rows · width · in, frequencies out · out]`: each output's taps in its own columns, zeros elsewhere."""
+    kernel_time, kernel_freq, inputs, channels = kernel.shape.as_list()
+    place = dft_convolution.spread(width, kernel_freq, freq_stride)
+    taps = tf.pad(kernel, [[0, rows - kernel_time], [0, 0], [0, 0], [0, 0]])
+    taps = tf.reshape(taps, [rows, kernel_freq, inputs * channels])
+    dense = tf.matmul(tf.tile(place[None], [rows, 1, 1]), taps)
+    dense = tf.reshape(dense, [rows, width, -1, inputs, channels])
+    dense = tf.transpose(dense, [0, 1, 3, 2, 4])
+    return tf.reshape(dense, [rows * width * inputs, output_length(width, freq_stride) * channels])
+
+
+def _gather_kernel(dense, shape, width, freq_stride):
+    """The gradient of _spread_kernel."""
+    kernel_time, kernel_freq, inputs, channels = shape
+    place = dft_convolution.spread(width, kernel_freq, freq_stride).T
+    dense = tf.reshape(dense, [-1, width, inputs, output_length(width, freq_stride), channels])[:kernel_time]
+    dense = tf.reshape(tf.transpose(dense, [0, 1, 3, 2, 4]), [kernel_time, -1, inputs * channels])
+    return tf.reshape(tf.matmul(tf.tile(place[None], [kernel_time, 1, 1]), dense), shape)
+
+
+def _patches(x, kernel, time_stride, freq_stride):
+    """One GEMM: patches of time `[batch · frames out, kernel time · frequency]` by the kernel spread over frequency.
+
+    With the stride folded into the columns, `[time / stride, stride · frequency]`, a patch is a few whole rows.
+    """
+    kernel_time, _, inputs, channels = kernel.shape.as_list()
+    width = int(x.shape[2])
+    bins = output_length(width, freq_stride)
+    rows = output_length(kernel_time, time_stride)  # of the folded input, in a patch
+    columns = rows * time_stride * width * inputs
+    batch, length = tf.shape(x)[0], tf.shape(x)[1]
+    frames = output_length(length, time_stride)
+    padded = (frames + rows - 1) * time_stride
+    before = (kernel_time - 1) // 2
+    after = tf.maximum(padded - before - length, 0)
+
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        folded = tf.pad(x, [[0, 0], [before, after], [0, 0], [0, 0]])[:, :padded]
+        folded = tf.reshape(folded, [batch, frames + rows - 1, columns // rows])
+        patches = tf.reshape(tf.concat([folded[:, i : i + frames] for i in range(rows)], 2), [-1, columns])
+
+        dense = _spread_kernel(kernel, rows * time_stride, width, freq_stride)
+
+        def gradient(dy):
+            d_dense = tf.matmul(patches, tf.reshape(dy, [-1, bins * channels]), transpose_a=True)
+            # a session never runs the input's: no variables lie behind it in the first layer
+            dx = tf.gradients(_library(x, kernel, time_stride, freq_stride, True), x, dy)[0]
+            return dx, _gather_kernel(d_dense, kernel.shape.as_list(), width, freq_stride)
+
+        return tf.reshape(tf.matmul(patches, dense), [batch, frames, bins, channels]), gradient
+
+    return convolve(x, kernel)

@@ -60,12 +60,12 @@ def test_the_chosen_form_is_the_convolution_at_every_width(kernel, strides, widt
 
 
 @pytest.mark.parametrize('frames', [1, 2, 5, 22, 23, 44, 67])
-@pytest.mark.parametrize(('form', 'time_stride'), [('dft', 1), ('frequency_first', 2), ('plain', 2)])
+@pytest.mark.parametrize(('form', 'time_stride'), [('dft', 1), ('patches', 2), ('frequency_first', 2), ('plain', 2)])
 def test_every_form_is_the_convolution_at_every_length(form, time_stride, frames):
     check((3, frames, 13, 2), (11, 21, 2, 3), (time_stride, 2), form=form)
 
 
-@pytest.mark.parametrize('form', ['dft', 'frequency_first'])
+@pytest.mark.parametrize('form', ['dft', 'patches', 'frequency_first'])
 @pytest.mark.parametrize('kernel', [(1, 1), (4, 5), (5, 4), (19, 7), (40, 3)])
 @pytest.mark.parametrize('freq_stride', [1, 3])
 def test_kernels_of_any_size(form, kernel, freq_stride):
@@ -96,7 +96,7 @@ def test_an_utterance_does_not_see_its_neighbours():
 @pytest.mark.parametrize(
     ('x', 'kernel', 'strides', 'form'),
     [
-        ((40, 1), (11, 41, 1, 32), (2, 2), 'frequency_first'),
+        ((40, 1), (11, 41, 1, 32), (2, 2), 'patches'),
         ((161, 1), (11, 41, 1, 32), (2, 2), 'frequency_first'),
         ((20, 32), (11, 21, 32, 32), (1, 2), 'dft'),
         ((10, 32), (11, 21, 32, 96), (1, 2), 'dft'),
