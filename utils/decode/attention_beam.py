@@ -15,7 +15,7 @@ import numpy as np
 from utils.decode import ctc_prefix
 from utils.decode.hypothesis import SpelledHypothesis, make_spans, with_alternatives
 from utils.errors import UsageError
-from utils.lm.scorer import LabelScorer
+from utils.lm.scorer import Scorer
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class AttentionBeam:
       scorer: language model, or None.
     """
 
-    def __init__(self, end_id: int, options: AttentionBeamOptions, scorer: LabelScorer | None = None):
+    def __init__(self, end_id: int, options: AttentionBeamOptions, scorer: Scorer | None = None):
         self._end, self.options, self._scorer = end_id, options, scorer
 
     def begin(self, limits: np.ndarray, log_posteriors: np.ndarray, lengths: np.ndarray) -> np.int32:

@@ -13,7 +13,7 @@ from utils.decode.ctc_beam import BeamOptions, decode_utterances
 from utils.decode.hypothesis import Hypothesis, SpelledHypothesis, repeats_itself, with_alternatives
 from utils.decode.options import LAS_FLAGS, DecodingOptions
 from utils.jit import is_cached
-from utils.lm.scorer import LabelScorer, Scorer, load_scorer
+from utils.lm.scorer import Scorer, load_scorer
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def make_decoder(
     beam_options = AttentionBeamOptions(
         options.beam_width, options.num_best, ctc_weight=settings.pop('ctc_decode_weight'), **settings
     )
-    return AttentionBeam(blank_id, beam_options, LabelScorer(scorer) if scorer else None)
+    return AttentionBeam(blank_id, beam_options, scorer)
 
 
 def load_decoder(

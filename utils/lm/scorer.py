@@ -7,10 +7,10 @@ says which word a prefix spells so far. A character model is asked at each symbo
 
 Beside a search over label sequences, as an attention model's, each live hypothesis has a state:
 
-    labels = LabelScorer(load_scorer(path, tokens, lm_weight, word_bonus))
-    states = labels.start(num_hypotheses)                  # before the first symbol
-    added = labels.scores(states)                          # [hypotheses, classes], to be added to log P(y_i | y_<i, x)
-    states = labels.follow(states[parents], symbols)       # of the hypotheses that were kept, after their new symbols
+    scorer = load_scorer(path, tokens, lm_weight, word_bonus)
+    states = scorer.start(num_hypotheses)                  # before the first symbol
+    added = scorer.scores(states)                          # [hypotheses, classes], to be added to log P(y_i | y_<i, x)
+    states = scorer.follow(states[parents], symbols)       # of the hypotheses that were kept, after their new symbols
 
 Class ``num_tokens``, the last, is the end of the text (`<sos>/<eos>`). The hypotheses of a whole batch go into one
 call. What is added to a text that has ended sums up to
@@ -34,7 +34,7 @@ import numpy as np
 
 from utils.data.vocabulary import SPACE
 from utils.errors import DataError
-from utils.jit import compiled, kernel
+from utils.jit import kernel
 from utils.lm.arpa import END, START, UNKNOWN
 from utils.lm.lexicon import Lexicon, build_lexicon, folded
 from utils.lm.ngram import ROOT, NgramModel, NgramTables, advance, find_child, load_model
@@ -46,8 +46,6 @@ SPECIAL = frozenset((UNKNOWN, START, END))
 NONE, WORD, CHAR = range(3)
 # the "node" of a prefix of n letters that no word of the lexicon begins with is -n
 AT_ROOT = 0  # the node between words
-STATE, LEXICON_NODE = range(2)
-MAX_CONTEXTS = 16  # an ARPA file's order is at most 10
 
 
 class Scorer(NamedTuple):
@@ -58,6 +56,7 @@ class Scorer(NamedTuple):
       tables: the n-grams.
       lexicon: the spellings of the words (mode `WORD`, and mode `CHAR` where words outside it are forbidden).
       token_words: int32 `[num_tokens]`, the word id of each token (mode `CHAR`).
+      word_tokens: int32 `[num_words]`, the first token of each word, -1 for none (mode `CHAR`).
       space_id: the token that ends a word, -1 where there is no lexicon.
       unknown_id: the id of `<unk>`.
       end_id: the id of `</s>`; -1: the end is not scored.
@@ -72,6 +71,7 @@ class Scorer(NamedTuple):
     tables: NgramTables
     lexicon: Lexicon
     token_words: np.ndarray
+    word_tokens: np.ndarray
     space_id: int
     unknown_id: int
     end_id: int
@@ -83,8 +83,27 @@ class Scorer(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """What one word of the model is: 'char' (a token of the vocabulary) or 'word'."""
+        """The unit of one word of the model: 'char' (a token of the vocabulary) or 'word'."""
         return 'char' if self.mode == CHAR else 'word'
+
+    def start(self, num_hypotheses: int) -> np.ndarray:
+        """The states before the first symbol, int64 `[num_hypotheses, 2]`."""
+        return np.tile(np.array([self.start_state, AT_ROOT], np.int64), (num_hypotheses, 1))
+
+    def scores(self, states: np.ndarray) -> np.ndarray:
+        """The weighted score of every class after each state, float32 `[hypotheses, classes]`; -inf is forbidden."""
+        scores = np.zeros((len(states), len(self.token_words) + 1), np.float32)
+        if self.mode != NONE:
+            _score_classes(self, np.ascontiguousarray(states), scores)
+        return scores
+
+    def follow(self, states: np.ndarray, symbols: np.ndarray) -> np.ndarray:
+        """The states after one more class each, int `[hypotheses]`; a text that ends keeps its state."""
+        if symbols.shape != states.shape[:1] or np.any((symbols < 0) | (symbols > len(self.token_words))):
+            raise ValueError(f'symbols {symbols} must be one class for each of {len(states)} states')
+        following = states.copy()
+        _follow_all(self, following, symbols.astype(np.int64))
+        return following
 
 
 @kernel
@@ -247,7 +266,8 @@ def no_scorer(num_tokens: int) -> Scorer:
     for array in (uints, floats, ints, zeros):
         array.flags.writeable = False
     tables = NgramTables(uints, floats, uints, floats, uints)
-    return Scorer(NONE, tables, Lexicon(zeros, zeros, zeros, zeros, floats), ints, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
+    lexicon = Lexicon(zeros, zeros, zeros, zeros, floats)
+    return Scorer(NONE, tables, lexicon, ints, ints, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
 
 
 def model_unit(model: NgramModel, tokens: Sequence[str]) -> str:
@@ -299,7 +319,8 @@ def make_scorer(
         unknown_letter=-math.log(len(tokens)) if unknown_letter is None else float(unknown_letter),
     )
     if found_unit == 'char':
-        scorer = base._replace(mode=CHAR, token_words=_token_words(model, tokens), allows_unknown=True)
+        words, firsts = _token_words(model, tokens)
+        scorer = base._replace(mode=CHAR, token_words=words, word_tokens=firsts, allows_unknown=True)
         if lexicon_model is not None:
             lexicon = _lexicon_beside(lexicon_model, tokens)
             scorer = scorer._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)
@@ -341,16 +362,18 @@ def with_weights(scorer: Scorer, weights: Weights) -> Scorer:
     return scorer._replace(lm_weight=lm_weight, word_bonus=word_bonus)
 
 
-def _token_words(model: NgramModel, tokens: Sequence[str]) -> np.ndarray:
-    """The word id of each token; tokens that the model lacks score as `<unk>`."""
+def _token_words(model: NgramModel, tokens: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """The word id of each token, `<unk>` where the model lacks it; the first token of each word, -1 for none."""
     word_ids = {**{folded(word, tokens): word_id for word, word_id in model.word_ids.items()}, **model.word_ids}
     found = np.array([word_ids.get(SPACE if token == ' ' else token, -1) for token in tokens], np.int32)
     _check_coverage(model, int((found >= 0).sum()), len(tokens))
     if ' ' in tokens and found[list(tokens).index(' ')] < 0:
         log.warning('%s does not know %s; it scores as an unknown symbol', model.path, SPACE)
     found[found < 0] = model.unknown_id
-    found.flags.writeable = False
-    return found
+    firsts = np.full(len(model.words), -1, np.int32)
+    firsts[found[::-1]] = np.arange(len(tokens), dtype=np.int32)[::-1]
+    found.flags.writeable = firsts.flags.writeable = False
+    return found, firsts
 
 
 def _check_coverage(model: NgramModel, num_known: int, num_all: int) -> None:
@@ -367,133 +390,48 @@ def _first_words(model: NgramModel) -> str:
     return ', '.join(repr(word) for word in [word for word in model.words if word not in SPECIAL][:3]) or 'none'
 
 
-class LabelScores(NamedTuple):
-    """What a language model says of every next class.
-
-    Attributes:
-      log_probs: float32 `[hypotheses, classes]`, natural log, without weight; -inf where it is forbidden.
-      num_words: float32 `[hypotheses, classes]`, 1 where a word begins (with a character model: at each symbol).
-    """
-
-    log_probs: np.ndarray
-    num_words: np.ndarray
-
-
-class LabelScorer:
-    """A language model for a search over label sequences; see the module for how to use it.
-
-    Attributes:
-      num_tokens: of the vocabulary.
-      num_classes: one more; the last class ends a text.
-    """
-
-    def __init__(self, scorer: Scorer):
-        """Takes a model that `make_scorer` has joined to the vocabulary."""
-        self._scorer = scorer
-        self.num_tokens = len(scorer.token_words)
-        self.num_classes = self.num_tokens + 1
-        # the tokens of each word of a character model: the first one, and after each the next one (-1: no more)
-        self._first_tokens, self._next_tokens = _tokens_of_words(scorer)
-
-    def start(self, num_hypotheses: int) -> np.ndarray:
-        """The states before the first symbol, int64 `[num_hypotheses, 2]`."""
-        return np.tile(np.array([self._scorer.start_state, AT_ROOT], np.int64), (num_hypotheses, 1))
-
-    def log_probs(self, states: np.ndarray) -> LabelScores:
-        """The log probability of every class after each state, and the words that begin with it; no weights."""
-        states = self._checked(states)
-        shape = len(states), self.num_classes
-        found = LabelScores(np.zeros(shape, np.float32), np.zeros(shape, np.float32))
-        if self._scorer.mode == CHAR and self._scorer.allows_unknown:
-            _score_characters(self._scorer, states, self._first_tokens, self._next_tokens, *found)
-        elif self._scorer.mode != NONE:
-            _score_letters(self._scorer, states, *found)
-        return found
-
-    def scores(self, states: np.ndarray) -> np.ndarray:
-        """What to add to the acoustic scores of every class: float32 `[hypotheses, classes]`, weights applied."""
-        log_probs, num_words = self.log_probs(states)
-        is_forbidden = np.isneginf(log_probs)
-        weighted = self._scorer.lm_weight * np.where(is_forbidden, 0.0, log_probs) + self._scorer.word_bonus * num_words
-        return np.where(is_forbidden, -np.inf, weighted).astype(np.float32)
-
-    def follow(self, states: np.ndarray, symbols: np.ndarray) -> np.ndarray:
-        """The states after one more class each, int `[hypotheses]`; a text that ends keeps its state."""
-        states, symbols = self._checked(states), np.asarray(symbols)
-        if symbols.shape != states.shape[:1]:
-            raise ValueError(f'symbols {symbols.shape} must be [{len(states)}], one for each state')
-        if len(symbols) and not 0 <= symbols.min() <= symbols.max() <= self.num_tokens:
-            raise ValueError(f'symbols lie outside the {self.num_classes} classes: {symbols}')
-        following = states.copy()
-        _follow_all(self._scorer, following, symbols.astype(np.int64))
-        return following
-
-    @staticmethod
-    def _checked(states: np.ndarray) -> np.ndarray:
-        states = np.ascontiguousarray(states, np.int64)
-        if states.ndim != 2 or states.shape[1] != 2:
-            raise ValueError(f'states {states.shape} must be [hypotheses, 2]')
-        return states
-
-
-def _tokens_of_words(scorer: Scorer) -> tuple[np.ndarray, np.ndarray]:
-    """Linked lists, since all tokens that the model lacks are one word, `<unk>`."""
-    firsts = np.full(len(scorer.tables.words) if scorer.mode == CHAR else 1, -1, np.int32)
-    following = np.full(len(scorer.token_words), -1, np.int32)
-    if scorer.mode == CHAR:
-        for token in range(len(scorer.token_words)):
-            word = scorer.token_words[token]
-            following[token], firsts[word] = firsts[word], token
-    return firsts, following
-
-
-@compiled
-def _score_characters(
-    scorer: Scorer,
-    states: np.ndarray,
-    first_tokens: np.ndarray,
-    next_tokens: np.ndarray,
-    log_probs: np.ndarray,
-    num_words: np.ndarray,
-) -> None:
-    """Each context writes over what the shorter ones say of its words: no search, which thousands of classes need."""
-    tables = scorer.tables
-    num_tokens = len(next_tokens)
-    contexts, backoffs = np.empty(MAX_CONTEXTS, np.int64), np.empty(MAX_CONTEXTS)
+@kernel
+def _score_classes(scorer: Scorer, states: np.ndarray, scores: np.ndarray) -> None:
+    """Writes the score of every class after each state; the last class ends the text."""
+    num_tokens = scores.shape[1] - 1
     for row in range(len(states)):
-        num_contexts, backoff, node = 0, 0.0, states[row, STATE]
-        while node != ROOT:
-            contexts[num_contexts], backoffs[num_contexts] = node, backoff
-            num_contexts += 1
-            backoff += tables.backoffs[node]
-            node = np.int64(tables.links[node])
-        for token in range(num_tokens):
-            log_probs[row, token] = backoff + tables.log_probs[1 + scorer.token_words[token]]
-            num_words[row, token] = 1.0
-        for position in range(num_contexts - 1, -1, -1):
-            node = contexts[position]
-            for child in range(tables.children[node], tables.children[node + 1]):
-                token = first_tokens[tables.words[child]]
-                while token >= 0:
-                    log_probs[row, token] = backoffs[position] + tables.log_probs[child]
-                    token = next_tokens[token]
-        log_probs[row, num_tokens] = finish(scorer, states[row, STATE], AT_ROOT)
+        state, lexicon_node = states[row, 0], states[row, 1]
+        if scorer.mode == CHAR and scorer.allows_unknown:
+            _score_tokens(scorer, state, row, scores)
+        else:
+            for token in range(num_tokens):
+                log_prob, begun, _, _ = follow(scorer, state, lexicon_node, token)
+                scores[row, token] = fused(scorer, log_prob, begun)
+        scores[row, num_tokens] = fused(scorer, finish(scorer, state, lexicon_node), 0)
 
 
 @kernel
-def _score_letters(scorer: Scorer, states: np.ndarray, log_probs: np.ndarray, num_words: np.ndarray) -> None:
-    num_tokens = log_probs.shape[1] - 1
-    for row in range(len(states)):
-        state, lexicon_node = states[row, STATE], states[row, LEXICON_NODE]
-        for token in range(num_tokens):
-            log_prob, begun, _, _ = follow(scorer, state, lexicon_node, token)
-            log_probs[row, token], num_words[row, token] = log_prob, begun
-        log_probs[row, num_tokens] = finish(scorer, state, lexicon_node)
+def _score_tokens(scorer: Scorer, state: int, row: int, scores: np.ndarray) -> None:
+    """The scores of all tokens of a character model, from the longest context down: no search for each token."""
+    tables = scorer.tables
+    num_tokens = len(scorer.token_words)
+    for token in range(num_tokens):
+        scores[row, token] = np.nan
+    backoff, node = 0.0, np.int64(state)
+    while node != ROOT:
+        for child in range(tables.children[node], tables.children[node + 1]):
+            token = scorer.word_tokens[tables.words[child]]
+            if token >= 0 and np.isnan(scores[row, token]):
+                scores[row, token] = backoff + tables.log_probs[child]
+        backoff += tables.backoffs[node]
+        node = np.int64(tables.links[node])
+    for token in range(num_tokens):
+        word = scorer.token_words[token]
+        if scorer.word_tokens[word] < token:  # a token that the model lacks costs what the first of them does
+            scores[row, token] = scores[row, scorer.word_tokens[word]]
+        elif np.isnan(scores[row, token]):
+            scores[row, token] = fused(scorer, backoff + tables.log_probs[1 + word], 1)
+        else:
+            scores[row, token] = fused(scorer, np.float64(scores[row, token]), 1)
 
 
 @kernel
 def _follow_all(scorer: Scorer, states: np.ndarray, symbols: np.ndarray) -> None:
     for row in range(len(states)):
         if symbols[row] < len(scorer.token_words):
-            _, _, state, lexicon_node = follow(scorer, states[row, STATE], states[row, LEXICON_NODE], symbols[row])
-            states[row, STATE], states[row, LEXICON_NODE] = state, lexicon_node
+            _, _, states[row, 0], states[row, 1] = follow(scorer, states[row, 0], states[row, 1], symbols[row])
