@@ -144,6 +144,13 @@ def test_a_checkpoint_that_was_cut_off_does_not_count(tmp_path):
     assert not list(folder.glob('model-99*'))
 
 
+def test_a_damaged_training_state_is_named_with_its_remedy(tmp_path):
+    train(tmp_path)
+    (tmp_path / 'checkpoints' / 'model-12.json').write_text('{"step": 12, "epoch": "three"}')
+    with pytest.raises(DataError, match=r"model-12.json: not a training state .*epoch.*; remove model-12"):
+        train(tmp_path)
+
+
 def test_a_loss_that_leaves_a_variable_out_is_a_programming_error(tmp_path):
     task = make_task()
 
