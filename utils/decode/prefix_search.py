@@ -1,4 +1,4 @@
-"""CTC prefix beam search at compiled speed: the frame loop of `ctc_beam.decode`.
+"""CTC prefix beam search, compiled: the frame loop of `ctc_beam.decode`.
 
 Prefixes are nodes of a tree that holds each prefix once, so that all alignments of one meet in it, also
 when it comes back after it had left the beam. Of each prefix in the beam two weights are kept, of the
@@ -6,10 +6,9 @@ alignments that end in a blank and of those that end in its last symbol; both ar
 
     p(alignments | x) * exp(lm_weight * log P_LM + word_bonus * words)
 
-as plain products, divided by the best weight at every frame. The recursions are linear in them, so no
-logarithm or exponential is taken but once for each new prefix. Work goes by what can still get into the
-beam: the best prefix comes first, the symbols of a frame are tried in the order of their probability, and a prefix
-stops at the first that would end below the worst of a full beam, or further below the best than the threshold.
+as plain products, divided by the best weight at every frame. The recursions are linear in them, so an
+exponential is taken for a new prefix alone. A symbol is skipped where the prefix with it would
+end below the worst of a full beam, or further below the best than the threshold, whatever the language model gives.
 """
 
 from typing import NamedTuple
@@ -21,27 +20,23 @@ from utils.lm.scorer import AT_ROOT, CHAR, WORD, Scorer, closing_bound, finish, 
 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
-MEMO_BITS = 13  # 8192 entries of 32 bytes: several times what a frame asks for, and little to clear
 NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON = range(5)
 BLANK, ENDS, TOTAL = range(3)
 
 
 class Beam(NamedTuple):
-    """The search's memory.
+    """Memory of the search: the tree of prefixes, and which of them are in the beam.
 
     Attributes:
       tree: int64 `[max_nodes, NUM_COLUMNS]`: the prefixes; SLOT is the place in the beam, -1 outside it.
-      factors: float64 `[max_nodes]`, what the language model multiplies a prefix's weight with on its last symbol.
+      factors: float64 `[max_nodes]`, factor of the language model for the last symbol of a prefix.
       nodes: int64 `[beam_width]`, the prefixes in the beam.
       now, new: float64 `[beam_width, 3]`, their weights before and after the frame: BLANK, ENDS (in the last
         symbol) and TOTAL, the sum.
       candidates: int64 `[capacity, 5]`, prefixes that may enter: NODE (that they extend), C_SYMBOL, CHILD (their own
-        node, -1 where it has to be made), and the language model's state there.
+        node, -1 where it is new), and the state of the language model there.
       candidate_weights, candidate_factors: float64 `[capacity]`.
-      slots: int64 `[beam_width]`, the places in the beam from which a frame goes on.
       scratch: float64 `[capacity + beam_width]`.
-      memo_keys, memo_factors, memo_states: what the language model said of a node and a symbol, at a place that
-        depends on both: the same ones are asked for at frame after frame.
     """
 
     tree: np.ndarray
@@ -52,15 +47,11 @@ class Beam(NamedTuple):
     candidates: np.ndarray
     candidate_weights: np.ndarray
     candidate_factors: np.ndarray
-    slots: np.ndarray
     scratch: np.ndarray
-    memo_keys: np.ndarray
-    memo_factors: np.ndarray
-    memo_states: np.ndarray
 
 
 @compiled
-def make_beam(num_frames: int, beam_width: int, fusion: Scorer) -> Beam:
+def make_beam(num_frames: int, beam_width: int, scorer: Scorer) -> Beam:
     """A beam that holds the empty prefix."""
     max_nodes = num_frames * beam_width + 1
     capacity = 2 * beam_width
@@ -73,22 +64,17 @@ def make_beam(num_frames: int, beam_width: int, fusion: Scorer) -> Beam:
         np.empty((capacity, 5), np.int64),
         np.empty(capacity),
         np.empty(capacity),
-        np.empty(beam_width, np.int64),
         np.empty(capacity + beam_width),
-        np.full(1 << MEMO_BITS, -1, np.int64),
-        np.empty(1 << MEMO_BITS),
-        np.empty((1 << MEMO_BITS, 2), np.int64),
     )
-    write_node(beam, 0, 0, -1, np.int64(fusion.start_state), AT_ROOT, 1.0)
+    write_node(beam, 0, 0, -1, np.int64(scorer.start_state), AT_ROOT, 1.0)
     beam.tree[0, SLOT] = 0
-    beam.now[0, BLANK] = 1.0
-    beam.now[0, TOTAL] = 1.0
+    beam.now[0, BLANK] = beam.now[0, TOTAL] = 1.0
     return beam
 
 
 @kernel
 def write_node(beam: Beam, node: int, parent: int, symbol: int, state: int, lexicon_node: int, factor: float) -> None:
-    """Makes a node of the tree, which is not in the beam yet and has no children."""
+    """Adds a node to the tree, without children and outside the beam."""
     tree = beam.tree
     tree[node, PARENT], tree[node, SYMBOL], tree[node, FIRST_CHILD], tree[node, NEXT_SIBLING] = parent, symbol, -1, -1
     tree[node, SLOT], tree[node, STATE], tree[node, LEXICON] = -1, state, lexicon_node
@@ -97,7 +83,7 @@ def write_node(beam: Beam, node: int, parent: int, symbol: int, state: int, lexi
 
 @kernel
 def add_node(beam: Beam, node: int, position: int) -> None:
-    """Makes the node of the candidate at ``position``."""
+    """Adds the node of the candidate at ``position``."""
     tree, row = beam.tree, beam.candidates[position]
     parent = row[NODE]
     write_node(beam, node, parent, row[C_SYMBOL], row[C_STATE], row[C_LEXICON], beam.candidate_factors[position])
@@ -105,40 +91,9 @@ def add_node(beam: Beam, node: int, position: int) -> None:
     tree[parent, FIRST_CHILD] = node
 
 
-@kernel
-def memo_key(node: int, symbol: int) -> int:
-    """What tells a node and a symbol from others."""
-    return (np.int64(node) << 20) | np.int64(symbol)
-
-
-@kernel
-def memo_entry(node: int, symbol: int) -> int:
-    """Their place in the memo."""
-    key = np.uint64(memo_key(node, symbol))
-    return np.int64((key * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - MEMO_BITS))
-
-
-@kernel
-def ask(beam: Beam, node: int, symbol: int, weight: float, cut: float, fusion: Scorer) -> bool:
-    """Sees to it that the memo holds what the language model says of a node with one more symbol.
-
-    False, and nothing written, for a space whose word cannot lift ``weight`` above ``cut``.
-    """
-    entry = memo_entry(node, symbol)
-    if beam.memo_keys[entry] == memo_key(node, symbol):
-        return True
-    is_end = fusion.mode == WORD and symbol == fusion.space_id
-    if is_end and weight * closing_bound(fusion, beam.tree[node, LEXICON]) <= cut:
-        return False
-    log_prob, begun, state, lexicon_node = follow(fusion, beam.tree[node, STATE], beam.tree[node, LEXICON], symbol)
-    beam.memo_keys[entry] = memo_key(node, symbol)
-    beam.memo_factors[entry] = np.exp(fused(fusion, log_prob, begun))
-    beam.memo_states[entry, 0], beam.memo_states[entry, 1] = state, lexicon_node
-    return True
-
-
 @compiled
 def spell(tree: np.ndarray, node: int) -> np.ndarray:
+    """The symbols of a prefix, int64 `[length]`."""
     length, ancestor = 0, node
     while ancestor > 0:
         length += 1
@@ -185,12 +140,12 @@ def pick_symbols(row: np.ndarray, blank_id: int, mass: float, symbols: np.ndarra
     Args:
       row: float `[symbols]`, the posteriors of the frame.
       blank_id: the blank, which is counted but not returned.
-      mass: the sum to reach.
-      symbols: gets the ids, the most probable first; no more than fit.
-      probs: gets their probabilities.
+      mass: sum of probabilities to reach.
+      symbols: output, the ids, the most probable first; no more than fit.
+      probs: output, their probabilities.
 
     Returns:
-      How many.
+      Their number.
     """
     # all symbols below this one together are less than what may be left out
     least = (1.0 - mass) / len(row)
@@ -217,52 +172,10 @@ def pick_symbols(row: np.ndarray, blank_id: int, mass: float, symbols: np.ndarra
 
 
 @kernel
-def set_bounds(fusion: Scorer, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray) -> None:
-    """Writes the most that the language model can multiply a weight with on each symbol.
-
-    A word's end can gain any amount over the word's estimate; the space moves to the front, so that symbols
-    with one bound follow one another in the order of their probability.
-    """
-    bounds[:] = 1.0
-    if fusion.mode == CHAR or (fusion.mode == WORD and fusion.word_bonus > 0):
-        bounds[:] = np.exp(fusion.word_bonus)
-    for position in range(len(symbols)):
-        if fusion.mode == WORD and symbols[position] == fusion.space_id:
-            prob = probs[position]
-            for later in range(position, 0, -1):
-                symbols[later], probs[later] = symbols[later - 1], probs[later - 1]
-            symbols[0], probs[0], bounds[0] = fusion.space_id, prob, np.inf
-            break
-
-
-@kernel
-def open_slots(beam: Beam, size: int, probs: np.ndarray, bounds: np.ndarray, cut: float) -> int:
-    """Writes the places of the prefixes that some symbol may lift above ``cut``, the best one first; their number."""
-    highest = 0.0
-    for position in range(len(probs)):
-        highest = max(highest, probs[position] * bounds[position])
-    slots, now = beam.slots, beam.now
-    count, best = 0, 0.0
-    for slot in range(size):
-        total = now[slot, TOTAL]
-        if total * highest > cut:
-            slots[count] = slot
-            if total > best:
-                slots[0], slots[count] = slot, slots[0]
-                best = total
-            count += 1
-    return count
-
-
-@kernel
 def keep_best(beam: Beam, count: int, width: int) -> tuple[int, float]:
     """Leaves the ``width`` best candidates; returns their number and the weight of the worst."""
-    scratch, weights, factors, candidates = (
-        beam.scratch,
-        beam.candidate_weights,
-        beam.candidate_factors,
-        beam.candidates,
-    )
+    scratch, candidates = beam.scratch, beam.candidates
+    weights, factors = beam.candidate_weights, beam.candidate_factors
     for position in range(count):
         scratch[position] = weights[position]
     cut = kth_largest(scratch, count, width)
@@ -336,57 +249,56 @@ def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float,
 
 @kernel
 def _extend(
-    beam: Beam, size: int, symbols: np.ndarray, probs: np.ndarray, bounds: np.ndarray, cut: float,
-    relative_floor: float, fusion: Scorer,
+    beam: Beam, size: int, symbols: np.ndarray, probs: np.ndarray, cut: float, relative_floor: float, scorer: Scorer,
 ) -> int:  # fmt: skip
     """Collects the prefixes one symbol longer than those in the beam whose weights exceed ``cut``.
 
     Args:
-      beam: the beam.
-      size: the prefixes in it.
+      beam: memory of the search.
+      size: number of prefixes in it.
       symbols: the symbols to try, the most probable first.
       probs: their probabilities.
-      bounds: the most that the language model can multiply a weight with on each.
-      cut: what does not exceed it is not worth looking at.
-      relative_floor: nor is what does not exceed this share of the best.
-      fusion: the language model.
+      cut: weight that a candidate must exceed.
+      relative_floor: share of the best weight that it must exceed.
+      scorer: language model.
 
     Returns:
       The number of candidates.
     """
     tree, nodes, now, factors, candidates = beam.tree, beam.nodes, beam.now, beam.factors, beam.candidates
     weights, candidate_factors = beam.candidate_weights, beam.candidate_factors
-    memo = beam.memo_factors
+    # upper bound of the language model's factor, except at the end of a word, which returns the look-ahead
+    gain = np.exp(scorer.word_bonus) if scorer.mode == CHAR or (scorer.mode == WORD and scorer.word_bonus > 0) else 1.0
+    end_of_word = scorer.space_id if scorer.mode == WORD else -1
     count = 0
-    for place in range(open_slots(beam, size, probs, bounds, cut)):
-        slot = beam.slots[place]
+    for slot in range(size):
         node, total = nodes[slot], now[slot, TOTAL]
         for position in range(len(symbols)):
-            if total * probs[position] * bounds[position] <= cut:
-                break
             symbol = symbols[position]
+            if symbol != end_of_word and total * probs[position] * gain <= cut:
+                continue
             # after the same symbol only a blank makes a second one of it
             weight = probs[position] * (now[slot, BLANK] if symbol == tree[node, SYMBOL] else total)
             child = tree[node, FIRST_CHILD]
             while child >= 0 and tree[child, SYMBOL] != symbol:
                 child = tree[child, NEXT_SIBLING]
-            entry = np.int64(-1)
+            state, lexicon_node = tree[node, STATE], tree[node, LEXICON]
             if child < 0:
-                entry = memo_entry(node, symbol)
-                if not ask(beam, node, symbol, weight, cut, fusion):
+                if symbol == end_of_word and weight * closing_bound(scorer, lexicon_node) <= cut:
                     continue
+                log_prob, begun, state, lexicon_node = follow(scorer, state, lexicon_node, symbol)
+                factor = np.exp(fused(scorer, log_prob, begun))
             elif tree[child, SLOT] >= 0:
-                continue  # `_stay` has done it
-            factor = factors[child] if child >= 0 else memo[entry]
+                continue  # `_stay` has added this
+            else:
+                factor = factors[child]
             weight *= factor
             if weight > cut and count == len(weights):
                 count, cut = keep_best(beam, count, len(nodes))
             if weight > cut:
                 weights[count], candidate_factors[count] = weight, factor
                 candidates[count, NODE], candidates[count, C_SYMBOL], candidates[count, CHILD] = node, symbol, child
-                if child < 0:
-                    candidates[count, C_STATE] = beam.memo_states[entry, 0]
-                    candidates[count, C_LEXICON] = beam.memo_states[entry, 1]
+                candidates[count, C_STATE], candidates[count, C_LEXICON] = state, lexicon_node
                 count += 1
                 cut = max(cut, weight * relative_floor)
     return count
@@ -396,7 +308,7 @@ def _extend(
 def _renew(
     beam: Beam, size: int, count: int, cut: float, num_ties: int, scale: float, num_nodes: int
 ) -> tuple[int, int]:
-    """Takes what reaches ``cut`` into the beam, weights times ``scale``; returns the sizes of the beam and the tree."""
+    """Keeps what reaches ``cut``, weights times ``scale``; returns the number of prefixes and of nodes."""
     tree, nodes, now, new = beam.tree, beam.nodes, beam.now, beam.new
     candidates, weights = beam.candidates, beam.candidate_weights
     kept = 0
@@ -431,7 +343,7 @@ def _renew(
 @compiled
 def search(
     probs: np.ndarray, blank_id: int, beam_width: int, symbol_mass: float, symbol_limit: int, threshold: float,
-    fusion: Scorer, num_results: int,
+    scorer: Scorer, num_results: int,
 ) -> list[np.ndarray]:  # fmt: skip
     """Finds the best texts of one utterance.
 
@@ -442,45 +354,38 @@ def search(
       symbol_mass: the most probable symbols of a frame are tried until their sum reaches it.
       symbol_limit: how many symbols are tried at most.
       threshold: natural log; a prefix whose weight is further below the best one's leaves the beam.
-      fusion: the language model.
+      scorer: language model.
       num_results: how many texts to return at most.
 
     Returns:
       The ids of each text, the best first. At least one.
     """
-    beam = make_beam(len(probs), beam_width, fusion)
-    symbols, symbol_probs, bounds = np.empty(symbol_limit, np.int64), np.empty(symbol_limit), np.empty(symbol_limit)
+    beam = make_beam(len(probs), beam_width, scorer)
+    symbols, symbol_probs = np.empty(symbol_limit, np.int64), np.empty(symbol_limit)
     relative_floor = np.exp(-threshold)
     size, num_nodes = 1, 1
     for frame in range(len(probs)):
         row = probs[frame]
         num_symbols = pick_symbols(row, blank_id, symbol_mass, symbols, symbol_probs)
-        set_bounds(fusion, symbols[:num_symbols], symbol_probs[:num_symbols], bounds[:num_symbols])
         best, worst = _stay(beam, size, row, blank_id)
         cut = max(best * relative_floor, worst if size == beam_width else 0.0)
         count = _extend(
-            beam,
-            size,
-            symbols[:num_symbols],
-            symbol_probs[:num_symbols],
-            bounds[:num_symbols],
-            cut,
-            relative_floor,
-            fusion,
+            beam, size, symbols[:num_symbols], symbol_probs[:num_symbols], cut, relative_floor, scorer
         )
         for position in range(count):
             best = max(best, beam.candidate_weights[position])
         cut, num_ties = cut_off(beam, size, count, best * relative_floor)
         size, num_nodes = _renew(beam, size, count, cut, num_ties, 1.0 / best, num_nodes)
-    return _results(beam, size, fusion, num_results)
+    return _results(beam, size, scorer, num_results)
 
 
 @compiled
-def _results(beam: Beam, size: int, fusion: Scorer, num_results: int) -> list[np.ndarray]:
+def _results(beam: Beam, size: int, scorer: Scorer, num_results: int) -> list[np.ndarray]:
+    """Texts of the best prefixes, the end of a text scored."""
     nodes, scores = beam.nodes[:size].copy(), np.empty(size)
     for slot in range(size):
-        log_prob = finish(fusion, beam.tree[nodes[slot], STATE], beam.tree[nodes[slot], LEXICON])
-        scores[slot] = np.log(beam.now[slot, TOTAL]) + fused(fusion, log_prob, 0)
+        log_prob = finish(scorer, beam.tree[nodes[slot], STATE], beam.tree[nodes[slot], LEXICON])
+        scores[slot] = np.log(beam.now[slot, TOTAL]) + fused(scorer, log_prob, 0)
     if scores.max() == -np.inf:  # every prefix ends within a word that must not end there: drop those words
         for slot in range(size):
             scores[slot] = np.log(beam.now[slot, TOTAL])
