@@ -29,7 +29,7 @@ SPARE_RESULTS = 3
 
 @dataclass(frozen=True)
 class BeamOptions:
-    """How wide a search is.
+    """Limits of a search.
 
     Attributes:
       beam_width: prefixes kept at a frame.
@@ -62,7 +62,7 @@ def decode(
     lengths: np.ndarray,
     blank_id: int,
     options: BeamOptions | None = None,
-    fusion: Scorer | None = None,
+    scorer: Scorer | None = None,
     num_threads: int | None = None,
 ) -> list[list[BeamHypothesis]]:
     """Decodes a batch, an utterance a thread.
@@ -72,7 +72,7 @@ def decode(
       lengths: int `[batch]`, the frames of each utterance; what lies beyond is not looked at.
       blank_id: the id of the blank.
       options: of the search.
-      fusion: the language model, from `scorer.make_scorer`; None: there is none.
+      scorer: language model, from `scorer.make_scorer`; None: none.
       num_threads: None: as many as there are cores for this process.
 
     Returns:
@@ -86,14 +86,14 @@ def decode(
     if len(lengths) and not 0 <= lengths.min() <= lengths.max() <= log_probs.shape[1]:
         raise ValueError(f'lengths {lengths} lie outside log_probs {log_probs.shape}')
     utterances = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
-    return decode_utterances(utterances, blank_id, options, fusion, num_threads)
+    return decode_utterances(utterances, blank_id, options, scorer, num_threads)
 
 
 def decode_utterances(
     utterances: Sequence[np.ndarray],
     blank_id: int,
     options: BeamOptions | None = None,
-    fusion: Scorer | None = None,
+    scorer: Scorer | None = None,
     num_threads: int | None = None,
 ) -> list[list[BeamHypothesis]]:
     """As `decode`, from log posteriors `[frames, symbols]` of each utterance."""
@@ -102,17 +102,13 @@ def decode_utterances(
     num_symbols = utterances[0].shape[1]
     if not 0 <= blank_id < num_symbols:
         raise ValueError(f'blank_id {blank_id} lies outside {num_symbols} symbols')
-    if fusion is not None and len(fusion.token_words) != num_symbols - 1:
+    if scorer is not None and len(scorer.token_words) != num_symbols - 1:
         raise DataError(
-            f'posteriors of {num_symbols} classes do not fit a vocabulary of {len(fusion.token_words)} tokens '
+            f'posteriors of {num_symbols} classes do not fit a vocabulary of {len(scorer.token_words)} tokens '
             'and the blank; decode with the vocabulary that the model was trained with'
         )
-    decode_one = partial(
-        decode_utterance,
-        blank_id=blank_id,
-        options=options or BeamOptions(),
-        fusion=fusion or no_scorer(num_symbols - 1),
-    )
+    scorer = scorer or no_scorer(num_symbols - 1)
+    decode_one = partial(decode_utterance, blank_id=blank_id, options=options or BeamOptions(), scorer=scorer)
     num_threads = min(num_threads or num_cores(), len(utterances))
     if num_threads <= 1:
         return list(map(decode_one, utterances))
@@ -121,7 +117,7 @@ def decode_utterances(
 
 
 def decode_utterance(
-    log_probs: np.ndarray, blank_id: int, options: BeamOptions, fusion: Scorer
+    log_probs: np.ndarray, blank_id: int, options: BeamOptions, scorer: Scorer
 ) -> list[BeamHypothesis]:
     """Decodes one utterance; ``log_probs`` is `[frames, symbols]`. See `decode`."""
     log_probs = np.require(log_probs, np.float32, ['C', 'W'])
@@ -129,10 +125,10 @@ def decode_utterance(
     probs = np.maximum(np.exp(log_probs), LEAST_PROB)
     texts = search(
         probs, blank_id, options.beam_width, options.symbol_mass, min(options.symbol_limit, log_probs.shape[1]),
-        options.threshold, fusion, options.num_best + SPARE_RESULTS,
+        options.threshold, scorer, options.num_best + SPARE_RESULTS,
     )  # fmt: skip
     texts = {tuple(text.tolist()): text for text in [*texts, _greedy_text(log_probs, blank_id)]}
-    scored = [(*_score(probs, text, blank_id, fusion), ids) for ids, text in texts.items()]
+    scored = [(*_score(probs, text, blank_id, scorer), ids) for ids, text in texts.items()]
     scored.sort(key=lambda item: -item[0])  # a stable sort: of equals, the one that the search preferred
     allowed = [item for item in scored if item[0] > -np.inf] or scored[:1]
     return [
@@ -160,18 +156,18 @@ def _greedy_text(log_probs: np.ndarray, blank_id: int) -> np.ndarray:
     return path[is_new & (path != blank_id)].astype(np.int64)
 
 
-def _score(probs: np.ndarray, text: np.ndarray, blank_id: int, fusion: Scorer) -> tuple[float, float, float, int]:
+def _score(probs: np.ndarray, text: np.ndarray, blank_id: int, scorer: Scorer) -> tuple[float, float, float, int]:
     """Q(y), log p(y | x), log P_LM(y) and the number of words."""
     log_prob = ctc_log_prob(probs, text, blank_id)
-    lm_log_prob, num_words = score_symbols(fusion, text)
-    return log_prob + fused(fusion, lm_log_prob, num_words), log_prob, lm_log_prob, int(num_words)
+    lm_log_prob, num_words = score_symbols(scorer, text)
+    return log_prob + fused(scorer, lm_log_prob, num_words), log_prob, lm_log_prob, int(num_words)
 
 
-def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, fusion: Scorer | None = None) -> float:
+def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, scorer: Scorer | None = None) -> float:
     """Q(y) of a given text; -inf where it holds forbidden words or the frames (`[frames, symbols]`) are too few."""
     probs = np.maximum(np.exp(np.require(log_probs, np.float32, ['C', 'W'])), LEAST_PROB)
-    fusion = fusion or no_scorer(log_probs.shape[1] - 1)
-    return _score(probs, np.array(ids, np.int64), blank_id, fusion)[0]
+    scorer = scorer or no_scorer(log_probs.shape[1] - 1)
+    return _score(probs, np.array(ids, np.int64), blank_id, scorer)[0]
 
 
 def _spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[Span, ...]:

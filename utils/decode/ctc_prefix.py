@@ -1,4 +1,4 @@
-"""CTC's score of a text that is written symbol by symbol (Graves 2008, section 7.5; Hori et al. 2017, section 3.3).
+"""CTC score of a text that grows symbol by symbol (Graves 2008, section 7.5; Hori et al. 2017, section 3.3).
 
 It joins an attention model's beam with the listener's CTC head. For a text g there are, at each frame, the log
 probabilities of all alignments of g so far that end in g's last symbol, and of those that end in a blank; from them
@@ -40,14 +40,9 @@ def start(log_probs: np.ndarray, length: int, blank_id: int, alignments: np.ndar
 
 @kernel
 def score(
-    probs: np.ndarray,
-    length: int,
-    end_id: int,
-    alignments: np.ndarray,
-    last: int,
-    symbols: np.ndarray,
+    probs: np.ndarray, length: int, end_id: int, alignments: np.ndarray, last: int, symbols: np.ndarray,
     scores: np.ndarray,
-) -> None:
+) -> None:  # fmt: skip
     """The log probability of all texts that begin with g and a symbol; for the end, of g itself.
 
     Args:
@@ -103,15 +98,8 @@ def score_batch(probs, lengths, end_id, alignments, last, symbols, scores) -> No
     for row in range(len(lengths)):
         for slot in range(last.shape[1]):
             if last[row, slot] > -2:
-                score(
-                    probs[row],
-                    lengths[row],
-                    end_id,
-                    alignments[row, slot],
-                    last[row, slot],
-                    symbols[row, slot],
-                    scores[row, slot],
-                )
+                place = row, slot
+                score(probs[row], lengths[row], end_id, alignments[place], last[place], symbols[place], scores[place])
 
 
 @kernel
@@ -121,12 +109,5 @@ def follow_batch(log_probs, lengths, blank_id, alignments, last, parents, symbol
         for slot in range(parents.shape[1]):
             parent = parents[row, slot]
             if parent >= 0:
-                follow(
-                    log_probs[row],
-                    lengths[row],
-                    blank_id,
-                    alignments[row, parent],
-                    last[row, parent],
-                    symbols[row, slot],
-                    new[row, slot],
-                )
+                before, length, symbol = (row, parent), lengths[row], symbols[row, slot]
+                follow(log_probs[row], length, blank_id, alignments[before], last[before], symbol, new[row, slot])
