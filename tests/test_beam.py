@@ -197,8 +197,6 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
     assert (model_unit(words, TOKENS), model_unit(letters, TOKENS)) == ('word', 'char')
     with pytest.raises(DataError, match='has no <SPACE> to end a word with'):
         make_scorer(words, ['a', 'b'], Weights(1.0, 0.0))
-    with pytest.raises(DataError, match='unit word .* not char; train one with'):
-        make_scorer(words, TOKENS, Weights(1.0, 0.0), unit='char')
     with pytest.raises(DataError, match='none of its words .* can be spelled'):
         make_scorer(words, [' ', 'x', 'y'], Weights(1.0, 0.0))
     with pytest.raises(DataError, match='lm_weight -1'):

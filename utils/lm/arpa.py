@@ -182,8 +182,9 @@ def _with_unknown(path: Path, words: list[str], rows: Rows) -> tuple[list[str], 
     if UNKNOWN in words:
         return words, rows
     log.warning('%s has no <unk>: a word that it lacks gets log10 probability %g', path, LOG10_OF_UNLISTED)
-    added = np.array([[len(words)]], np.uint32), np.float32([LOG10_OF_UNLISTED]), np.zeros(1, np.float32)
-    return [*words, UNKNOWN], Rows(*map(np.concatenate, zip(rows, added, strict=True)))
+    unknown = [[len(words)]], [LOG10_OF_UNLISTED], [0]
+    added = [np.array(value, column.dtype) for value, column in zip(unknown, rows, strict=True)]
+    return [*words, UNKNOWN], Rows(*(np.concatenate(pair) for pair in zip(rows, added, strict=True)))
 
 
 def _show(text: bytes) -> str:

@@ -154,12 +154,10 @@ def estimate(corpus: Corpus, order: int, prune: Sequence[int] = ()) -> list[Rows
         log.warning('no sentence is long enough for order %d; the model gets order %d', order, len(levels))
     thresholds = [0, *(list(prune)[1:] or [0])]
     thresholds += [thresholds[-1]] * (len(levels) - len(thresholds))
-    rows, without_estimate = [], []
-    probabilities, is_kept, ngrams = (
-        np.array([1.0 / (len(corpus.words) - 1)]),
-        np.ones(1, bool),
-        np.empty((1, 0), np.int64),
-    )
+    rows: list[Rows] = []
+    without_estimate: list[str] = []
+    probabilities, is_kept = np.array([1.0 / (len(corpus.words) - 1)]), np.ones(1, bool)
+    ngrams = np.empty((1, 0), np.int64)
     for number, (level, counts) in enumerate(zip(levels, adjusted_counts(levels), strict=True), 1):
         taken = discounts(counts)
         if taken is None:

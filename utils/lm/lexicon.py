@@ -6,10 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.errors import DataError
 from utils.lm.arpa import END, START, UNKNOWN
 from utils.lm.ngram import NgramModel
 
 log = logging.getLogger(__name__)
+
+SPECIAL = frozenset((UNKNOWN, START, END))
 
 
 class Lexicon(NamedTuple):
@@ -38,11 +41,14 @@ def folded(text: str, tokens: Sequence[str]) -> str:
     return text.lower() if letters == letters.lower() else text
 
 
-def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> tuple[Lexicon, int]:
-    """The trie of all words of a model that single-character tokens spell, and their number.
+def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
+    """The trie of all words of a model that single-character tokens spell.
 
     Words are folded to the vocabulary's case. Of several words with one spelling (``The``, ``the``) the most
     frequent counts.
+
+    Raises:
+      DataError: the vocabulary spells none of the words.
     """
     spellings = folded(model.word_text, tokens).split('\n')
     if len(spellings) != len(model.words):  # folding never adds lines
@@ -57,9 +63,7 @@ def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> tuple[Lexicon, in
     starts = np.cumsum(lengths) - lengths
     num_unknown = np.add.reduceat(np.append(ids < 0, False), starts, dtype=np.int64) * (lengths > 0)
     is_spelled = (num_unknown == 0) & (lengths > 0)
-    for special in (UNKNOWN, START, END):
-        if special in model.word_ids:
-            is_spelled[model.word_ids[special]] = False
+    is_spelled[[model.word_ids[word] for word in SPECIAL.intersection(model.word_ids)]] = False
     rows = np.flatnonzero(is_spelled)
     # the most probable word of a spelling comes last, and is what stays in the trie
     rows = rows[np.argsort(model.tables.log_probs[1 + rows], kind='stable')]
@@ -67,7 +71,8 @@ def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> tuple[Lexicon, in
     num_words = int((lexicon.words >= 0).sum())
     if num_words < len(rows):
         log.warning('%s: %d words differ from others in case only', model.path, len(rows) - num_words)
-    return lexicon, len(rows)
+    check_coverage(model, len(rows), len(model.words) - len(SPECIAL.intersection(model.word_ids)))
+    return lexicon
 
 
 def _make_trie(
@@ -101,3 +106,18 @@ def _make_trie(
     for array in lexicon:
         array.flags.writeable = False
     return lexicon
+
+
+def check_coverage(model: NgramModel, num_known: int, num_all: int) -> None:
+    """Warns where a vocabulary spells less than half of the words of a model; DataError where it spells none."""
+    if not num_known:
+        raise DataError(
+            f'{model.path}: none of its words (the first: {first_words(model)}) can be spelled with the vocabulary; '
+            'give a model of the same language and alphabet'
+        )
+    if num_known < 0.5 * num_all:
+        log.warning('%s: only %d of %d words can be spelled with the vocabulary', model.path, num_known, num_all)
+
+
+def first_words(model: NgramModel) -> str:
+    return ', '.join(repr(word) for word in [word for word in model.words if word not in SPECIAL][:3]) or 'none'

@@ -54,7 +54,7 @@ class NgramTables(NamedTuple):
 CACHED = ('order', 'word_text', *NgramTables._fields)
 
 @kernel
-def find_child(words: np.ndarray, first: int, end: int, word: int) -> int:
+def find_child(words: np.ndarray, first: int, end: int, word: int) -> np.int64:
     """The node of ``word`` among the nodes ``first <= node < end``, which are sorted by word; -1 if it isn't there."""
     low, high = np.int64(first), np.int64(end)
     while low < high:
@@ -67,7 +67,7 @@ def find_child(words: np.ndarray, first: int, end: int, word: int) -> int:
 
 
 @kernel
-def advance(tables: NgramTables, state: int, word: int) -> tuple[float, int]:
+def advance(tables: NgramTables, state: int, word: int) -> tuple[float, np.int64]:
     """Scores a word after a state: p(w | h) if the model lists `h w`, else backoff(h) p(w | h without its first word).
 
     Returns:
@@ -88,7 +88,7 @@ def advance(tables: NgramTables, state: int, word: int) -> tuple[float, int]:
 
 
 @kernel
-def score_words(tables: NgramTables, state: int, words: np.ndarray, log_probs: np.ndarray) -> int:
+def score_words(tables: NgramTables, state: int, words: np.ndarray, log_probs: np.ndarray) -> np.int64:
     """Writes the log probability of each word after those before it; returns the state after them all."""
     node = np.int64(state)
     for position in range(len(words)):

@@ -1,28 +1,18 @@
-"""Joins an n-gram model to an acoustic model's vocabulary, so that a search can score prefixes of symbols.
+"""Scorer: an n-gram model joined to an acoustic model's vocabulary; it scores prefixes of symbols in beam searches.
 
-A word model is asked at word ends; between them a lexicon, the trie of the spellings of the model's words,
-says which word a prefix spells so far. A character model is asked at each symbol. The score of a text is
+    score(text) = lm_weight * log P(text) + word_bonus * (number of words; of symbols with a character model)
 
-    lm_weight * log P(text) + word_bonus * (number of words; of symbols with a character model)
+A character model is applied at each symbol, a word model at word boundaries: the space, and the end of the text. Within
+a word a lexicon, the trie of the spellings of the model's words, gives the word that the prefix may become, and the
+prefix is charged its LM look-ahead, which the end of the word gives back, so that prefixes compare fairly. `</s>` is
+included. A word outside the model costs `<unk>` and its letters, or is forbidden (-inf).
 
-Beside a search over label sequences, as an attention model's, each live hypothesis has a state:
+The kernels serve the CTC beam search. The attention beam scores all classes of many hypotheses at once; its states,
+int64 `[hypotheses, 2]`, are gathered like any other array, and class ``num_tokens`` is the end of the text:
 
-    scorer = load_scorer(path, tokens, lm_weight, word_bonus)
-    states = scorer.start(num_hypotheses)                  # before the first symbol
-    added = scorer.scores(states)                          # [hypotheses, classes], to be added to log P(y_i | y_<i, x)
-    states = scorer.follow(states[parents], symbols)       # of the hypotheses that were kept, after their new symbols
-
-Class ``num_tokens``, the last, is the end of the text (`<sos>/<eos>`). The hypotheses of a whole batch go into one
-call. What is added to a text that has ended sums up to
-
-    lm_weight * log P_LM(y) + word_bonus * words(y)
-
-`</s>` included, exactly as `score_symbols` has it for a CTC beam. A character model says its part at
-each symbol. A word model does so at a word's end, the space or the end of the text; within a word the prefix is charged
-what the most probable word that begins so will cost at least (see `follow`), which the word's end gives
-back, so that prefixes compare fairly. A word outside the model costs `<unk>` and its letters, or is forbidden (-inf),
-as ``make_scorer`` was told; so are words outside the lexicon of a character model. A hypothesis that was not forbidden
-itself always has a class that is not.
+    states = scorer.start(num_hypotheses)              # before the first symbol
+    added = scorer.scores(states)                      # [hypotheses, classes], added to log P(y_i | y_<i, x)
+    states = scorer.follow(states[parents], symbols)   # of the hypotheses that were kept, after their new symbols
 """
 
 import logging
@@ -35,17 +25,13 @@ import numpy as np
 from utils.data.vocabulary import SPACE
 from utils.errors import DataError
 from utils.jit import kernel
-from utils.lm.arpa import END, START, UNKNOWN
-from utils.lm.lexicon import Lexicon, build_lexicon, folded
+from utils.lm.lexicon import SPECIAL, Lexicon, build_lexicon, check_coverage, first_words, folded
 from utils.lm.ngram import ROOT, NgramModel, NgramTables, advance, find_child, load_model
 
 log = logging.getLogger(__name__)
 
-UNITS = ('char', 'word')
-SPECIAL = frozenset((UNKNOWN, START, END))
 NONE, WORD, CHAR = range(3)
-# the "node" of a prefix of n letters that no word of the lexicon begins with is -n
-AT_ROOT = 0  # the node between words
+AT_ROOT = 0  # the lexicon node between words; that of n letters which begin no word of the lexicon is -n
 
 
 class Scorer(NamedTuple):
@@ -83,7 +69,7 @@ class Scorer(NamedTuple):
 
     @property
     def unit(self) -> str:
-        """The unit of one word of the model: 'char' (a token of the vocabulary) or 'word'."""
+        """'char' where one word of the model is a token of the vocabulary, else 'word'."""
         return 'char' if self.mode == CHAR else 'word'
 
     def start(self, num_hypotheses: int) -> np.ndarray:
@@ -107,7 +93,7 @@ class Scorer(NamedTuple):
 
 
 @kernel
-def word_log_prob(scorer: Scorer, state: int, lexicon_node: int) -> tuple[float, int]:
+def word_log_prob(scorer: Scorer, state: int, lexicon_node: int) -> tuple[float, np.int64]:
     """The log probability of the word that ends at a lexicon node, -inf where it is forbidden; the next state."""
     num_letters = -np.int64(lexicon_node)
     if lexicon_node > 0:
@@ -123,13 +109,13 @@ def word_log_prob(scorer: Scorer, state: int, lexicon_node: int) -> tuple[float,
 
 @kernel
 def ends_word(scorer: Scorer, lexicon_node: int) -> bool:
-    """Whether a word of the lexicon, or none, ends here."""
+    """True between words and at the end of a word of the lexicon."""
     return lexicon_node == AT_ROOT or (lexicon_node > 0 and scorer.lexicon.words[lexicon_node] >= 0)
 
 
 @kernel
 def look_ahead(scorer: Scorer, lexicon_node: int) -> float:
-    """What an open word will cost at least, roughly, whatever stands before it; 0 between words."""
+    """LM look-ahead: unigram log probability of the best word that completes this prefix; 0 between words."""
     if lexicon_node == AT_ROOT:
         return 0.0
     if lexicon_node > 0:
@@ -139,7 +125,7 @@ def look_ahead(scorer: Scorer, lexicon_node: int) -> float:
 
 @kernel
 def closing_bound(scorer: Scorer, lexicon_node: int) -> float:
-    """The most that the end of an open word can multiply a weight with: 0 where it is none, else as if it were sure."""
+    """Upper bound of the factor that the end of the open word puts on a weight; 0 where no word may end."""
     if lexicon_node == AT_ROOT:
         return 1.0
     if not scorer.allows_unknown and not ends_word(scorer, lexicon_node):
@@ -148,15 +134,12 @@ def closing_bound(scorer: Scorer, lexicon_node: int) -> float:
 
 
 @kernel
-def follow(scorer: Scorer, state: int, lexicon_node: int, symbol: int) -> tuple[float, int, int, int]:
+def follow(scorer: Scorer, state: int, lexicon_node: int, symbol: int) -> tuple[float, int, np.int64, np.int64]:
     """Appends a symbol to a prefix.
 
-    An open word is charged its `look_ahead`, and with its end gets what it really costs, so that prefixes within
-    words compare fairly with those at word ends; the sum over a text is exact.
-
     Returns:
-      The log probability that the language model gives for the symbol (-inf where it is forbidden), the
-      number of words (or symbols) that begin with it, the next state and the next lexicon node.
+      The log probability of the symbol with LM look-ahead (-inf where it is forbidden; the sum over a text is exact),
+      the number of words (or symbols) that begin with it, the next state and the next lexicon node.
     """
     if scorer.mode == CHAR:
         log_prob, following = advance(scorer.tables, state, scorer.token_words[symbol])
@@ -181,7 +164,7 @@ def follow(scorer: Scorer, state: int, lexicon_node: int, symbol: int) -> tuple[
 
 
 @kernel
-def _spell(scorer: Scorer, lexicon_node: int, symbol: int) -> int:
+def _spell(scorer: Scorer, lexicon_node: int, symbol: int) -> np.int64:
     """The node of a prefix with one more letter."""
     node = np.int64(lexicon_node)
     if node < 0:
@@ -227,47 +210,21 @@ def fused(scorer: Scorer, log_prob: float, num_words: int) -> float:
     return scorer.lm_weight * log_prob + scorer.word_bonus * num_words
 
 
-def load_scorer(path: str, tokens: Sequence[str], lm_weight: float, word_bonus: float, lexicon: str = 'no') -> Scorer:
-    """Loads a language model and joins it to a vocabulary.
-
-    Args:
-      path: the ARPA file.
-      tokens: the tokens of the vocabulary in the order of their ids.
-      lm_weight: alpha.
-      word_bonus: beta.
-      lexicon: 'yes': words that a word model lacks are forbidden; a path: those that this word model lacks are,
-        beside a character model; 'no'.
-
-    Raises:
-      DataError: a file cannot be read, or does not fit the vocabulary.
-    """
-    words = None if lexicon in ('yes', 'no') else load_model(lexicon)
-    scorer = make_scorer(
-        load_model(path), tokens, Weights(lm_weight, word_bonus), unknown_words=lexicon != 'yes', lexicon_model=words
-    )
-    if scorer.mode == CHAR and lexicon == 'yes':
-        raise DataError(f'{path} is a model of characters, which has no words; give --lexicon a model of words')
-    if scorer.mode != CHAR and words is not None:
-        raise DataError(f'{path} is a model of words and its own lexicon; give --lexicon yes, or no')
-    return scorer
-
-
 class Weights(NamedTuple):
-    """Alpha and beta of the papers: of the language model's log probability, and for each word (or symbol)."""
+    """Weight of the language model's log probability, and bonus for each word (or symbol): alpha and beta."""
 
     lm_weight: float = 0.0
     word_bonus: float = 0.0
 
 
 def no_scorer(num_tokens: int) -> Scorer:
-    """What a search without language model takes."""
-    uints, floats, ints = np.zeros(2, np.uint32), np.zeros(1, np.float32), np.full(max(1, num_tokens), -1, np.int32)
-    zeros = np.zeros(2, np.int32)
-    for array in (uints, floats, ints, zeros):
+    """The scorer of a search without a language model."""
+    uints, floats, zeros = np.zeros(2, np.uint32), np.zeros(1, np.float32), np.zeros(2, np.int32)
+    ids = np.full(max(1, num_tokens), -1, np.int32)
+    for array in (uints, floats, zeros, ids):
         array.flags.writeable = False
-    tables = NgramTables(uints, floats, uints, floats, uints)
-    lexicon = Lexicon(zeros, zeros, zeros, zeros, floats)
-    return Scorer(NONE, tables, lexicon, ints, ints, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
+    tables, lexicon = NgramTables(uints, floats, uints, floats, uints), Lexicon(zeros, zeros, zeros, zeros, floats)
+    return Scorer(NONE, tables, lexicon, ids, ids, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
 
 
 def model_unit(model: NgramModel, tokens: Sequence[str]) -> str:
@@ -283,55 +240,47 @@ def make_scorer(
     model: NgramModel,
     tokens: Sequence[str],
     weights: Weights,
-    unit: str | None = None,
     unknown_words: bool = True,
-    unknown_letter: float | None = None,
     lexicon_model: NgramModel | None = None,
 ) -> Scorer:
-    """Prepares the scorer of a model.
+    """Joins a model to a vocabulary.
+
+    Each letter of an unknown word adds -log(number of tokens) to the log probability of `<unk>`, that of any unknown
+    word, which makes it the probability of this word. Without it, one long unknown word is often more probable than
+    several known ones.
 
     Args:
       model: the language model.
       tokens: the tokens of the acoustic model's vocabulary in the order of their ids, the space as ``' '``.
-      weights: of the language model. `with_weights` changes them later.
-      unit: what one word of the model is, 'char' (a token) or 'word'; None: what its words look like.
-      unknown_words: whether words that the model lacks may be found; else they are forbidden.
-      unknown_letter: what each letter of an unknown word adds to the log probability of `<unk>`, which is that of any
-        unknown word. None: that all tokens are alike, -log(their number), which makes it the probability of this
-        word. With 0, one long unknown word is often more probable than several known ones.
-      lexicon_model: beside a character model, a model of the only words that may be found.
+      weights: weights of the language model; `with_weights` changes them later.
+      unknown_words: False forbids words that the model lacks.
+      lexicon_model: word model beside a character model; words that it lacks are forbidden.
 
     Raises:
-      DataError: where model and vocabulary do not fit each other.
+      DataError: model and vocabulary do not fit each other.
     """
-    found_unit = model_unit(model, tokens)
-    if unit is not None and unit != found_unit:
-        raise DataError(
-            f'{model.path}: its words are of the unit {found_unit} (the first: {_first_words(model)}), not {unit}; '
-            f'train one with scripts/train_lm.py --unit {unit}'
-        )
     base = no_scorer(len(tokens))._replace(
-        tables=model.tables,
-        end_id=model.end_id,
-        start_state=model.start_state,
-        unknown_id=model.unknown_id,
-        allows_unknown=bool(unknown_words),
-        unknown_letter=-math.log(len(tokens)) if unknown_letter is None else float(unknown_letter),
-    )
-    if found_unit == 'char':
+        tables=model.tables, end_id=model.end_id, start_state=model.start_state, unknown_id=model.unknown_id,
+        allows_unknown=bool(unknown_words), unknown_letter=-math.log(len(tokens)),
+    )  # fmt: skip
+    if model_unit(model, tokens) == 'char':
         words, firsts = _token_words(model, tokens)
         scorer = base._replace(mode=CHAR, token_words=words, word_tokens=firsts, allows_unknown=True)
         if lexicon_model is not None:
-            lexicon = _lexicon_beside(lexicon_model, tokens)
+            if ' ' not in tokens or model_unit(lexicon_model, tokens) == 'char':
+                raise DataError(
+                    f'{lexicon_model.path} (words: {first_words(lexicon_model)}) cannot be a lexicon: it takes '
+                    f'a model of words, such as scripts/train_lm.py -o 1 makes, and a vocabulary with {SPACE}'
+                )
+            lexicon = build_lexicon(lexicon_model, tokens)
             scorer = scorer._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)
     elif ' ' not in tokens:
         raise DataError(
-            f'{model.path} is a model of words (the first: {_first_words(model)}), but the vocabulary has no {SPACE} '
+            f'{model.path} is a model of words (the first: {first_words(model)}), but the vocabulary has no {SPACE} '
             'to end a word with; train a model with scripts/train_lm.py --unit char'
         )
     else:
-        lexicon, num_spelled = build_lexicon(model, tokens)
-        _check_coverage(model, num_spelled, len(model.words) - len(SPECIAL.intersection(model.word_ids)))
+        lexicon = build_lexicon(model, tokens)
         if unknown_words:  # words outside the lexicon may begin like those in it
             unknown = model.tables.log_probs[1 + model.unknown_id] + base.unknown_letter * lexicon.depths
             lexicon = lexicon._replace(look_ahead=np.maximum(lexicon.look_ahead, unknown).astype(np.float32))
@@ -340,25 +289,34 @@ def make_scorer(
     return with_weights(scorer, weights)
 
 
-def _lexicon_beside(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
-    """The lexicon of a word model, for a character model."""
-    if ' ' not in tokens or model_unit(model, tokens) == 'char':
-        raise DataError(
-            f'{model.path} cannot be a lexicon: it takes a model of words (the first: {_first_words(model)}), such as '
-            f'scripts/train_lm.py -o 1 makes, and a vocabulary with {SPACE}'
-        )
-    lexicon, num_spelled = build_lexicon(model, tokens)
-    _check_coverage(model, num_spelled, len(model.words) - len(SPECIAL.intersection(model.word_ids)))
-    return lexicon
+def load_scorer(path: str, tokens: Sequence[str], lm_weight: float, word_bonus: float, lexicon: str = 'no') -> Scorer:
+    """Loads a language model and joins it to a vocabulary.
+
+    Args:
+      path: path of the ARPA file.
+      tokens: the tokens of the vocabulary in the order of their ids.
+      lm_weight: weight of the log probability.
+      word_bonus: bonus for each word, or symbol of a character model.
+      lexicon: 'yes' forbids words that the (word) model lacks; the path of a word model, beside a character model,
+        forbids words that this one lacks; 'no' forbids none.
+
+    Raises:
+      DataError: a file cannot be read, or does not fit the vocabulary.
+    """
+    words = None if lexicon in ('yes', 'no') else load_model(lexicon)
+    scorer = make_scorer(load_model(path), tokens, Weights(lm_weight, word_bonus), lexicon != 'yes', words)
+    if scorer.unit == 'char' and lexicon == 'yes':
+        raise DataError(f'{path} is a model of characters, which has no words; give --lexicon a model of words')
+    if scorer.unit == 'word' and words is not None:
+        raise DataError(f'{path} is a model of words and its own lexicon; give --lexicon yes, or no')
+    return scorer
 
 
 def with_weights(scorer: Scorer, weights: Weights) -> Scorer:
     """The same scorer with other weights, which takes no time."""
-    lm_weight, word_bonus = float(weights.lm_weight), float(weights.word_bonus)
+    lm_weight, word_bonus = map(float, weights)
     if not (0 <= lm_weight < 1e3 and abs(word_bonus) < 1e3):
-        raise DataError(
-            f'lm_weight {lm_weight:g} and word_bonus {word_bonus:g} must be numbers from 0 and from -1000 to 1000'
-        )
+        raise DataError(f'lm_weight {lm_weight:g} must be 0 to 1000, and word_bonus {word_bonus:g} -1000 to 1000')
     return scorer._replace(lm_weight=lm_weight, word_bonus=word_bonus)
 
 
@@ -366,28 +324,14 @@ def _token_words(model: NgramModel, tokens: Sequence[str]) -> tuple[np.ndarray, 
     """The word id of each token, `<unk>` where the model lacks it; the first token of each word, -1 for none."""
     word_ids = {**{folded(word, tokens): word_id for word, word_id in model.word_ids.items()}, **model.word_ids}
     found = np.array([word_ids.get(SPACE if token == ' ' else token, -1) for token in tokens], np.int32)
-    _check_coverage(model, int((found >= 0).sum()), len(tokens))
+    check_coverage(model, int((found >= 0).sum()), len(tokens))
     if ' ' in tokens and found[list(tokens).index(' ')] < 0:
-        log.warning('%s does not know %s; it scores as an unknown symbol', model.path, SPACE)
+        log.warning('%s lacks %s; it scores as an unknown symbol', model.path, SPACE)
     found[found < 0] = model.unknown_id
     firsts = np.full(len(model.words), -1, np.int32)
     firsts[found[::-1]] = np.arange(len(tokens), dtype=np.int32)[::-1]
     found.flags.writeable = firsts.flags.writeable = False
     return found, firsts
-
-
-def _check_coverage(model: NgramModel, num_known: int, num_all: int) -> None:
-    if not num_known:
-        raise DataError(
-            f'{model.path}: none of its words (the first: {_first_words(model)}) can be spelled with the vocabulary; '
-            'give a model of the same language and alphabet'
-        )
-    if num_known < 0.5 * num_all:
-        log.warning('%s: only %d of %d words can be spelled with the vocabulary', model.path, num_known, num_all)
-
-
-def _first_words(model: NgramModel) -> str:
-    return ', '.join(repr(word) for word in [word for word in model.words if word not in SPECIAL][:3]) or 'none'
 
 
 @kernel

@@ -58,7 +58,7 @@ def _transcript(line: str, where: str) -> str:
 
 def test_indexes(paths: Sequence[str]) -> list[str]:
     """The indexes that lie beside given ones and have "test" in their names."""
-    found = {}
+    found: dict[Path, None] = {}
     for path in paths:
         if is_index(path):
             for other in sorted(Path(path).parent.glob('*test*')):
@@ -67,7 +67,7 @@ def test_indexes(paths: Sequence[str]) -> list[str]:
     return [str(path) for path in found]
 
 
-test_indexes.__test__ = False  # a name that pytest would take for a test's
+test_indexes.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
 
 
 class Overlap:
