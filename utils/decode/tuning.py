@@ -20,6 +20,7 @@ MAX_LM_WEIGHT = 10.0
 # the length, the bonus replaces that
 CTC_SHARES = (0.3, 0.5, 0.7)
 LENGTH_NORMS = (0.0, 1.0)
+CTC_STEPS = {'word': Weights(0.5, 1.0), 'char': Weights(0.25, 0.5)}
 LAS_STEPS = {'word': Weights(0.125, 0.25), 'char': Weights(0.0625, 0.125)}
 
 
@@ -186,7 +187,7 @@ class Tuner:
             return self._point(weights, self.decode(options, with_weights(self.scorer, weights)))
 
         points = [decoded(start.weights)]
-        step, num_halvings = (LAS_STEPS[unit], 0) if is_las else (FIRST_STEPS[unit], NUM_HALVINGS)
+        step, num_halvings = (LAS_STEPS[unit], 0) if is_las else (CTC_STEPS[unit], NUM_HALVINGS + 1)
         points += self.progress(walk(decoded, points, step, num_halvings), 'decoding', ' weights')
         best = min(points, key=rank).weights
         options = replace(options, lm_weight=best.lm_weight, word_bonus=best.word_bonus)
