@@ -34,7 +34,7 @@ class Corpus:
     Attributes:
       words: the words in the order of their ids; the first three are `<unk>`, `<s>`, `</s>`.
       ids: int64 `[num_ids]`.
-      num_sentences: how many there are.
+      num_sentences: number of sentences.
     """
 
     words: list[str]
@@ -50,7 +50,7 @@ class Counts:
       parents: int64 `[num]`, the row of the n-gram without its last word in the order below.
       suffixes: int64 `[num]`, the row of the n-gram without its first word there.
       words: int64 `[num]`, its last word.
-      occurrences: int64 `[num]`, how often it stands in the text.
+      occurrences: int64 `[num]`, its number of occurrences in the text.
       begins_sentence: bool `[num]`, whether its first word is `<s>`.
     """
 
@@ -65,7 +65,7 @@ def read_corpus(sentences: Iterable[Sequence[str]]) -> Corpus:
     """Numbers the words of sentences; sentences without words are left out.
 
     Raises:
-      DataError: where a sentence holds `<s>` or `</s>`, or there is none.
+      DataError: a sentence holds `<s>` or `</s>`, or there is none.
     """
     word_ids = {UNKNOWN: UNKNOWN_ID, START: START_ID, END: END_ID}
     ids = array('q')
@@ -117,7 +117,7 @@ def count_ngrams(corpus: Corpus, order: int) -> list[Counts]:
 
 
 def adjusted_counts(levels: Sequence[Counts]) -> list[np.ndarray]:
-    """The counts that Kneser-Ney takes: of different words before an n-gram, where it is not of the highest order."""
+    """Kneser-Ney counts: for orders below the highest, the number of different words before an n-gram."""
     adjusted = []
     for level, longer in zip(levels, levels[1:], strict=False):
         num_before = np.bincount(longer.suffixes, minlength=len(level.words))
@@ -141,10 +141,10 @@ def estimate(corpus: Corpus, order: int, prune: Sequence[int] = ()) -> list[Rows
     """Estimates a model.
 
     Args:
-      corpus: the text.
-      order: the length of the longest n-grams, 1 to 10.
-      prune: of each order, the number of occurrences up to which its n-grams are left out; the last holds for the
-        orders above, too. Unigrams are never left out.
+      corpus: training text.
+      order: length of the longest n-grams, 1 to 10.
+      prune: for each order, the number of occurrences up to which its n-grams are left out; the last one holds for
+        the orders above, too. Unigrams are never left out.
 
     Returns:
       The n-grams of each order with log10 probabilities and backoff weights, as `write_arpa` takes them.

@@ -269,8 +269,9 @@ def make_scorer(
         if lexicon_model is not None:
             if ' ' not in tokens or model_unit(lexicon_model, tokens) == 'char':
                 raise DataError(
-                    f'{lexicon_model.path} (words: {first_words(lexicon_model)}) cannot be a lexicon: it takes '
-                    f'a model of words, such as scripts/train_lm.py -o 1 makes, and a vocabulary with {SPACE}'
+                    f'{lexicon_model.path} cannot be a lexicon: it takes a model of words '
+                    f'(the first: {first_words(lexicon_model)}), such as scripts/train_lm.py -o 1 makes, and a '
+                    f'vocabulary with {SPACE}'
                 )
             lexicon = build_lexicon(lexicon_model, tokens)
             scorer = scorer._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)

@@ -14,7 +14,7 @@ from utils.lm.arpa import UNKNOWN
 
 APOSTROPHES = str.maketrans({'’': "'", '‘': "'", 'ʼ': "'", '＇': "'"})
 INDEX_SUFFIXES = ('.json', '.jsonl')
-# shorter transcripts ("yes") stand in any text and say nothing
+# shorter transcripts ("yes") are in any text and prove nothing
 LEAST_WORDS_TO_TELL = 3
 
 
@@ -26,7 +26,7 @@ def read_sentences(paths: Sequence[str]) -> Iterator[str]:
     """The lines of text files and the transcripts of indexes, gzipped or not.
 
     Raises:
-      DataError: where a file is no UTF-8 text, or a line of an index has no transcript.
+      DataError: a file is no UTF-8 text, or a line of an index has no transcript.
     """
     for path in paths:
         with open(path, 'rb') as raw:
@@ -71,7 +71,7 @@ test_indexes.__test__ = False  # type: ignore[attr-defined]  # pytest would take
 
 
 class Overlap:
-    """Watches for the transcripts of test sets in a language model's text, which would flatter their scores."""
+    """Detects transcripts of test sets in a language model's text, which would make their scores look too good."""
 
     def __init__(self, paths: Sequence[str], normalizer):
         self._transcripts: dict[tuple[str, ...], set[str]] = {}
@@ -87,7 +87,7 @@ class Overlap:
                 self._totals[path] += 1
 
     def watch(self, sentences: Iterable[list[str]]) -> Iterator[list[str]]:
-        """The same sentences, looked at."""
+        """Yields the sentences and notes those that are transcripts of a test set."""
         for words in sentences:
             if self._transcripts:
                 key = tuple(words)
@@ -96,7 +96,7 @@ class Overlap:
             yield words
 
     def warnings(self) -> list[str]:
-        """A line for each test set that the text holds something of."""
+        """A line for each test set with transcripts in the text."""
         return [
             f'{len(found)} of the {self._totals[path]} different transcripts of {path} (of {LEAST_WORDS_TO_TELL} words '
             'or more) are in the text: its scores with this model will look better than they are; leave them out'
@@ -112,16 +112,16 @@ class TextNormalizer:
     becomes a space. A word (in text without spaces: a character) that still can't be spelled becomes `<unk>`.
 
     Attributes:
-      unknown: what became `<unk>`, with its number of occurrences.
-      num_words: how many words the lines held (in text without spaces: characters).
+      unknown: the words that became `<unk>`, with their numbers of occurrences.
+      num_words: number of words in the lines (in text without spaces: of characters).
     """
 
     def __init__(self, tokens: Sequence[str], unit: str):
         """Makes the normalizer of a vocabulary.
 
         Args:
-          tokens: the vocabulary's.
-          unit: what is one word of the language model: 'char' (a token of the vocabulary) or 'word'.
+          tokens: tokens of the vocabulary.
+          unit: unit of one word of the language model: 'char' (a token of the vocabulary) or 'word'.
         """
         self._tokens = frozenset(tokens)
         self._characters = frozenset(token for token in tokens if len(token) == 1)
@@ -149,7 +149,7 @@ class TextNormalizer:
         return characters
 
     def warnings(self) -> list[str]:
-        """A line about what became `<unk>`, if anything did."""
+        """A line about the words that became `<unk>`, if there are any."""
         num_unknown = sum(self.unknown.values())
         if not num_unknown:
             return []
@@ -167,7 +167,7 @@ class TextNormalizer:
         return UNKNOWN
 
     def _spell(self, character: str) -> str:
-        """What stands for a character; itself where nothing in the vocabulary does."""
+        """The spelling of a character in the vocabulary; the character itself where it has none."""
         found = self._spelling.get(character)
         if found is None:
             found = self._spelling[character] = self._look_up(character)
