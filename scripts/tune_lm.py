@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -95,8 +95,22 @@ def model_decode(
     from utils.decode.decoder import make_decoder
     from utils.recognition.recognizer import load_recognizer
 
+    class Switch:
+        """Lets one graph drive one beam search after another: building it takes seconds."""
+
+        search: Any = None
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.search, name)
+
+    switch, recognizers = Switch(), {}
+
     def decode(options, scorer):
-        recognizer = load_recognizer(run, options.checkpoint, make_decoder(options, run.vocabulary.tokens, scorer))
+        switch.search = make_decoder(options, run.vocabulary.tokens, scorer)
+        decoder = switch if switch.search else None
+        if decoder not in recognizers:
+            recognizers[decoder] = load_recognizer(run, options.checkpoint, decoder)
+        recognizer = recognizers[decoder]
         evaluations = (recognizer.evaluate(recognizer.prepare(each), args.batch_size) for each in indexes.values())
         return [hypothesis for evaluation in evaluations for hypothesis in evaluation.hypotheses]
 
