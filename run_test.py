@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     parser.add_argument('-t', '--testfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
-    parser.add_argument('-b', '--batch_size', type=count, default=16, help='utterances at once')
+    parser.add_argument('-b', '--batch_size', type=count, help='utterances at once (default: 16)')
     parser.add_argument('--out', metavar='DIR', help='where each index gets its directory (default: RUN/test)')
     parser.add_argument('--worst', type=natural, default=5, metavar='N', help='utterances to show aligned, an index')
     posteriors = parser.add_mutually_exclusive_group()
@@ -40,7 +40,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='decode what --save_posteriors wrote below this directory, its --out (RUN/test by default)',
     )
     add_options(parser, DecodingOptions)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.posteriors and args.batch_size:
+        parser.error('-b is for the model, which --posteriors does without; leave one of them out')
+    args.batch_size = args.batch_size or 16
+    return args
 
 
 def evaluate(

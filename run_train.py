@@ -31,6 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if flags.run.mode != 'train':
         return score(flags)
     cluster = find_cluster(flags.run, flags.given, os.environ.get('TF_CONFIG', ''))
+    if not cluster or cluster.is_chief:  # the other tasks get the options of the chief
+        from utils.run_directory import resolve_flags
+
+        flags = resolve_flags(flags)
     import_tensorflow()
     from utils.training import train
 

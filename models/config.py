@@ -19,12 +19,14 @@ class Option(NamedTuple):
     Attributes:
       flags: names on the command line.
       help: help text without the default, which is appended unless the text states one itself.
-      low, high: limits of a number, inclusive; None: no limit.
+      low, high: limits of a number, inclusive; None: no limit but those of `utils.cli.number`.
       type: converter of the argument's text, where the annotation and the limits do not suffice.
       choices: values allowed, where not all are.
       metavar: placeholder of the value in help.
       group: title of the group of options in help.
       models: names of the models that have the option; empty: all of them.
+      beside: name of another field, and the values of it with which the option has an effect (none listed: any value
+        but 0); empty: always.
       is_required: whether the command line must have it.
     """
 
@@ -37,6 +39,7 @@ class Option(NamedTuple):
     metavar: str | None = None
     group: str = ''
     models: tuple[str, ...] = ()
+    beside: tuple = ()
     is_required: bool = False
 
 
@@ -80,9 +83,11 @@ class ModelConfig:
         'gru', '-rc', '--rnncell', choices=('gru', 'lstm', 'rnn'),
         help='recurrent cell; unless given, ds1 uses rnn and las uses lstm',
     )
-    hidden_units: int = _model(1024, '-n', '--hiddens', low=1, help='units of each recurrent layer and direction')
+    hidden_units: int = _model(
+        1024, '-n', '--hiddens', low=1, high=65536, help='units of each recurrent layer and direction'
+    )
     rnn_layers: int = _layer(
-        7, '-rl', low=1, help='recurrent layers; ds1 has 1; unless given, las has 4 in its listener'
+        7, '-rl', low=1, high=100, help='recurrent layers; ds1 has 1; unless given, las has 4 in its listener'
     )
     conv_layers: int = _layer(
         3, '-cl', choices=(1, 2, 3), models=('ds2', 'las'), help='convolutional layers; unless given, las has none'
@@ -100,14 +105,17 @@ class ModelConfig:
         help='recurrent layers in both directions; no: forwards only, in ds2 with a lookahead convolution',
     )
     lookahead_frames: int = _layer(
-        20, low=0, models=('ds2',), help='future output frames in the lookahead convolution (ds2 with -ub no)'
+        20, low=0, high=1000, models=('ds2',), beside=('bidirectional', False),
+        help='future output frames in the lookahead convolution (ds2 with -ub no)'
     )
-    context_frames: int = _layer(9, low=0, models=('ds1',), help='input frames on either side of a frame (ds1)')
+    context_frames: int = _layer(
+        9, low=0, high=1000, models=('ds1',), help='input frames on either side of a frame (ds1)'
+    )
     attention: str = _las(
         'location', choices=('content', 'location'),
         help='attention energies from the content of a frame alone, or from the previous attention location as well',
     )
-    speller_layers: int = _las(1, low=1, help='recurrent layers of the speller')
+    speller_layers: int = _las(1, low=1, high=100, help='recurrent layers of the speller')
     ctc_weight: float = _las(
         0.2, low=0, high=0.99,
         help='share of the loss from a CTC head on the listener; 0: no such head, as in the paper',

@@ -5,7 +5,6 @@ The same arguments give the same files, byte for byte. The voices of dev-clean a
 train-clean-100, and no sentence occurs twice.
 """
 
-import argparse
 import fcntl
 import hashlib
 import multiprocessing
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs from any directory
 
 from scripts.demo_sentences import make_sentences  # noqa: E402
-from utils.errors import DataError, UsageError, run_main  # noqa: E402
+from utils.cli import Parser, number  # noqa: E402
+from utils.errors import DataError, run_main  # noqa: E402
 from utils.files import replacing, write_text  # noqa: E402
 
 SAMPLE_RATE = 16000
@@ -221,17 +221,15 @@ def make_corpus(out: Path, seed: int, num_utterances: int, num_workers: int) -> 
 
 
 def main(argv: list[str] | None = None) -> int:
-    description = __doc__.splitlines()[0]
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = Parser(prog='make_demo_corpus.py', description=__doc__.splitlines()[0])
     parser.add_argument('out', type=Path, help='corpus directory; missing files are created')
-    parser.add_argument('--seed', type=int, default=1, help='random seed of sentences, voices and noise')
-    parser.add_argument('--utterances', type=int, default=36, help='per training voice; two thirds per held-out voice')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count() or 1, help='number of parallel processes')
+    parser.add_argument('--seed', type=number(int), default=1, help='random seed of sentences, voices and noise')
+    parser.add_argument(
+        '--utterances', type=number(int, 1, 500), default=36, help='per training voice; two thirds per held-out voice'
+    )
+    jobs = os.cpu_count() or 1
+    parser.add_argument('--jobs', type=number(int, 1, 1024), default=jobs, help='number of parallel processes')
     args = parser.parse_args(argv)
-    if not 1 <= args.utterances <= 500:
-        raise UsageError(f'--utterances {args.utterances}: choose 1 to 500')
-    if args.jobs < 1:
-        raise UsageError(f'--jobs {args.jobs}: choose 1 or more')
     print(make_corpus(args.out, args.seed, args.utterances, args.jobs))
     return 0
 

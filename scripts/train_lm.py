@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.cli import Parser  # noqa: E402
+from utils.cli import Parser, natural, number  # noqa: E402
 from utils.errors import UsageError, run_main  # noqa: E402
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '-l', '--lm', required=True, metavar='LM', help='the ARPA file to write; gzipped if it ends in .gz'
     )
-    parser.add_argument('-o', '--order', type=_order, default=3, help=f'words in the longest n-grams, 1 to {MAX_ORDER}')
+    order = number(int, 1, MAX_ORDER)
+    parser.add_argument('-o', '--order', type=order, default=3, help=f'words in the longest n-grams, 1 to {MAX_ORDER}')
     parser.add_argument(
         '--unit',
         choices=('char', 'word'),
@@ -42,7 +43,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--prune',
         nargs='+',
-        type=_threshold,
+        type=natural,
         default=[0],
         metavar='COUNT',
         help='leave out n-grams that occur COUNT times or less: one number an order, the first 0, '
@@ -67,18 +68,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             'the first 0, such as 0 0 1'
         )
     return args
-
-
-def _order(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MAX_ORDER:
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 1 to {MAX_ORDER}')
-    return int(text)
-
-
-def _threshold(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f'{text!r} is not a number from 0')
-    return int(text)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -104,7 +104,8 @@ def test_an_invalid_tf_config_is_one_clear_line(monkeypatch, text, message):
         (['--ws_hosts', 'http://a:1,b:1'], 'is not host:port'),
         (['--ws_hosts', 'a:1,a:1'], 'occurs twice'),
         (['--ps_hosts', 'a:1', '--ws_hosts', 'a:1'], 'occurs twice'),
-        (['--task_index', '1'], 'for a cluster'),
+        (['--task_index', '1'], '--task_index is for a cluster'),
+        (['--cluster_timeout_secs', '5'], '--cluster_timeout_secs is for a cluster'),
     ],
 )
 def test_hosts_that_cannot_be_a_cluster_are_refused(extra, message):

@@ -6,20 +6,22 @@ import re
 import pytest
 
 from models.config import ModelConfig
-from utils.config import RunFlags, TrainConfig, parse_train_flags, train_parser
-from utils.errors import UsageError
-from utils.run_directory import new_model_config, new_train_config
+from utils.config import RunFlags, TrainConfig, check_options, parse_train_flags, train_parser
+from utils.errors import UsageError, run_main
+from utils.run_directory import RunConfig, new_model_config, resolve_flags, resumed_options
 
 REQUIRED = ['-t', 'a.json', 'b.json', '-d', 'c.json', '-s', 'run']
 
 
 def parse(*extra):
-    return parse_train_flags([*REQUIRED, *extra])
+    flags = parse_train_flags([*REQUIRED, *extra])
+    check_options(flags.model, flags.train, flags.given)
+    return flags
 
 
 def test_defaults_are_those_of_the_contract():
     flags = parse()
-    model, train = new_model_config(flags, 28), new_train_config(flags, None)
+    model, train = new_model_config(flags, 28), flags.train
     assert (model.model, model.rnn_cell, model.hidden_units, model.features, model.classes) == (
         'ds2',
         'gru',
@@ -111,13 +113,13 @@ def test_deep_speech_has_its_own_defaults_which_flags_override():
 
 def test_spellings_of_the_contract_are_translated():
     assert new_model_config(parse('-a', 'sigmod'), 28).activation == 'sigmoid'
-    assert new_train_config(parse('-k', '0'), None).keep_prob == 1
+    assert parse('-k', '0').train.keep_prob == 1
     assert new_model_config(parse('-ub', 'no', '-bn', 'False'), 28).bidirectional is False
 
 
 def test_a_run_goes_on_with_its_own_settings_and_the_flags_given():
     saved = dataclasses.replace(TrainConfig(), learning_rate=0.5, epochs=7, batch_size=4)
-    train = new_train_config(parse('-p', '9'), saved)
+    train = resumed_options(saved, parse('-p', '9'))
     assert (train.learning_rate, train.epochs, train.batch_size) == (0.5, 9, 4)
 
 
@@ -131,13 +133,13 @@ def test_las_has_its_own_defaults_where_the_papers_differ():
 @pytest.mark.parametrize(
     ('extra', 'message'),
     [
-        (['-b', '4', '--frames_per_batch', '900'], 'give one of them'),
+        (['-b', '4', '--frames_per_batch', '900'], 'both set the size of a step'),
         (['-md', 'ds1', '-rl', '3'], 'Deep Speech has one recurrent layer'),
         (['-md', 'las', '-rl', '2'], 'give 3 or more'),
         (['-md', 'las', '-cl', '2', '-rl', '1'], 'give 2 or more'),
         (['-md', 'ds1', '-cl', '2'], '-cl 2 is for ds2 and las, -md is ds1'),
         (['--context_frames', '5'], '--context_frames 5 is for ds1'),
-        (['--ctc_weight', '0'], '--ctc_weight 0.0 is for las, -md is ds2'),
+        (['--ctc_weight', '0'], '--ctc_weight 0 is for las, -md is ds2'),
         (['--lr_schedule', 'cosine', '--lr_decay', '1.2'], 'cosine does not use --lr_decay'),
         (['-gc', '0'], '-1 for no limit'),
     ],
@@ -147,9 +149,79 @@ def test_flags_that_cannot_work_together_are_refused(extra, message):
         parse(*extra)
 
 
-@pytest.mark.parametrize('extra', [['-b', '0'], ['-lr', 'fast'], ['-bn', 'perhaps'], ['-k', '1.5'], ['-f', '80']])
+CANNOT_BE_MEANT = '''-b 0 -b 3000000000 -lr fast -lr 0 -lr inf -lr nan -lr 1e9 -bn perhaps -k 1.5 -k 1e-9 -k nan -f 80
+    -f x -gc nan -gc 0 -gc inf -gc 1e-9 --beta2 1 --beta2 nan --momentum 1 --lr_decay inf --lr_decay 1e9
+    --input_noise inf -n 0 --checkpoint_secs nan --cluster_timeout_secs inf -gf nan --seed -1 --seed 2147483648 -p 0
+    -g 1000 -rl 100000 --intra_op_threads 99999 -n 1000000000 --tempo_range nan --ctc_weight nan'''.split()
+
+
+@pytest.mark.parametrize('field', FIELDS, ids=[field.name for field in FIELDS])
+def test_no_option_takes_nan_or_infinity(field, capsys):
+    if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+        for value in ('nan', 'inf', '-inf', '1e999', '9' * 400):
+            with pytest.raises(SystemExit):
+                parse((field.metadata['option'].flags or (f'--{field.name}',))[0], value)
+        assert not re.search('None|Error|invalid', capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ('extra', 'note'),
+    [
+        ('--lookahead_frames 30', '--lookahead_frames 30 has no effect with -ub yes'),
+        ('--patience 2', '--patience 2 has no effect with --lr_schedule epoch'),
+        ('--momentum 0.9', '--momentum 0.9 has no effect with -o adam'),
+        ('--beta2 0.9 -o sgd', '--beta2 0.9 has no effect with -o sgd'),
+        ('--max_time_mask 9 --freq_masks 1', '--max_time_mask 9 has no effect with --time_masks 0'),
+        ('--max_freq_mask 9 --time_masks 1', '--max_freq_mask 9 has no effect with --freq_masks 0'),
+        ('--warp_range 0.1 -f 39', '--warp_range 0.1 has no effect with -f 39'),
+        ('--summary_steps 5 -us no', '--summary_steps 5 has no effect with -us no'),
+        ('--augment_from_epoch 3', '--augment_from_epoch 3 has no effect without augmentation'),
+        ('-ub no --lookahead_frames 30 --time_masks 1 --max_time_mask 9 --augment_from_epoch 1', ''),
+        ('--lr_schedule plateau --lr_decay 2 --patience 2 --warp_range 0.1 -o nm --momentum 0.9', ''),
+    ],
+)
+def test_an_option_without_effect_beside_the_others_is_named_in_one_line(extra, note, caplog):
+    parse(*extra.split())
+    assert [record.message for record in caplog.records] == [note] * bool(note)
+
+
+@pytest.mark.parametrize(('saved', 'extra', 'message'), [
+    ({'frames_per_batch': 900}, ['-b', '4'], '--frames_per_batch 900 and -b both set the size of a step'),
+    ({'lr_schedule': 'plateau', 'lr_decay': 2.0}, ['--lr_decay', '1'], 'divides by --lr_decay, which is 1'),
+    ({}, ['-i', '12', '-p', '3'], 'ends before epoch 10; give -i 10 or less'),
+    ({}, ['-i', '5'], 'began with epoch 0; leave -i out, or say with -p how many epochs'),
+])  # fmt: skip
+def test_options_are_checked_against_those_of_the_run_that_is_resumed(saved, extra, message, tmp_path):
+    RunConfig(ModelConfig(), TrainConfig(**saved), 'log-81-0.02-0.01').save(str(tmp_path))
+    flags = parse_train_flags([*REQUIRED, *extra, '-s', str(tmp_path)])
+    with pytest.raises(UsageError, match=message):
+        resolve_flags(flags)
+
+
+def test_options_of_the_run_need_not_be_repeated(tmp_path, caplog):
+    saved = TrainConfig(lr_schedule='plateau', lr_decay=2.0, frames_per_batch=900)
+    RunConfig(ModelConfig(model='ds1', features=40, rnn_layers=1), saved, 'fbank-40-0.02-0.01').save(str(tmp_path))
+    extra = ['-s', str(tmp_path), '--context_frames', '9', '--patience', '3', '--frames_per_batch', '0', '-b', '4']
+    flags = resolve_flags(parse_train_flags([*REQUIRED, *extra]))
+    assert (flags.model.features, flags.train.lr_decay, flags.train.batch_size) == (40, 2.0, 4)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ('saved', 'flags', 'expected'),
+    [((0, 10), '-i 10 -p 10', (0, 20)), ((0, 20), '-i 10 -p 10', (0, 20)), ((5, 10), '-i 2 -p 10', (5, 7)),
+     ((0, 10), '-i 0', (0, 10)), ((3, 4), '-p 9', (3, 9))],
+)  # fmt: skip
+def test_another_first_epoch_only_moves_the_last(saved, flags, expected):
+    options = resumed_options(TrainConfig(initial_epoch=saved[0], epochs=saved[1]), parse(*flags.split()))
+    assert (options.initial_epoch, options.epochs) == expected
+
+
+@pytest.mark.parametrize('extra', [*zip(CANNOT_BE_MEANT[::2], CANNOT_BE_MEANT[1::2], strict=True)], ids=' '.join)
 def test_values_out_of_range_end_with_status_2_and_one_line(extra, capsys):
-    with pytest.raises(SystemExit) as end:
-        parse(*extra)
-    assert end.value.code == 2
+    try:
+        status = run_main(lambda: parse(*extra))
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1

@@ -114,5 +114,5 @@ def test_a_directory_of_other_files_is_refused_and_left_alone(tmp_path):
 
 def test_no_utterances_is_a_usage_error(tmp_path):
     result = make(tmp_path / 'corpus', '--utterances', '0')
-    assert result.returncode == 2 and '--utterances 0' in result.stderr
+    assert result.returncode == 2 and '--utterances: 0 must be at least 1' in result.stderr
     assert not (tmp_path / 'corpus').exists()

@@ -152,7 +152,7 @@ BAD_COMMANDS = {
     'a feature size other than the index has': (['-f', '81'], 1, 'has 40 features a frame, -f says 81'),
     'a vocabulary that lacks a character': (['-v', 'VOCAB'], 1, "line 1 (1-2-0000): character 'c' is not in"),
     'a missing index': (['-t', 'nowhere.json'], 1, 'nowhere.json'),
-    'two sizes of a step': (['--frames_per_batch', '500'], 2, '--frames_per_batch and -b'),
+    'two sizes of a step': (['--frames_per_batch', '500'], 2, '--frames_per_batch 500 and -b'),
     'a plateau that divides by one': (['--lr_schedule', 'plateau'], 2, '--lr_schedule plateau divides by --lr_decay'),
     'a vocabulary that is none': (['-v', 'INDEX'], 1, 'expected "TOKEN ID"'),
 }
@@ -168,12 +168,33 @@ def test_a_mistake_is_one_line_and_leaves_no_run(name, features, tmp_path, capfd
     errors = capfd.readouterr().err.strip().splitlines()
     assert [line for line in errors if line.startswith('error: ')] == errors[-1:]
     assert message in errors[-1] and 'Traceback' not in ''.join(errors)
-    assert not (tmp_path / 'run/checkpoints').exists()
+    assert not (tmp_path / 'run').exists()
+
+
+def test_another_first_epoch_moves_the_end_of_a_run_and_a_refused_command_leaves_it_alone(features, tmp_path, capfd, caplog):
+    def go_on(*more):
+        flags = ['-t', features, '-d', features, '-s', tmp_path / 'run', '--lr_decay', '2']
+        return in_process(*SMALL, *flags, *more)
+
+    assert go_on('-p', '2') == 0
+    config = (tmp_path / 'run/config.json').read_bytes()
+    unspellable = tmp_path / 'unspellable.json'
+    unspellable.write_text(features.read_text().replace('"1-2', f'"{features.parent}/1-2').replace('cab', 'cäb'))
+    for mistake, status in (['-i', '3', '-p', '2'], 2), (['-i', '1'], 2), (['-lr', '1', '-t', unspellable], 1):
+        assert go_on(*mistake) == status
+        assert (tmp_path / 'run/config.json').read_bytes() == config
+    assert 'began with epoch 0 and ends before epoch 2; give -i 2 or less' in capfd.readouterr().err
+    for _ in range(2):  # the second time nothing is left to do
+        with caplog.at_level('INFO'):
+            assert go_on('-i', '2', '-p', '1') == 0
+        records = [json.loads(line) for line in (tmp_path / 'run/history.jsonl').read_text().splitlines()]
+        assert [(each['epoch'], each['learning_rate']) for each in records] == [(0, 5e-3), (1, 2.5e-3), (2, 1.25e-3)]
+    assert 'the last is 2' in caplog.text
 
 
 def test_flags_that_contradict_the_run_name_both_values(run_dir, features, capfd):
     assert in_process(*SMALL, '-n', '64', '-t', features, '-d', features, '-s', run_dir) == 2
-    assert 'hidden_units 32, the command line says 64' in capfd.readouterr().err
+    assert '-n 32, the command line says 64' in capfd.readouterr().err
 
 
 def test_a_missing_feature_file_is_named_by_its_line(features, tmp_path, capfd):

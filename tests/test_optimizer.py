@@ -21,6 +21,7 @@ def test_the_rate_is_constant_by_default():
 def test_the_epoch_schedule_divides_every_epoch():
     assert rate(epoch=2, lr_decay=1.2) == pytest.approx(0.1 / 1.44)
     assert rate(epoch=5, initial_epoch=3, lr_decay=1.2) == pytest.approx(0.1 / 1.44)
+    assert rate(epoch=1000, lr_decay=10.0) == 0  # 10 ** 1000 is no float
 
 
 def test_warm_up_rises_linearly_from_the_first_step():

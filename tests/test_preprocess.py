@@ -146,7 +146,10 @@ def test_flags_that_do_not_go_together_stop_before_any_work(flags):
         libri_preprocess.main([*flags, 'corpus', 'feat', 'i.json'])
 
 
-@pytest.mark.parametrize('flags', [['-s', '8:1'], ['-s', '1:x:1'], ['-s', '0:0:0'], ['-n', 'dev'], ['--jobs', '0']])
+BAD_VALUES = '-s 8:1 -s 1:x:1 -s 0:0:0 -s 1e308:1e308:1 -n dev --jobs 0 --jobs 9999 -wl nan -ws inf -ws x -f x'.split()
+
+
+@pytest.mark.parametrize('flags', [*zip(BAD_VALUES[::2], BAD_VALUES[1::2], strict=True)], ids=' '.join)
 def test_bad_values_are_one_line_and_status_2(flags, capsys):
     with pytest.raises(SystemExit) as caught:
         libri_preprocess.main([*flags, 'corpus', 'feat', 'i.json'])

@@ -31,7 +31,7 @@ def test_a_directory_without_a_run_is_named(tmp_path):
 
 def test_a_contradiction_names_both_values():
     check_same_model(ModelConfig(), {'rnn_cell': 'gru'}, 'run')
-    with pytest.raises(UsageError, match='rnn_cell gru, the command line says lstm'):
+    with pytest.raises(UsageError, match='-rc gru, the command line says lstm'):
         check_same_model(ModelConfig(), {'rnn_cell': 'lstm'}, 'run')
 
 

@@ -103,7 +103,7 @@ def test_faults_are_named(tmp_path):
 @pytest.mark.parametrize(
     ('flags', 'message'),
     [
-        (['-o', '11'], 'not a number from 1 to 10'),
+        (['-o', '11'], 'must be at least 1 and at most 10'),
         (['--prune', '1'], 'the first 0'),
         (['--prune', '0', '2', '1'], 'do not fall'),
     ],

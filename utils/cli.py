@@ -5,6 +5,7 @@ Standard library only, so that ``-h`` answers at once.
 
 import argparse
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Collection
@@ -46,16 +47,21 @@ def yes_no(text: str) -> bool:
 
 
 def number(kind: type, low: float | None = None, high: float | None = None) -> Callable[[str], Any]:
-    """Returns an argparse type: an int or float within [low, high]; None: no limit."""
+    """Returns an argparse type: an int or float within [low, high]; None: any of 32 bits, or any finite one."""
+    if kind is int and high is None:
+        high = 2**31 - 1
 
     def parse(text: str) -> Any:
         try:
             value = kind(text)
         except ValueError:
             raise argparse.ArgumentTypeError(f'{text!r} is not {"an integer" if kind is int else "a number"}') from None
-        if (low is not None and not value >= low) or (high is not None and not value <= high):
-            limits = [f'at least {low}'] * (low is not None) + [f'at most {high}'] * (high is not None)
-            raise argparse.ArgumentTypeError(f'{text} must be {" and ".join(limits)}')
+        if kind is float and not math.isfinite(value):
+            raise argparse.ArgumentTypeError(f'{text!r} is not a finite number')
+        if (low is not None and value < low) or (high is not None and value > high):
+            least, most = ('' if limit is None else as_text(limit) for limit in (low, high))
+            limits = (least and f'at least {least}', most and f'at most {most}')
+            raise argparse.ArgumentTypeError(f'{text} must be {" and ".join(filter(None, limits))}')
         return value
 
     return parse
@@ -90,7 +96,7 @@ def _add_option(parser: Parser, field: dataclasses.Field, kind: Any) -> None:
     if typing.get_origin(kind) is tuple:
         settings['nargs'], kind = '+', typing.get_args(kind)[0]
     converter = option.type or (yes_no if kind is bool else kind)
-    if converter is float or (converter is int and option.choices is None):
+    if converter in (int, float):
         converter = number(converter, option.low, option.high)
     has_long_flag = any(flag.startswith('--') for flag in option.flags)
     parser.group(option.group).add_argument(
@@ -107,11 +113,23 @@ def _add_option(parser: Parser, field: dataclasses.Field, kind: Any) -> None:
 
 def _help_with_default(text: str, default: Any) -> str:
     text = text.replace('%', '%%')
-    if default in (None, '', ()) or '(default:' in text:
-        return text
-    if isinstance(default, bool | float):
-        default = f'{default:g}' if isinstance(default, float) else ('no', 'yes')[default]
-    return f'{text} (default: {default})'
+    is_shown = default not in (None, '', ()) and '(default:' not in text
+    return f'{text} (default: {as_text(default)})' if is_shown else text
+
+
+def as_text(value: Any) -> str:
+    """A value as on the command line."""
+    if isinstance(value, tuple | list):
+        return ' '.join(map(as_text, value))
+    if isinstance(value, bool):
+        return ('no', 'yes')[value]
+    return f'{value:g}' if isinstance(value, float) else str(value)
+
+
+def as_flag(config_class: Any, name: str, value: Any) -> str:
+    """A field of a dataclass and its value as on the command line, for messages: ``-ub no``."""
+    flags = (*config_class.__dataclass_fields__[name].metadata['option'].flags, f'--{name}')
+    return f'{flags[0]} {as_text(value)}'
 
 
 def given_options(values: argparse.Namespace, config_class: type) -> dict[str, Any]:

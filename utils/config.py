@@ -3,11 +3,14 @@
 import argparse
 import dataclasses
 import functools
+import logging
 from collections.abc import Sequence
 
 from models.config import MODEL_DEFAULTS, ModelConfig, option
-from utils.cli import Parser, add_options, given_options
+from utils.cli import Parser, add_options, as_flag, given_options
 from utils.errors import UsageError
+
+log = logging.getLogger(__name__)
 
 _run = functools.partial(option, group='run')
 _files = functools.partial(_run, is_required=True, metavar='INDEX')
@@ -18,6 +21,7 @@ _record = functools.partial(option, group='records of the run')
 _device = functools.partial(option, group='devices')
 
 ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
+LEAST_KEEP_PROB, LEAST_GRAD_CLIP = 0.05, 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +40,26 @@ class TrainConfig:
         'adam', '-o', choices=('adam', 'sgd', 'momentum', 'nm', 'rmsprop', 'adagrad'),
         help='optimizer; nm is Nesterov momentum',
     )
-    learning_rate: float = _training(2e-5, '-lr', low=0, help='peak learning rate')
-    momentum: float = _training(0.99, low=0, high=1, help='momentum coefficient of the momentum and nm optimizers')
-    beta2: float = _training(0.999, low=0, high=1, help="decay rate of adam's second moment")
+    learning_rate: float = _training(2e-5, '-lr', low=1e-12, high=1000, help='peak learning rate')
+    momentum: float = _training(
+        0.99, low=0, high=0.9999, beside=('optimizer', 'momentum', 'nm'),
+        help='momentum coefficient of the momentum and nm optimizers',
+    )
+    beta2: float = _training(
+        0.999, low=0, high=0.999999, beside=('optimizer', 'adam'), help="decay rate of adam's second moment"
+    )
     lr_schedule: str = _training(
         'epoch', choices=('epoch', 'plateau', 'cosine'),
         help='learning rate schedule: divide by --lr_decay after every epoch, divide when the dev error stops '
         'improving, or fall to 0 along a cosine',
     )
     lr_decay: float = _training(
-        1.0, low=1, help='divisor of the epoch and plateau schedules; the Deep Speech 2 paper has 1.2'
+        1.0, low=1, high=1000, help='divisor of the epoch and plateau schedules; the Deep Speech 2 paper has 1.2'
     )
-    patience: int = _training(1, low=1, help='epochs without a better dev error before the plateau schedule divides')
+    patience: int = _training(
+        1, low=1, beside=('lr_schedule', 'plateau'),
+        help='epochs without a better dev error before the plateau schedule divides',
+    )
     warmup_steps: int = _training(0, low=0, help='steps over which the learning rate rises linearly from 0')
     grad_clip: float = _training(1.0, '-gc', help='largest global norm of the gradients; -1: no limit')
     keep_prob: float = _training(0.9, '-k', high=1, help='dropout keep probability; 0 or less: no dropout')
@@ -55,9 +67,14 @@ class TrainConfig:
         'float32', choices=('float32', 'bfloat16'),
         help='data type of the large matrix products in training; weights, sums and losses are float32',
     )
-    input_noise: float = _training(0.0, low=0, help='standard deviation of noise added to the normalised features')
-    epochs: int = _training(10, '-p', low=1, help='number of epochs to train')
-    initial_epoch: int = _training(0, '-i', low=0, help='number of the first epoch')
+    input_noise: float = _training(
+        0.0, low=0, high=100, help='standard deviation of noise added to the normalised features'
+    )
+    epochs: int = _training(10, '-p', low=1, high=1_000_000, help='number of epochs to train')
+    initial_epoch: int = _training(
+        0, '-i', low=0, high=1_000_000,
+        help='number of the first epoch; in a run that is resumed, the epoch from which -p counts',
+    )
     early_stop: int = _training(0, low=0, help='stop after this many epochs without a better dev error; 0: never')
     max_bad_steps: int = _training(10, low=1, help='stop after this many non-finite losses or gradients in a row')
     sample_prob: float = _las(
@@ -69,24 +86,29 @@ class TrainConfig:
         'beside it in the transcript (neighborhood)',
     )
     attention_images: int = _las(
-        2, low=0, help='dev utterances whose attention is drawn in RUN_DIR/attention after each epoch'
+        2, low=0, high=1000, help='dev utterances whose attention is drawn in RUN_DIR/attention after each epoch'
     )
-    time_masks: int = _augmentation(0, low=0, help='time masks per utterance')
-    max_time_mask: int = _augmentation(30, low=1, help='longest time mask, frames; at most an eighth of an utterance')
-    freq_masks: int = _augmentation(0, low=0, help='frequency masks per utterance')
-    max_freq_mask: int = _augmentation(8, low=1, help='widest frequency mask, feature dimensions')
+    time_masks: int = _augmentation(0, low=0, high=1000, help='time masks per utterance')
+    max_time_mask: int = _augmentation(
+        30, low=1, beside=('time_masks',), help='longest time mask, frames; at most an eighth of an utterance'
+    )
+    freq_masks: int = _augmentation(0, low=0, high=1000, help='frequency masks per utterance')
+    max_freq_mask: int = _augmentation(
+        8, low=1, beside=('freq_masks',), help='widest frequency mask, feature dimensions'
+    )
     tempo_range: float = _augmentation(
         0.0, low=0, high=0.5, help='stretch the time axis by a random factor within 1 ± this'
     )
     warp_range: float = _augmentation(
-        0.0, low=0, high=0.5, help='stretch the frequency axis by a random factor within 1 ± this (fbank, log)'
+        0.0, low=0, high=0.5, beside=('features', 40, 81, 161),
+        help='stretch the frequency axis by a random factor within 1 ± this (fbank, log)'
     )
     augment_from_epoch: int = _augmentation(0, low=0, help='number of the first epoch with augmentation')
     validate_steps: int = _record(0, low=0, help='steps between validations within an epoch; 0: after epochs only')
     checkpoint_secs: float = _record(600.0, low=0, help='seconds between checkpoints within an epoch; 0: every step')
     keep_checkpoints: int = _record(5, low=1, help='number of newest checkpoints to keep')
     average_checkpoints: int = _record(5, low=0, help='last epochs whose weights are averaged at the end; 0: none')
-    summary_steps: int = _record(100, low=1, help='steps between summaries')
+    summary_steps: int = _record(100, low=1, beside=('use_summary',), help='steps between summaries')
     use_summary: bool = _record(True, '-us', help='write TensorBoard summaries')
 
     @property
@@ -119,13 +141,15 @@ class RunFlags:
         help='steps to trace into RUN_DIR/profile: timelines for chrome://tracing, a table of operations; in a cluster '
         'those of the chief; 0: none',
     )
-    gpus: int = _device(1, '-g', low=1, help='towers on this machine, a batch each; CPU devices where there is no GPU')
+    gpus: int = _device(
+        1, '-g', low=1, high=64, help='towers on this machine, a batch each; CPU devices where there is no GPU'
+    )
     gpu_fraction: float = _device(1.0, '-gf', low=0.01, high=1, help="share of each GPU's memory to allocate")
     intra_op_threads: int = _device(
-        0, low=0, help='threads within an operation; 0: without a GPU one for every two cores, because the two '
-        'directions of a layer run side by side',
+        0, low=0, high=1024, help='threads within an operation; 0: without a GPU one for every two cores, because the '
+        'two directions of a layer run side by side',
     )
-    inter_op_threads: int = _device(0, low=0, help='operations that run at once; 0: one per core')
+    inter_op_threads: int = _device(0, low=0, high=1024, help='operations that run at once; 0: one per core')
     ps_hosts: str = _device(
         '', help='parameter servers, host:port,host:port; the workers then update asynchronously (default: none)'
     )
@@ -135,7 +159,9 @@ class RunFlags:
     )
     job_name: str = _device('worker', choices=('ps', 'worker'), help='job of this process in the cluster')
     task_index: int = _device(0, low=0, help='index of this process within its job')
-    cluster_timeout_secs: float = _device(120.0, low=1, help='longest wait for a task that does not answer, seconds')
+    cluster_timeout_secs: float = _device(
+        120.0, low=1, high=604_800, help='longest wait for a task that does not answer, seconds; at most a week'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,40 +188,60 @@ def train_parser() -> Parser:
 
 
 def parse_train_flags(argv: Sequence[str] | None = None) -> Flags:
-    """Parses and checks the command line of run_train.py.
+    """Parses the command line of run_train.py; `check_options` checks the options together.
 
     Raises:
-      UsageError: options that cannot work together.
+      UsageError: a value that cannot be meant.
       SystemExit: with status 2, for an unknown option or a value out of range.
     """
     given = train_parser().parse_args(argv)
     if 'activation' in given:
         given.activation = ACTIVATION_SPELLINGS.get(given.activation, given.activation)
+    if 0 < getattr(given, 'keep_prob', 1) < LEAST_KEEP_PROB:
+        raise UsageError(
+            f'-k {given.keep_prob:g} keeps next to nothing; give {LEAST_KEEP_PROB} to 1, or 0 for no dropout'
+        )
+    if 'grad_clip' in given and given.grad_clip < LEAST_GRAD_CLIP and given.grad_clip != -1:
+        raise UsageError(f'-gc {given.grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')
     if 'keep_prob' in given:
         given.keep_prob = given.keep_prob if given.keep_prob > 0 else 1.0
     model_defaults = MODEL_DEFAULTS[getattr(given, 'model', ModelConfig.model)]
     model = ModelConfig(**{**model_defaults, **given_options(given, ModelConfig)})
     train = TrainConfig(**given_options(given, TrainConfig))
-    flags = Flags(model, train, RunFlags(**given_options(given, RunFlags)), given)
-    _check(flags)
-    return flags
+    return Flags(model, train, RunFlags(**given_options(given, RunFlags)), given)
 
 
-def _check(flags: Flags) -> None:
-    model, train = flags.model, flags.train
-    if train.frames_per_batch and 'batch_size' in flags.given:
-        raise UsageError('--frames_per_batch and -b both set the size of a step; give one of them')
+def check_options(model: ModelConfig, train: TrainConfig, given: argparse.Namespace) -> None:
+    """Checks options together; logs those given on the command line that have no effect beside the others.
+
+    Args:
+      model, train: the options that hold, those of a run that is resumed too.
+      given: only what the command line gives.
+
+    Raises:
+      UsageError: options that cannot work together.
+    """
+    values = vars(model) | vars(train)
     for config in (model, train):
-        for name, value in given_options(flags.given, type(config)).items():
-            option = config.__dataclass_fields__[name].metadata['option']
+        for name, value in given_options(given, type(config)).items():
+            option, flag = config.__dataclass_fields__[name].metadata['option'], as_flag(type(config), name, value)
             if option.models and model.model not in option.models:
-                flag, models = [*option.flags, f'--{name}'][0], ' and '.join(option.models)
-                raise UsageError(f'{flag} {value} is for {models}, -md is {model.model}; leave it out')
+                raise UsageError(f'{flag} is for {" and ".join(option.models)}, -md is {model.model}; leave it out')
+            other, *effective = option.beside or ('model', model.model)
+            if values[other] not in effective if effective else not values[other]:
+                kind = ModelConfig if hasattr(model, other) else TrainConfig
+                log.warning('%s has no effect with %s', flag, as_flag(kind, other, values[other]))
     for text in model.contradictions():
         raise UsageError(text)
+    if train.frames_per_batch and 'batch_size' in given:
+        raise UsageError(
+            f'--frames_per_batch {train.frames_per_batch} and -b both set the size of a step; leave -b out, or give '
+            f'--frames_per_batch 0'
+        )
     if train.lr_schedule == 'plateau' and train.lr_decay == 1:
         raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
-    if train.lr_schedule == 'cosine' and train.lr_decay != 1:
+    if train.lr_schedule == 'cosine' and getattr(given, 'lr_decay', 1) != 1:
         raise UsageError('--lr_schedule cosine does not use --lr_decay; leave one of them out')
-    if train.grad_clip <= 0 and train.grad_clip != -1:
-        raise UsageError(f'-gc {train.grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')
+    augments = train.time_masks or train.freq_masks or train.tempo_range or train.warp_range
+    if 'augment_from_epoch' in given and not augments:
+        log.warning('--augment_from_epoch %d has no effect without augmentation', train.augment_from_epoch)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from models.config import ModelConfig
-from utils.cli import given_options
-from utils.config import Flags, TrainConfig
+from utils.cli import as_flag, as_text, given_options
+from utils.config import Flags, TrainConfig, check_options
 from utils.data.index import Index
 from utils.data.statistics import FeatureStatistics, compute_statistics
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
@@ -84,12 +84,38 @@ class Run:
         return cls(path, config, vocabulary, statistics)
 
 
-def open_training_run(flags: Flags, train_index: Index) -> Run:
-    """Resumes the run in RUN_DIR, or creates one there; an old run that is not to be resumed is kept under a new name.
+def resolve_flags(flags: Flags) -> Flags:
+    """The flags with the options of the run in RUN_DIR, if it is resumed, in place of the defaults.
 
     Raises:
-      UsageError: flags that contradict the run, or a directory that holds something else.
-      DataError: features that do not suit the run.
+      UsageError: options that cannot work together or contradict the run, or a directory that holds something else.
+      DataError: a damaged configuration.
+    """
+    run_dir = Path(flags.run.savepath)
+    if _is_resumed(flags):
+        saved = RunConfig.load(flags.run.savepath)
+        check_same_model(saved.model, given_options(flags.given, ModelConfig), flags.run.savepath)
+        flags = dataclasses.replace(flags, model=saved.model, train=resumed_options(saved.train, flags))
+    elif run_dir.exists() and any(run_dir.iterdir()) and not (run_dir / CONFIG_NAME).exists():
+        raise UsageError(f'-s {run_dir} is not empty and holds no run; give a new or empty directory')
+    check_options(flags.model, flags.train, flags.given)
+    return flags
+
+
+def _is_resumed(flags: Flags) -> bool:
+    return flags.run.restoremodel and (Path(flags.run.savepath) / CONFIG_NAME).exists()
+
+
+def open_training_run(flags: Flags, train_index: Index) -> Run:
+    """The run to train, new or resumed, of which nothing is written yet; `write_training_run` does that.
+
+    Args:
+      flags: flags of `resolve_flags`.
+      train_index: training utterances.
+
+    Raises:
+      UsageError: a vocabulary that does not suit -c or the run.
+      DataError: features that do not suit the run, or a damaged run.
     """
     assert train_index.spec, 'read_index refuses an index without utterances'
     run_dir, spec, num_features = flags.run.savepath, str(train_index.spec), train_index.spec.featlen
@@ -99,18 +125,15 @@ def open_training_run(flags: Flags, train_index: Index) -> Run:
             f'give -f {num_features}'
         )
     vocabulary = Vocabulary.read(flags.run.vocabfile) if flags.run.vocabfile else None
-    if (Path(run_dir) / CONFIG_NAME).exists() and flags.run.restoremodel:
+    if _is_resumed(flags):
         return _resume(flags, Run.open(run_dir), spec, vocabulary)
     vocabulary = vocabulary or Vocabulary.english()
-    config = RunConfig(new_model_config(flags, len(vocabulary)), new_train_config(flags, None), spec)
-    if Path(run_dir).exists() and any(Path(run_dir).iterdir()):
-        keep_aside(run_dir)
-    return Run.create(run_dir, config, vocabulary, compute_statistics(train_index, config.model.features))
+    config = RunConfig(new_model_config(flags, len(vocabulary)), flags.train, spec)
+    return Run(run_dir, config, vocabulary, compute_statistics(train_index, config.model.features))
 
 
 def _resume(flags: Flags, run: Run, spec: str, vocabulary: Vocabulary | None) -> Run:
     saved = run.config
-    check_same_model(saved.model, given_options(flags.given, ModelConfig), run.path)
     if vocabulary and vocabulary != run.vocabulary:
         raise UsageError(
             f'{run.path} holds another vocabulary than {flags.run.vocabfile}; leave -v out or give another -s'
@@ -120,23 +143,24 @@ def _resume(flags: Flags, run: Run, spec: str, vocabulary: Vocabulary | None) ->
             f'{flags.train.train_files[0]} has features {spec}, the run in {run.path} has {saved.feature_spec}; '
             f'preprocess alike or give another -s'
         )
-    config = dataclasses.replace(saved, train=new_train_config(flags, saved.train))
-    for field in dataclasses.fields(config.train):
-        old, new = getattr(saved.train, field.name), getattr(config.train, field.name)
+    for field in dataclasses.fields(TrainConfig):
+        old, new = getattr(saved.train, field.name), getattr(flags.train, field.name)
         if old != new:
-            log.info('%s changes from %s to %s', field.name, old, new)
-    config.save(run.path)
-    return dataclasses.replace(run, config=config)
+            log.info('%s changes from %s to %s', field.name, as_text(old), as_text(new))
+    return dataclasses.replace(run, config=dataclasses.replace(saved, train=flags.train))
 
 
-def keep_aside(run_dir: str) -> None:
-    """Renames an old run to make room for a new one; other directories are left alone.
+def write_training_run(run: Run, flags: Flags) -> None:
+    """Writes the files of a run that `open_training_run` returned; a run that it replaces is kept under a new name."""
+    if _is_resumed(flags):
+        run.config.save(run.path)
+        return
+    if (Path(run.path) / CONFIG_NAME).exists():
+        _keep_aside(run.path)
+    Run.create(run.path, run.config, run.vocabulary, run.statistics)
 
-    Raises:
-      UsageError: the directory holds something that is not a run.
-    """
-    if not (Path(run_dir) / CONFIG_NAME).exists():
-        raise UsageError(f'-s {run_dir} is not empty and holds no run; give a new or empty directory')
+
+def _keep_aside(run_dir: str) -> None:
     run_dir = os.path.normpath(run_dir)
     new_name = next(name for i in itertools.count(1) if not os.path.exists(name := f'{run_dir}.{i}'))
     os.rename(run_dir, new_name)
@@ -154,9 +178,26 @@ def new_model_config(flags: Flags, num_tokens: int) -> ModelConfig:
     return dataclasses.replace(flags.model, classes=classes)
 
 
-def new_train_config(flags: Flags, saved: TrainConfig | None) -> TrainConfig:
-    """Options of training: those given on the command line, then those of the saved run, then the defaults."""
-    return flags.train if saved is None else dataclasses.replace(saved, **given_options(flags.given, TrainConfig))
+def resumed_options(saved: TrainConfig, flags: Flags) -> TrainConfig:
+    """Options of training of a resumed run: those given on the command line, then those of the run.
+
+    The epochs of the run keep their numbers: another -i only says from where -p counts, and the order of the utterances
+    and the learning rate go on from the run's first epoch.
+
+    Raises:
+      UsageError: -i leaves epochs out, or is given without -p.
+    """
+    given = given_options(flags.given, TrainConfig)
+    first, first_of_run = given.pop('initial_epoch', saved.initial_epoch), saved.initial_epoch
+    if first != first_of_run:
+        where, end = f'-i {first}: {flags.run.savepath} began with epoch {first_of_run}', first_of_run + saved.epochs
+        if first > end:
+            raise UsageError(f'{where} and ends before epoch {end}; give -i {end} or less')
+        num_epochs = given['epochs'] = first - first_of_run + given.get('epochs', -first)
+        if num_epochs < 1:
+            raise UsageError(f'{where}; leave -i out, or say with -p how many epochs to train from epoch {first} on')
+        log.info('%s, from which order and learning rate count; the last is %d', where, first_of_run + num_epochs - 1)
+    return dataclasses.replace(saved, **given)
 
 
 def check_same_flags(config: RunConfig, flags: Flags) -> None:
@@ -165,12 +206,13 @@ def check_same_flags(config: RunConfig, flags: Flags) -> None:
     Raises:
       UsageError: names the option and both values.
     """
-    for part in (config.model, config.train):
-        for name, value in given_options(flags.given, type(part)).items():
-            if name not in ('train_files', 'dev_files') and value != getattr(part, name):
+    model = dataclasses.replace(config.model, **given_options(flags.given, ModelConfig))
+    for mine, chiefs in ((model, config.model), (resumed_options(config.train, flags), config.train)):
+        for name, value in vars(mine).items():
+            if name not in ('train_files', 'dev_files') and value != getattr(chiefs, name):
                 raise UsageError(
-                    f'this worker was started with {name} {value}, the chief with {getattr(part, name)}; '
-                    f'give all tasks the same flags'
+                    f'this worker was started with {as_flag(type(mine), name, value)}, the chief with '
+                    f'{as_text(getattr(chiefs, name))}; give all tasks the same flags'
                 )
 
 
@@ -183,6 +225,6 @@ def check_same_model(saved: ModelConfig, given: dict[str, Any], run_dir: str) ->
     for name, value in given.items():
         if getattr(saved, name) != value:
             raise UsageError(
-                f'{run_dir} holds a model with {name} {getattr(saved, name)}, the command line says {value}; '
-                f'leave the flag out, give another -s, or start new with -r no'
+                f'{run_dir} holds a model with {as_flag(ModelConfig, name, getattr(saved, name))}, the command line '
+                f'says {as_text(value)}; leave the flag out, give another -s, or start new with -r no'
             )

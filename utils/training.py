@@ -26,7 +26,7 @@ from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError
 from utils.recognition.recognizer import Recognizer
 from utils.recognition.validation import Validation
-from utils.run_directory import CONFIG_NAME, Run, RunConfig, check_same_flags, open_training_run
+from utils.run_directory import CONFIG_NAME, Run, RunConfig, check_same_flags, open_training_run, write_training_run
 from utils.train.graph import TrainingTask
 from utils.train.step import StepLoss
 from utils.train.strategies import Runtime, describe_batch, local_runtime, session_options, warn_if_emulated
@@ -49,7 +49,10 @@ def train(flags: Flags, cluster: Cluster | None) -> int:
 
 
 def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -> int:
-    """Opens the run directory and trains into it, alone or as the chief of a cluster."""
+    """Opens the run directory and trains into it, alone or as the chief of a cluster.
+
+    Nothing is written before the indexes have been checked: a command that fails leaves a run as it was.
+    """
     files, run_dir = flags.train, flags.run.savepath
     train_index, dev_index = read_index(files.train_files), read_index(files.dev_files)
     if dev_index.spec != train_index.spec:
@@ -58,12 +61,13 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
             f'preprocess both alike'
         )
     run = open_training_run(flags, train_index)
-    paths = [Path(run_dir) / name for name in (CONFIG_NAME, VOCABULARY_NAME, STATISTICS_NAME)]
-    coordinator.publish(paths, train_index.fingerprint)
     recognizer, options = Recognizer(run, session_config=runtime.session_config), run.config.train
-    train_index = _usable(train_index, run)
+    fingerprint, train_index = train_index.fingerprint, _usable(train_index, run)
     images = options.attention_images if run.config.model.family == 'attention' else 0
     validate = Validation(recognizer, dev_index, options.batch_size, images, run_dir)
+    write_training_run(run, flags)
+    paths = [Path(run_dir) / name for name in (CONFIG_NAME, VOCABULARY_NAME, STATISTICS_NAME)]
+    coordinator.publish(paths, fingerprint)
     hours = train_index.durations.sum() / 3600
     log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
     log.info('effective batch: %s', describe_batch(options.batch_size, options.frames_per_batch, runtime))

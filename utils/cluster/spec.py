@@ -80,8 +80,8 @@ def find_cluster(values, given: Container[str], tf_config: str) -> Cluster | Non
         cluster = dataclasses.replace(named, **{field: getattr(values, name) for name, field in fields.items()})
         if fields:
             log.info('TF_CONFIG defines a task too; overridden: %s', ' and '.join(f'--{name}' for name in fields))
-    elif 'job_name' in given or 'task_index' in given:
-        raise UsageError('--job_name and --task_index are for a cluster; give --ws_hosts too, or leave them out')
+    elif alone := [name for name in (*TASK_FIELDS, 'cluster_timeout_secs') if name in given]:
+        raise UsageError(f'--{alone[0]} is for a cluster; give --ws_hosts too, or leave it out')
     else:
         return None
     _check(cluster)

@@ -5,7 +5,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 
-from utils.cli import Parser, count
+from utils.cli import Parser, number
 from utils.data.split import parse_ratio
 from utils.system import num_cores
 
@@ -35,12 +35,12 @@ class PreprocessParser(Parser):
             help='feature type: mfcc (39: with deltas and delta-deltas), fbank (log mel) or log (log power spectrum)',
         )
         add(
-            '-f', '--featlen', type=int, choices=(13, 39, 40, 81, 161),
+            '-f', '--featlen', type=number(int), choices=(13, 39, 40, 81, 161),
             help='feature dimensions: mfcc 13 or 39; fbank 40; log 81 (up to 4 kHz) or 161 (up to 8 kHz) '
             '(default: 13, 40, 161)',
         )
-        add('-wl', '--winlen', type=float, default=0.02, help='window length, seconds; at most 0.02 for log')
-        add('-ws', '--winstep', type=float, default=0.01, help='step between windows, seconds')
+        add('-wl', '--winlen', type=number(float), default=0.02, help='window length, seconds; at most 0.02 for log')
+        add('-ws', '--winstep', type=number(float), default=0.01, help='step between windows, seconds')
         add(
             '-s', '--split', type=_ratio,
             help='split into train:dev:test by speaker with hours in this ratio, e.g. 8:1:1; writes STEM.train.json, '
@@ -50,7 +50,8 @@ class PreprocessParser(Parser):
             '-n', '--name', action='append', type=self._known_names, metavar=f'{{{",".join(names)}}}',
             help=f'sub-directories of PATH to read, one or more: -n A B, or -n A,B (default: {default_name})',
         )
-        add('--jobs', type=count, default=num_cores(), help='number of processes; left out, one per core')
+        jobs = number(int, 1, 1024)
+        add('--jobs', type=jobs, default=num_cores(), help='number of processes; left out, one per core')
         add('path', help=path_help)
         add('save', help='directory of the feature files')
         add('jsonfile', help='index to write; an existing one is kept as JSONFILE.bak')

@@ -14,7 +14,7 @@ def parse_ratio(text: str) -> tuple[float, ...]:
         ratio = [float(number) for number in text.split(':')]
     except ValueError:
         ratio = []
-    if len(ratio) != len(PARTS) or not all(0 <= number < math.inf for number in ratio) or not sum(ratio):
+    if len(ratio) != len(PARTS) or not all(number >= 0 for number in ratio) or not 0 < sum(ratio) < math.inf:
         raise ValueError(f"'{text}' is not a train:dev:test ratio; give three numbers like 8:1:1")
     return tuple(number / sum(ratio) for number in ratio)
 

@@ -40,7 +40,7 @@ class DecodingOptions:
         help='the best on dev, the latest, or the average of the last epochs',
     )
     beam_width: int = _decoding(
-        0, low=0,
+        0, low=0, high=10_000,
         help=f'prefixes kept in a beam search; 0: greedy (default: 0, {BEAM_WIDTHS["ctc"]} with --lm; '
         f'las: {BEAM_WIDTHS["attention"]})',
     )
@@ -58,7 +58,7 @@ class DecodingOptions:
         1.0, low=-100, high=100, help='score added for each word, or for each symbol with a character model'
     )
     num_best: int = _decoding(
-        1, '--nbest', low=1, metavar='K', help='write the K best texts of the beam and their scores'
+        1, '--nbest', low=1, high=10_000, metavar='K', help='write the K best texts of the beam and their scores'
     )
     ctc_decode_weight: float = _las(
         0.0, low=0, high=1,

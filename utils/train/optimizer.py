@@ -34,7 +34,8 @@ def learning_rate_at(config: TrainConfig, step: int, epoch: int, epoch_share: fl
     if step < config.warmup_steps:
         rate *= (step + 1) / config.warmup_steps
     if config.lr_schedule == 'epoch':
-        return rate / config.lr_decay ** (epoch - config.initial_epoch)
+        num_epochs = epoch - config.initial_epoch
+        return rate / config.lr_decay**num_epochs if num_epochs * math.log(config.lr_decay) < 700 else 0.0
     if config.lr_schedule == 'plateau':
         return rate * plateau_scale
     done = min((epoch - config.initial_epoch + epoch_share) / config.epochs, 1.0)
