@@ -58,6 +58,16 @@ def test_the_best_checkpoint_is_kept_and_named(tmp_path):
     assert (checkpoints.resolve('best'), checkpoints.resolve('latest')) == ('model-8', 'model-20')
 
 
+@pytest.mark.parametrize('name', ['a[1]', 'b\\c', '[x', 'd]*?'])
+def test_a_run_directory_may_have_any_name(tmp_path, name):
+    train(tmp_path / 'plain')
+    train(tmp_path / name, config=replace(epochs=2))
+    train(tmp_path / name)
+    assert Checkpoints(str(tmp_path / name)).resolve('average') == 'average-12'
+    for checkpoint in ('model-12', 'average-12'):
+        assert weights(tmp_path / name, checkpoint)['w'] == weights(tmp_path / 'plain', checkpoint)['w']
+
+
 def test_training_stops_early_when_dev_does_not_improve(tmp_path):
     train(tmp_path, config=replace(epochs=9, early_stop=2), errors=[0.5, 0.4, 0.6, 0.6, 0.1])
     assert len(history(tmp_path)) == 4

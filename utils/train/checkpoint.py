@@ -10,6 +10,7 @@ import json
 import logging
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,12 +66,12 @@ class TrainState:
 
 
 @contextmanager
-def _writing(path: str) -> Iterator[None]:
+def _writing(path: Path) -> Iterator[None]:
     """Removes the incomplete files of a failed save and raises a `DataError`; earlier checkpoints stay."""
     try:
         yield
     except (tf.errors.OpError, OSError) as error:
-        for part in Path(path).parent.glob(f'{Path(path).name}.*'):
+        for part in path.parent.glob(f'{path.name}.*'):
             part.unlink(missing_ok=True)
         reason = str(getattr(error, 'message', error)).splitlines()[0]
         raise DataError(
@@ -89,11 +90,16 @@ class Checkpoints:
     def __init__(self, run_dir: str, keep_newest: int = 5, keep_epochs: int = 5):
         """Keeps the `keep_newest` newest checkpoints, the last `keep_epochs` epoch ends, and the best."""
         self.directory = Path(run_dir) / 'checkpoints'
+        self._tensorflow_dir = self.directory
+        if set('[\\') & set(str(self.directory)):  # TensorFlow takes a path to restore from for a pattern
+            self._link = tempfile.TemporaryDirectory()
+            self._tensorflow_dir = Path(self._link.name) / 'checkpoints'
+            self._tensorflow_dir.symlink_to(self.directory.absolute())
         self._keep_newest, self._keep_epochs = keep_newest, keep_epochs
 
     def prefix(self, name: str) -> str:
         """Returns the path of a checkpoint as tf.train.Saver takes it."""
-        return str(self.directory / name)
+        return str(self._tensorflow_dir / name)
 
     def steps(self) -> list[int]:
         """Returns the steps that have a complete checkpoint, oldest first."""
@@ -113,7 +119,7 @@ class Checkpoints:
           DataError: the disk is full or not writable; earlier checkpoints stay.
         """
         name = f'model-{state.step}'
-        with _writing(self.prefix(name)):
+        with _writing(self.directory / name):
             self.directory.mkdir(parents=True, exist_ok=True)
             saver.save(session, self.prefix(name), write_meta_graph=False, write_state=False)
             self.note(state)
@@ -122,12 +128,12 @@ class Checkpoints:
 
     def note(self, state: TrainState) -> None:
         """Writes the training state of a checkpoint whose variables are saved."""
-        write_text(self.prefix(f'model-{state.step}.json'), json.dumps(dataclasses.asdict(state)) + '\n')
+        write_text(self.directory / f'model-{state.step}.json', json.dumps(dataclasses.asdict(state)) + '\n')
 
     def state(self, step: int) -> TrainState:
         """Reads the training state of a saved step; a damaged file is a `DataError`."""
         remedy = f'remove model-{step}.*: the run then resumes from the checkpoint before it'
-        return read_json(self.prefix(f'model-{step}.json'), TrainState, 'a training state', remedy)
+        return read_json(self.directory / f'model-{step}.json', TrainState, 'a training state', remedy)
 
     def best(self) -> dict | None:
         """Returns the `name` and the scores of the best checkpoint so far, or None."""
@@ -184,7 +190,7 @@ class Checkpoints:
             session.run(tf.global_variables_initializer())
             saver = tf.train.Saver(holders)
             name = f'average-{steps[-1]}'
-            with _writing(self.prefix(name)):
+            with _writing(self.directory / name):
                 saver.save(session, self.prefix(name), write_meta_graph=False, write_state=False)
         for old in self._averages():
             if old not in (name, (self.best() or {}).get('name')):
