@@ -62,8 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.recognition.recognizer import load_recognizer
 
     recognizer = load_recognizer(run, options.checkpoint, decoder)
-    # file names that are no UTF-8 go out as they came in
-    sys.stdout.reconfigure(errors='surrogateescape')  # type: ignore[union-attr]
     texts = []
     shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])
     for answer in transcribe(files, recognizer, args.batch_size, args.longest):

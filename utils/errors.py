@@ -1,6 +1,8 @@
 """Expected failures of a command: one line on stderr and an exit status instead of a traceback."""
 
+import codecs
 import errno
+import io
 import logging
 import os
 import sys
@@ -30,6 +32,7 @@ def run_main(main: Callable[[], int]) -> int:
     """
     os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')  # hides TensorFlow's start-up messages
     os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '1')  # off by default on some CPUs; GEMMs then take 3 times as long
+    _escape_unencodable()
     logging.getLogger('tensorflow').setLevel(logging.ERROR)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format='%(asctime)s %(message)s', datefmt='%H:%M:%S')
     try:
@@ -55,6 +58,21 @@ def run_main(main: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         return 130
+
+
+def _escape_unencodable() -> None:
+    """Lets stdout and stderr take any text: file names as they are, characters that they lack as ``\\u4f60``."""
+
+    def escape(error: UnicodeError) -> tuple[str | bytes, int]:
+        try:
+            return codecs.lookup_error('surrogateescape')(error)
+        except UnicodeError:
+            return codecs.lookup_error('backslashreplace')(error)
+
+    codecs.register_error('escape', escape)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None where the descriptor is closed
+            stream.reconfigure(errors='escape')
 
 
 def describe_os_error(error: OSError) -> str:
