@@ -225,3 +225,17 @@ def test_unigram_models_have_one_state(tmp_path):
     model = load_model(write(tmp_path / 'lm.arpa', text))
     np.testing.assert_allclose(model.log_probs(['a', 'b']) / LN_10, [-0.7, -1, -0.5], atol=1e-6)
     assert model.advance(model.start_state, 'a')[1] == model.start_state
+
+
+def test_a_model_is_read_without_a_home_and_where_nothing_can_be_written(tmp_path, monkeypatch, caplog):
+    path = write(tmp_path / 'lm.arpa', SMALL)
+    expected = load_model(path).log_probs(['a', 'b']).tolist()
+    (kept,) = cache_dirs(path)[:1]
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.setattr('os.path.expanduser', lambda path: path)  # as for a user without a home directory
+    monkeypatch.setattr('pathlib.Path.mkdir', lambda *_, **__: os.mkdir('/dev/null/x'))
+    assert cache_dirs(path) == [kept]
+    assert load_model(path).log_probs(['a', 'b']).tolist() == expected and not caplog.records
+    kept.rename(tmp_path / 'away')
+    assert load_model(path).log_probs(['a', 'b']).tolist() == expected
+    assert 'could not be cached' in caplog.text

@@ -4,12 +4,19 @@ Numba's own cache checks only the file of a function, not the files of the funct
 code is inlined: after a change to one of those it would reuse stale code.
 """
 
+import atexit
+import contextlib
+import functools
 import hashlib
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from utils.system import user_cache_dir
 
 _DIRECTORY = Path(__file__).parent
 _SETTINGS: Any = numba.config  # its attributes are made at run time
@@ -44,18 +51,40 @@ def kernel(function: Callable) -> Callable:
 
 def is_cached() -> bool:
     """Whether any kernel is compiled and cached on this machine; the first compilation takes 15 seconds."""
-    return any(_cache_dir().rglob('*.nbi'))
+    return bool(_cache_dir()) and any(Path(_cache_dir()).rglob('*.nbi'))
 
 
-def _cache_dir() -> Path:
-    users = _SETTINGS.CACHE_DIR
-    return (Path(users) if users else _DIRECTORY / '__pycache__') / _CACHE_NAME
+@functools.cache
+def _cache_dir() -> str:
+    """The cache beside the sources; where that cannot be written, a copy among the user's caches or for this process.
+
+    Numba itself refuses to read a cache that it cannot write. Empty: no directory can be written.
+    """
+    users, user_dir = _SETTINGS.CACHE_DIR, user_cache_dir()
+    own = (Path(users) if users else _DIRECTORY / '__pycache__') / _CACHE_NAME
+    for make in (lambda: own, lambda: user_dir and user_dir / 'numba' / _CACHE_NAME, _temporary_dir):
+        with contextlib.suppress(OSError):
+            if path := make():
+                is_new = not path.exists()
+                path.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=path).close()
+                for file in own.rglob('*.nb?') if is_new else ():
+                    (path / file.relative_to(own)).parent.mkdir(exist_ok=True)
+                    shutil.copyfile(file, path / file.relative_to(own))
+                return str(path)
+    return ''
+
+
+def _temporary_dir() -> Path:
+    path = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path, _CACHE_NAME)
 
 
 def _compile(function: Callable, **options: Any) -> Callable:
-    users = _SETTINGS.CACHE_DIR
-    _SETTINGS.CACHE_DIR = str(_cache_dir())
+    users, cache_dir = _SETTINGS.CACHE_DIR, _cache_dir()
+    _SETTINGS.CACHE_DIR = cache_dir
     try:
-        return numba.njit(nogil=True, cache=True, **options)(function)
+        return numba.njit(nogil=True, cache=bool(cache_dir), **options)(function)
     finally:
         _SETTINGS.CACHE_DIR = users

@@ -1,11 +1,18 @@
 """Properties of the machine, and the import of TensorFlow without its start-up messages."""
 
 import os
+from pathlib import Path
 
 
 def num_cores() -> int:
     """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+
+
+def user_cache_dir() -> Path | None:
+    """Directory of the user's caches, which need not exist; None for a user without a home directory."""
+    path = Path(os.environ.get('XDG_CACHE_HOME') or os.path.expanduser('~/.cache'))
+    return path if path.is_absolute() else None
 
 
 def import_tensorflow() -> None:

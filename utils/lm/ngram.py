@@ -24,6 +24,7 @@ import numpy as np
 from utils.errors import DataError
 from utils.jit import kernel
 from utils.lm.arpa import END, NO_PROBABILITY, START, UNKNOWN, Arpa, Rows, read_arpa
+from utils.system import user_cache_dir
 
 log = logging.getLogger(__name__)
 
@@ -301,8 +302,9 @@ def fingerprint(path: Path) -> tuple[int, int, str]:
 def cache_dirs(path: Path) -> list[Path]:
     """Directories that may cache an ARPA file: beside it, else in the user's cache; the name has its fingerprint."""
     key, folder = (hashlib.sha1(repr(each).encode()).hexdigest()[:16] for each in (fingerprint(path), path.absolute()))
-    root = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache')
-    return [parent / f'{path.name}.{key}.cache' for parent in (path.parent, root / 'ngram-models' / folder)]
+    user_dir = user_cache_dir()
+    parents = (path.parent, *([user_dir / 'ngram-models' / folder] if user_dir else ()))
+    return [parent / f'{path.name}.{key}.cache' for parent in parents]
 
 
 def read_cache(path: Path, directories: Sequence[Path]) -> NgramModel | None:
@@ -313,7 +315,7 @@ def read_cache(path: Path, directories: Sequence[Path]) -> NgramModel | None:
             order, word_text, *tables = map(np.asarray, mapped)
             return NgramModel(str(path), int(order[0]), word_text.tobytes().decode(), NgramTables(*tables))
         except (OSError, ValueError, EOFError) as error:
-            if directory.exists():
+            if os.path.exists(directory):  # Path.exists raises an error where it may not look
                 log.warning('%s cannot be used (%s); making it again', directory, error)
     return None
 
