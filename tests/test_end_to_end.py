@@ -171,7 +171,7 @@ def test_a_mistake_is_one_line_and_leaves_no_run(name, features, tmp_path, capfd
     assert not (tmp_path / 'run').exists()
 
 
-def test_another_first_epoch_moves_the_end_of_a_run_and_a_refused_command_leaves_it_alone(features, tmp_path, capfd, caplog):
+def test_another_first_epoch_moves_the_end_and_a_refused_command_leaves_the_run(features, tmp_path, capfd, caplog):
     def go_on(*more):
         flags = ['-t', features, '-d', features, '-s', tmp_path / 'run', '--lr_decay', '2']
         return in_process(*SMALL, *flags, *more)

@@ -13,6 +13,7 @@ import soundfile
 from tests.processes import ROOT
 from utils.data.extraction import Task, extract_all
 from utils.data.features import FeatureSpec
+from utils.errors import DataError
 
 
 def make_tasks(folder, count):
@@ -88,3 +89,15 @@ def test_an_interrupt_ends_all_processes_soon(tmp_path, number):
     assert 'Traceback' not in errors
     assert not any(os.path.exists(f'/proc/{worker}') for worker in workers)
     assert not list((tmp_path / 'features').glob('.*'))
+
+
+def test_one_job_needs_no_process_and_more_say_what_they_lack(tmp_path, monkeypatch):
+    def no_shared_memory(*arguments, **options):
+        raise FileNotFoundError(2, 'No such file or directory')  # as without /dev/shm
+
+    monkeypatch.setattr('utils.data.extraction.ProcessPoolExecutor', no_shared_memory)
+    soundfile.write(tmp_path / 'a.wav', np.zeros(800), 16000)
+    task = Task(str(tmp_path / 'a.wav'), str(tmp_path / 'a.npz'), [1])
+    assert [outcome.kind for outcome in extract_all([task], 1, FeatureSpec(), 1)] == ['']
+    with pytest.raises(DataError, match=r'^/dev/shm: .* \(no such file or directory\); mount it, or give --jobs 1'):
+        extract_all([task], 1, FeatureSpec(), 2)

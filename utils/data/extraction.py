@@ -97,23 +97,38 @@ def _chunks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
 
 
 @contextlib.contextmanager
-def _pool(num_jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool that ends soon after the block fails; each worker computes in one thread."""
+def _pool(num_jobs: int) -> Iterator[ProcessPoolExecutor | None]:
+    """A pool that ends soon after the block fails; each worker computes in one thread. None for one job: no process."""
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, '1'))  # inherited by the workers, which import numpy anew
-    pool = ProcessPoolExecutor(num_jobs, multiprocessing.get_context('spawn'), initializer=_start_worker)
+    pool = _make_pool(num_jobs) if num_jobs > 1 else None
     handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
         yield pool
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        if pool:
+            pool.shutdown(wait=True, cancel_futures=True)
         signal.signal(signal.SIGTERM, handler)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _submit(pool: ProcessPoolExecutor, chunk: list[Task], spec: FeatureSpec) -> Future[list[Outcome]]:
+def _make_pool(num_jobs: int) -> ProcessPoolExecutor:
+    try:
+        return ProcessPoolExecutor(num_jobs, multiprocessing.get_context('spawn'), initializer=_start_worker)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise DataError(
+            f'/dev/shm: no memory can be shared between processes ({reason}); mount it, or give --jobs 1'
+        ) from None
+
+
+def _submit(pool: ProcessPoolExecutor | None, chunk: list[Task], spec: FeatureSpec) -> Future[list[Outcome]]:
     """Submits a chunk; a worker that this starts must inherit that Ctrl-C, which its parent handles, is ignored."""
+    if pool is None:
+        done: Future[list[Outcome]] = Future()
+        done.set_result(_do_chunk(chunk, spec))
+        return done
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         return pool.submit(_do_chunk, chunk, spec)
