@@ -11,8 +11,8 @@ class Model(NamedTuple):
       family: ctc or attention; outputs and decoders are the same within a family.
       forward: forward(features `[batch, time, features]`, lengths `[batch]`, config, phase) -> the model's output.
       losses: losses(output, labels `[batch, symbols]`, label lengths, config, phase, criterion) -> `[batch]`.
-      infer: infer(output, config, get_decoder) -> (greedy_tensors, search_tensors); `get_decoder()` is called
-        when the graph runs and returns the external decoder.
+      infer: infer(output, config, seconds between output frames, get_decoder) -> (greedy_tensors, search_tensors);
+        `get_decoder()` is called when the graph runs and returns the external decoder.
       time_stride: input frames per output frame.
       frames_per_symbol: least number of input frames per symbol; 0 where every transcript fits.
       loss_unit: unit of the losses.

@@ -1,5 +1,6 @@
 """LAS inference: greedy decoding in the graph, and the loop that drives an external beam search."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ from models.config import ModelConfig
 from models.las import Las
 from models.listener import CTC_FRAMES
 
-SYMBOLS_PER_FRAME, SPARE_SYMBOLS = 2, 10  # 25 symbols a second, more than any speech
+SYMBOLS_PER_SEC, SPARE_SYMBOLS = 25, 10  # more than any speech
 
 
 class Spelled(NamedTuple):
@@ -30,15 +31,15 @@ class Spelled(NamedTuple):
     weights: tf.Tensor
 
 
-def symbol_limits(frames: tf.Tensor) -> tf.Tensor:
+def symbol_limits(frames: tf.Tensor, secs_per_frame: float) -> tf.Tensor:
     """Largest number of symbols of a hypothesis, given the number of encoder frames; it bounds runaway decoding."""
-    return SYMBOLS_PER_FRAME * frames + SPARE_SYMBOLS
+    return math.ceil(SYMBOLS_PER_SEC * secs_per_frame) * frames + SPARE_SYMBOLS
 
 
-def greedy(las: Las, config: ModelConfig) -> Spelled:
+def greedy(las: Las, config: ModelConfig, secs_per_frame: float) -> Spelled:
     """Takes the most probable symbol at every step, until `<eos>` or the symbol limit of each utterance."""
     speller, end = las.speller, config.classes - 1
-    limits = symbol_limits(las.listened.lengths)
+    limits = symbol_limits(las.listened.lengths, secs_per_frame)
     batch, most = tf.shape(limits)[0], tf.reduce_max(limits)
     arrays = [tf.TensorArray(dtype, most, infer_shape=False) for dtype in (tf.int32, tf.float32, tf.float32)]
 
@@ -62,12 +63,13 @@ def greedy(las: Las, config: ModelConfig) -> Spelled:
     return Spelled(ids, log_probs, lengths, tf.reduce_sum(tf.where(first_end, log_probs, 0 * log_probs), 1), weights)
 
 
-def search(las: Las, config: ModelConfig, begin: Callable, advance: Callable) -> tf.Tensor:
+def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable, advance: Callable) -> tf.Tensor:
     """Runs a beam search whose hypotheses are kept outside the graph and whose model states stay in it.
 
     Args:
       las: model over the batch.
       config: model configuration.
+      secs_per_frame: seconds between encoder frames.
       begin: begin(symbol limits `[batch]`, CTC log-posteriors `[batch, frames, classes]`, with 0 frames without a CTC
         head, and their frames `[batch]`) -> beam width, int32.
       advance: advance(logits `[batch · width, classes]`, attention weights `[batch · width, frames]`) -> (row that each
@@ -82,7 +84,7 @@ def search(las: Las, config: ModelConfig, begin: Callable, advance: Callable) ->
         posteriors = tf.zeros([batch, 0, config.classes])
     else:
         posteriors = tf.transpose(tf.nn.log_softmax(listened.ctc_logits), [1, 0, 2])
-    limits = symbol_limits(listened.lengths)
+    limits = symbol_limits(listened.lengths, secs_per_frame)
     width = tf.numpy_function(begin, [limits, posteriors, CTC_FRAMES * listened.lengths], tf.int32)
     rows = batch * tf.reshape(width, [])
 
@@ -104,10 +106,10 @@ def search(las: Las, config: ModelConfig, begin: Callable, advance: Callable) ->
     return tf.while_loop(lambda t, _, is_done, __: ~is_done & (t < most), body, loop)[0]
 
 
-def infer(las: Las, config: ModelConfig, get_decoder: Callable) -> tuple[tuple, tuple]:
+def infer(las: Las, config: ModelConfig, secs_per_frame: float, get_decoder: Callable) -> tuple[tuple, tuple]:
     """Returns `Spelled` for greedy decoding, and the step count that runs the beam search of `get_decoder()`."""
     def begin(*inputs):
         return get_decoder().begin(*inputs)
 
-    steps = search(las, config, begin, lambda *outputs: get_decoder().advance(*outputs))
-    return tuple(greedy(las, config)), (steps,)
+    steps = search(las, config, secs_per_frame, begin, lambda *outputs: get_decoder().advance(*outputs))
+    return tuple(greedy(las, config, secs_per_frame)), (steps,)

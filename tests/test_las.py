@@ -47,7 +47,7 @@ class Built:
             model = las.forward(self.features, self.lengths, config, Phase())
             self.listened = model.listened
             self.logits = tf.transpose(spell(model.speller, tf.transpose(self.symbols), Phase()), [1, 0, 2])
-            self.greedy = las_inference.greedy(model, config)
+            self.greedy = las_inference.greedy(model, config, 0.08)
             transcripts = self.labels, self.label_lengths
             self.losses = las.losses(model, *transcripts, config, Phase(), models.Criterion())
             self.session = tf.Session()

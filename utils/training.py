@@ -9,6 +9,7 @@ from pathlib import Path
 import tensorflow.compat.v1 as tf
 
 import models
+from models.las import CTC_STRIDE
 from models.layers import Phase
 from utils.cluster.coordinator import ClusterCoordinator
 from utils.cluster.spec import Cluster
@@ -21,7 +22,7 @@ from utils.data.index import Index, read_index
 from utils.data.loader import Loader
 from utils.data.pipeline import Pipeline
 from utils.data.statistics import STATISTICS_NAME
-from utils.data.transcripts import symbol_frequencies, usable_rows
+from utils.data.transcripts import fitting_rows, symbol_frequencies, usable_rows
 from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError
 from utils.recognition.recognizer import Recognizer
@@ -88,8 +89,17 @@ def train_worker(flags: Flags, runtime: Runtime, coordinator: ClusterCoordinator
 
 def _usable(index: Index, run: Run) -> Index:
     """The utterances whose transcripts fit their frames; the others are named in the log."""
-    frames_per_symbol = models.get(run.config.model.model).frames_per_symbol
-    return index.take(usable_rows(index, run.vocabulary, frames_per_symbol))
+    model, config = models.get(run.config.model.model), run.config.model
+    usable = index.take(usable_rows(index, run.vocabulary, model.frames_per_symbol))
+    if config.family == 'attention' and config.ctc_weight:
+        num_left_out = int((~fitting_rows(usable, run.vocabulary, CTC_STRIDE)).sum())
+        if num_left_out:
+            log.warning(
+                '%d of %d transcripts have too many symbols for the CTC head, which has a frame for every %d of the '
+                'features: it does not learn from them, and gives such texts no share of a score; preprocess with a '
+                'smaller -ws', num_left_out, len(usable), CTC_STRIDE,
+            )  # fmt: skip
+    return usable
 
 
 def training_task(

@@ -58,7 +58,7 @@ class Recognizer:
         model, config = self._model, self.config
         output = model.forward(batch.features, batch.feature_lengths, config, Phase())
         losses = model.losses(output, batch.labels, batch.label_lengths, config, Phase(), models.Criterion())
-        return losses, *model.infer(output, config, lambda: self._decoder)
+        return losses, *model.infer(output, config, self.secs_per_frame, lambda: self._decoder)
 
     def _decode(self, *outputs: Any) -> list:
         decoder: Any = self._decoder
