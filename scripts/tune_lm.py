@@ -40,7 +40,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     add('-d', '--devfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
-    add('-b', '--batch_size', type=count, default=16, help='utterances per batch of the acoustic model')
+    add('-b', '--batch_size', type=count, help='utterances per batch of the acoustic model (default: 16)')
     add(
         '--posteriors',
         metavar='DIR',
@@ -52,6 +52,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if not hasattr(args, 'lm'):
         parser.error('the following arguments are required: --lm')
+    if args.posteriors and args.batch_size:
+        parser.error('-b is for the model, which --posteriors does without; leave one of them out')
+    args.batch_size = args.batch_size or 16
     return args
 
 

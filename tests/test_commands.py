@@ -13,6 +13,7 @@ import soundfile
 import run_predict
 import run_test
 from models.config import ModelConfig
+from scripts import tune_lm
 from tests.oracles import EchoRecognizer
 from utils.config import TrainConfig
 from utils.data.feature_file import write_features
@@ -99,6 +100,18 @@ def test_no_audio_at_all_needs_no_model(tmp_path, capsys):
 def test_values_that_cannot_work_are_usage_errors(flags, audio, capsys):
     with pytest.raises(SystemExit) as caught:
         run_predict.main(['-s', 'run', audio, *flags])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.count('\n') == 1
+
+
+@pytest.mark.parametrize('parse', [run_test.parse_args, tune_lm.parse_args])
+@pytest.mark.parametrize(
+    'flags',
+    ['--beam_width 1000000', '--nbest 1e9', '--lm_weight nan', '--temperature inf', '-b 4 --posteriors DIR', '-b x'],
+)
+def test_values_of_decoding_that_cannot_be_meant_are_usage_errors(parse, flags, capsys):
+    with pytest.raises(SystemExit) as caught:
+        parse(['-s', 'run', '-t' if parse is run_test.parse_args else '-d', 'i.json', '--lm', 'lm', *flags.split()])
     assert caught.value.code == 2
     assert capsys.readouterr().err.count('\n') == 1
 
