@@ -1,10 +1,16 @@
 """Recordings of any format, rate and number of channels become the same samples; broken ones say so."""
 
+import math
+import os
+import re
+
 import numpy as np
 import pytest
+import scipy.signal
 import soundfile
 
-from utils.data.audio import measure, read_audio
+from utils.data import audio
+from utils.data.audio import measure, read_audio, read_blocks
 from utils.errors import DataError
 
 
@@ -64,3 +70,138 @@ def test_what_is_no_recording_is_named(tmp_path):
     ]:
         with pytest.raises(DataError, match=rf'{name}: .*{reason}'):
             read_audio(str(tmp_path / name))
+
+
+def test_gsm_610_is_read_to_the_end(tmp_path):
+    path = str(tmp_path / 'a.wav')
+    soundfile.write(path, tone(16000, 0.52), 16000, subtype='GSM610')
+    assert len(read_audio(path)) == 8320
+
+
+@pytest.mark.parametrize('rate', [8000, 22050, 44100, 44101, 48000])
+def test_blocks_are_resampled_as_the_whole_would_be(tmp_path, rate):
+    samples = np.random.default_rng(0).uniform(-1, 1, 4 * rate).astype(np.float32)
+    soundfile.write(tmp_path / 'a.wav', samples, rate, subtype='FLOAT')
+    blocks = list(read_blocks(str(tmp_path / 'a.wav')))
+    divisor = math.gcd(rate, 16000)
+    whole = scipy.signal.resample_poly(samples, 16000 // divisor, rate // divisor)
+    assert len(blocks) > 1 or rate == 8000
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+def with_length(path, marker, length, size=4, order='little', skip=0):
+    """Writes another length into the header of a file, after a marker."""
+    data = bytearray(path.read_bytes())
+    start = data.index(marker) + len(marker) + skip
+    data[start : start + size] = length.to_bytes(size, order)
+    path.write_bytes(data)
+    return str(path)
+
+
+def noise_file(path, secs=2, rate=16000, **kind):
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, int(secs * rate)), rate, **kind)
+    return path
+
+
+@pytest.mark.parametrize('rate', [1, 999, 768001, 2**31 - 1])
+def test_rates_that_cannot_be_meant_are_refused(tmp_path, rate):
+    path = with_length(noise_file(tmp_path / 'a.wav', 20), b'fmt ', rate, skip=8)
+    for read in (measure, read_audio):
+        with pytest.raises(DataError, match=rf'a\.wav: .*{rate} samples a second'):
+            read(path)
+
+
+@pytest.mark.parametrize('length', [0, 30000])
+@pytest.mark.parametrize(
+    ('name', 'marker', 'order', 'skip'),
+    [('a.wav', b'data', 'little', 0), ('a.aiff', b'SSND', 'big', 0), ('a.au', b'.snd', 'big', 4)],
+)
+def test_samples_after_the_end_that_the_header_gives_are_never_lost(tmp_path, name, marker, order, skip, length):
+    path = with_length(noise_file(tmp_path / name), marker, length, order=order, skip=skip)
+    if name == 'a.aiff' and not length:  # libsndfile takes 0 for a recorder that was killed
+        assert len(read_audio(path)) == 32000
+        return
+    with pytest.raises(DataError, match=rf'{name}: ends after .* by its header, but \d+ of \d+ bytes follow'):
+        read_audio(path)
+
+
+def test_header_of_a_stream_has_no_length(tmp_path):
+    for length in (0xFFFFFFFF, 0x7FFFFFFF):
+        path = with_length(noise_file(tmp_path / 'a.wav'), b'data', length)
+        assert len(read_audio(path)) == 32000
+    for length, size in ((0, 32000), (16000, 0), (64000, 0), (2**32 - 1, 0)):
+        path = with_length(noise_file(tmp_path / 'a.flac', subtype='PCM_24'), b'fLaC', length, order='big', skip=18)
+        if size:
+            assert len(read_audio(path)) == size
+        else:
+            with pytest.raises(DataError, match='bytes follow|cut short: 32000 samples of'):
+                read_audio(path)
+
+
+def test_metadata_after_the_samples_is_no_damage(tmp_path):
+    path = noise_file(tmp_path / 'a.wav')
+    path.write_bytes(path.read_bytes() + b'ABCD' + (100_000).to_bytes(4, 'little') + bytes(100_000))
+    assert len(read_audio(str(path))) == 32000
+
+
+@pytest.mark.parametrize('name', ['a.wav', 'a.aiff', 'a.au', 'a.w64', 'a.ogg', 'a.sph', 'a.caf', 'a.opus', 'a.flac'])
+def test_files_of_all_formats_that_are_cut_short_are_refused(tmp_path, name):
+    kind = {'a.sph': {'format': 'NIST'}, 'a.opus': {'format': 'OGG', 'subtype': 'OPUS'}}.get(name, {})
+    path = noise_file(tmp_path / name, **kind)
+    whole = path.read_bytes()
+    for share in (0.4, 0.8, 0.97):
+        path.write_bytes(whole[: int(share * len(whole))])
+        with pytest.raises(DataError, match=rf'{name}: (.*cut short|not readable|has no samples)'):
+            read_audio(str(path))
+
+
+@pytest.mark.parametrize(('count', 'message'), [(10, 'bytes follow'), (2**32 - 1, ''), (10_000, '')])
+def test_mp3_with_a_damaged_count_is_read_to_the_end_or_refused(tmp_path, count, message, capfd):
+    path = with_length(noise_file(tmp_path / 'a.mp3'), b'Xing', count, order='big', skip=4)
+    warnings = []
+    if message:
+        with pytest.raises(DataError, match=message):
+            read_audio(path)
+    else:
+        assert len(read_audio(path, warnings)) == pytest.approx(32000, abs=3000)
+        assert 'may be cut short' in warnings[0]
+    assert capfd.readouterr().err == ''
+
+
+@pytest.mark.parametrize('value', [1e20, -32768.0, np.inf])
+def test_samples_far_above_full_scale_are_refused(tmp_path, value):
+    soundfile.write(tmp_path / 'a.wav', np.array([0.1, value]), 16000, subtype='FLOAT')
+    with pytest.raises(DataError, match=r'a\.wav: has samples (of 1e\+20|of 32768|that are not finite)'):
+        read_audio(str(tmp_path / 'a.wav'))
+
+
+def test_suspicious_signals_are_described(tmp_path):
+    for samples, text in [
+        (np.zeros(1600), '100% of its samples are exactly 0'),
+        (np.full(1600, 1e-4), 'hardly any sound'),
+        (np.clip(5 * tone(16000), -1, 1), r'clipped: \d+% of its samples'),
+        (tone(16000, 0.5), None),
+        (2 * tone(16000, 0.5), None),
+        (5 * tone(16000), 'its peak is 2.5'),
+    ]:
+        warnings = []
+        subtype = 'FLOAT' if text and 'peak is' in text else 'PCM_16'
+        soundfile.write(tmp_path / 'a.wav', samples, 16000, subtype=subtype)
+        read_audio(str(tmp_path / 'a.wav'), warnings)
+        assert len(warnings) == bool(text), (text, warnings)
+        assert not text or re.match(text, warnings[0])
+
+
+def test_special_files_do_not_block(tmp_path):
+    os.mkfifo(tmp_path / 'a.wav')
+    for path in (tmp_path / 'a.wav', tmp_path):
+        with pytest.raises(DataError, match='not a regular file'):
+            read_audio(str(path))
+
+
+def test_an_utterance_has_a_longest_length(tmp_path, monkeypatch):
+    monkeypatch.setattr(audio, '_MAX_WHOLE_SECS', 3)
+    path = str(noise_file(tmp_path / 'a.flac', 4))
+    with pytest.raises(DataError, match=r'a\.flac: longer than 3 s'):
+        read_audio(path)
+    assert sum(map(len, read_blocks(path))) == 64000

@@ -35,6 +35,22 @@ def test_outcomes_are_in_the_order_of_the_tasks(tmp_path):
     assert dict(os.environ) == before
 
 
+def test_failures_name_the_file_and_suspicions_are_returned(tmp_path):
+    tasks = make_tasks(tmp_path, 3)
+    names = [str(tmp_path / name) for name in ('short.wav', 'quiet.wav', 'pipe.flac')]
+    soundfile.write(names[0], np.ones(100), 16000)
+    soundfile.write(names[1], np.zeros(1600), 16000)
+    soundfile.write(names[2], np.random.default_rng(0).uniform(-0.5, 0.5, 8000), 8000)
+    flac = bytearray((tmp_path / 'pipe.flac').read_bytes())
+    flac[22:26] = bytes(4)  # as written to a pipe: no length
+    (tmp_path / 'pipe.flac').write_bytes(flac)
+    tasks = [task._replace(audio_path=name) for task, name in zip(tasks, names, strict=True)]
+    short, quiet, piped = extract_all(tasks, len(tasks), FeatureSpec(), 1)
+    assert short.kind == 'audio too short' and names[0] in short.detail
+    assert quiet.warnings == ('100% of its samples are exactly 0',)
+    assert (piped.frames, piped.duration_secs, piped.warnings) == (99, 1.0, ())
+
+
 def _start(tmp_path):
     """A command that extracts for a long time; returns it when its workers are at work."""
     make_tasks(tmp_path, 1)

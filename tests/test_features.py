@@ -60,8 +60,14 @@ def test_log_power_is_that_of_the_windowed_transform():
     np.testing.assert_allclose(extract(NOISE, FeatureSpec('log', 161))[1], np.log(power), rtol=1e-5)
 
 
+@pytest.mark.parametrize('spec', ALL_SPECS, ids=str)
+@pytest.mark.parametrize('value', [1e20, 3e38, np.inf])
+def test_absurd_samples_have_finite_features(spec, value):
+    assert np.isfinite(extract(np.array([value, -value] * 400, np.float32), spec)).all()
+
+
 def test_shorter_than_a_window_is_refused():
-    with pytest.raises(DataError, match='too short'):
+    with pytest.raises(DataError, match=r'0.0199 s are too short for a window of 0.02 s'):
         extract(NOISE[:319], FeatureSpec())
 
 

@@ -102,6 +102,15 @@ def test_faults_are_left_out_named_and_counted(tmp_path, capsys):
     assert len(read_index([str(tmp_path / 'i.json')])) == 1
 
 
+def test_suspicious_recordings_are_named_and_stay(tmp_path, capsys):
+    corpus = make_corpus(tmp_path, '1', 2)
+    soundfile.write(corpus / 'dev-clean/1/7/1-7-0001.flac', np.zeros(3200), 16000)
+    assert libri(tmp_path) == 0
+    err = capsys.readouterr().err
+    assert 'warning: suspicious recording: 1-7-0001: 100% of its samples are exactly 0' in err.splitlines()
+    assert len(read_index([str(tmp_path / 'i.json')])) == 2
+
+
 def test_nothing_left_writes_no_index(tmp_path, capsys):
     corpus = make_corpus(tmp_path, '1', 1)
     (corpus / 'dev-clean/1/7/1-7-0000.flac').write_bytes(b'x')

@@ -1,67 +1,81 @@
-"""Recordings in any format libsndfile reads, at any rate, with any number of channels, as mono at 16 kHz."""
+"""Recordings in any format that libsndfile reads, at any rate, with any number of channels, as mono at 16 kHz.
+
+All audio is read here, in blocks: memory depends neither on the length of a file nor on what its header claims.
+"""
 
 import contextlib
-import math
-import re
+import os
+import stat
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.signal
 import soundfile
 
+from utils.data.audio_checks import REPAIR, Levels, check_end, silent_stderr
+from utils.data.resample import SAMPLE_RATE, ratio, resample
 from utils.errors import DataError
 
-SAMPLE_RATE = 16000
-
-_UNKNOWN_LENGTH = 1 << 40  # libsndfile counts 2**63 - 1 samples in a FLAC that was written to a pipe
-_STREAMED_BYTES = 0x7FF00000  # a WAV written to a pipe has a size near 2 or 4 GiB in its header
-_SHORT_WAV = re.compile(r'^data : (\d+) \(should be (\d+)\)', re.MULTILINE)
+_BLOCK_VALUES = 1 << 16
+_MAX_WHOLE_SECS = 3600
 
 
-def read_audio(path: str) -> np.ndarray:
-    """Reads a whole recording.
+def read_audio(path: str, warnings: list[str] | None = None) -> np.ndarray:
+    """Reads a recording of at most an hour, float32 `[samples]`; arguments and errors as in `read_blocks`."""
+    blocks: list[np.ndarray] = []
+    for block in read_blocks(path, warnings):
+        blocks.append(block)
+        if sum(map(len, blocks)) > _MAX_WHOLE_SECS * SAMPLE_RATE:
+            raise DataError(f'{path}: longer than {_MAX_WHOLE_SECS} s; cut it into utterances')
+    return np.concatenate(blocks)
 
-    Returns:
+
+def read_blocks(path: str, warnings: list[str] | None = None) -> Iterator[np.ndarray]:
+    """Reads a recording in blocks of a few seconds.
+
+    Args:
+      path: the file.
+      warnings: receives a text for each suspicion about the signal, at the end of the file.
+
+    Yields:
       float32 `[samples]`, channels averaged, resampled to 16 kHz; [-1, 1] is full scale.
 
     Raises:
-      DataError: the file cannot be read, is cut short, has no samples, or has samples that are not finite.
+      DataError: the file cannot be read or does not fit its header, or has no samples, or some that are not finite or
+        far above full scale; this may come after the last block.
     """
     with _open(path) as sound:
-        samples = sound.read(dtype='float32', always_2d=True)
-        expected, rate = sound.frames, sound.samplerate
-        # libsndfile estimates the length of an MP3 without a header
-        is_short = len(samples) < expected and sound.format != 'MPEG'
-    if is_short:
-        raise DataError(f'{path}: cut short: {len(samples)} samples of {expected}; copy it again')
-    if not len(samples):
-        raise DataError(f'{path}: has no samples; copy it again, or remove it and its transcript')
-    samples = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
-    if not np.isfinite(samples).all():
-        raise DataError(f'{path}: has samples that are not finite numbers; record it again')
-    if rate == SAMPLE_RATE:
-        return samples
-    divisor = math.gcd(rate, SAMPLE_RATE)
-    return scipy.signal.resample_poly(samples, SAMPLE_RATE // divisor, rate // divisor).astype(np.float32)
+        yield from resample(_mono_blocks(sound, [] if warnings is None else warnings), sound.samplerate)
 
 
 def measure(path: str) -> tuple[int, float]:
     """Number of samples that `read_audio` returns, and duration in seconds, from the file's header alone."""
     with _open(path) as sound:
-        return -(-sound.frames * SAMPLE_RATE // sound.samplerate), sound.frames / sound.samplerate
+        up, down = ratio(sound.samplerate)
+        return -(-sound.frames * up // down), sound.frames / sound.samplerate
+
+
+class _Sound(soundfile.SoundFile):
+    def seekable(self) -> bool:
+        return False  # else soundfile seeks after each block, and the MP3 decoder returns other samples from there on
 
 
 @contextlib.contextmanager
-def _open(path: str) -> Iterator[soundfile.SoundFile]:
-    """Opens a recording; any failure in the block becomes a `DataError` that names the file."""
+def _open(path: str) -> Iterator[_Sound]:
+    """Opens a recording by its file descriptor; any failure in the block becomes a `DataError` that names the file."""
     try:
-        with open(path, 'rb') as stream:
-            if not stream.read(1):
-                raise DataError(f'{path}: the file is empty; copy it again, or remove it and its transcript')
-            stream.seek(0)
-            with soundfile.SoundFile(stream) as sound:
-                _check_length(path, sound)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise DataError('not a regular file; give a recording')  # a FIFO would block
+        with open(path, 'rb', buffering=0) as stream:
+            if not os.fstat(stream.fileno()).st_size:
+                raise DataError('the file is empty; copy it again, or remove it and its transcript')
+            with silent_stderr():
+                sound = _Sound(stream.fileno(), closefd=False)
+            with sound:
+                if not 1000 <= sound.samplerate <= 768_000:
+                    raise DataError(f'its header claims {sound.samplerate} samples a second; {REPAIR}')
                 yield sound
+    except DataError as error:
+        raise DataError(f'{path}: {error}') from None
     except soundfile.LibsndfileError as error:
         reason = error.error_string.removeprefix('Error : ').rstrip('.').lower()
         raise DataError(f'{path}: not readable as audio ({reason}); copy it again, or convert it to FLAC') from error
@@ -69,10 +83,16 @@ def _open(path: str) -> Iterator[soundfile.SoundFile]:
         raise DataError(f'{path}: cannot be read ({(error.strerror or str(error)).lower()})') from error
 
 
-def _check_length(path: str, sound: soundfile.SoundFile) -> None:
-    if sound.frames > _UNKNOWN_LENGTH:
-        raise DataError(f'{path}: its header has no length; convert it again, to a file and not a pipe')
-    # libsndfile reads a WAV that was cut short without an error; only its log has the two sizes
-    short = _SHORT_WAV.search(sound.extra_info)
-    if short and int(short[2]) + 1 < int(short[1]) < _STREAMED_BYTES:
-        raise DataError(f'{path}: cut short: {short[2]} bytes of samples, not {short[1]}; copy it again')
+def _mono_blocks(sound: _Sound, warnings: list[str]) -> Iterator[np.ndarray]:
+    """Blocks at the rate of the file, channels averaged."""
+    buffer = np.empty((max(1, _BLOCK_VALUES // sound.channels), sound.channels), np.float32)
+    levels, num_read = Levels(), 0
+    while wanted := min(len(buffer), sound.frames - num_read):
+        with silent_stderr() if sound.format == 'MP3' else contextlib.nullcontext():
+            block = buffer[: sound.buffer_read_into(buffer[:wanted], 'float32')]
+        num_read += len(block)
+        levels.add(block)
+        yield block.mean(axis=1, dtype=np.float32) if sound.channels > 1 else block[:, 0].copy()
+        if len(block) < wanted:
+            break
+    warnings += check_end(sound, num_read) + levels.suspicions()

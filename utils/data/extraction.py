@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.audio import measure, read_audio
+from utils.data.audio import SAMPLE_RATE, measure, read_audio
 from utils.data.feature_file import is_current, remove_stale, write_features
 from utils.data.features import FeatureSpec, extract
 from utils.errors import DataError
@@ -41,14 +41,15 @@ class Outcome(NamedTuple):
       duration_secs: duration of the recording.
       is_reused: whether the feature file existed and was current.
       kind, detail: after a failure, its kind, which is counted, and the message; else empty.
+      warnings: suspicions about the recording, if it was read.
     """
-
 
     frames: int = 0
     duration_secs: float = 0.0
     is_reused: bool = False
     kind: str = ''
     detail: str = ''
+    warnings: tuple[str, ...] = ()
 
 
 def extract_all(tasks: Iterable[Task], num_tasks: int, spec: FeatureSpec, num_jobs: int) -> list[Outcome]:
@@ -156,15 +157,19 @@ def _do_chunk(chunk: list[Task], spec: FeatureSpec) -> list[Outcome]:
 def _do_task(task: Task, spec: FeatureSpec) -> Outcome:
     label = np.asarray(task.label, np.int32)
     kind = 'audio that cannot be read'
+    warnings: list[str] = []
     try:
         num_samples, duration_secs = measure(task.audio_path)
         shape = spec.num_frames(num_samples), spec.featlen
         if is_current(task.npz_path, task.audio_path, shape, label):
             return Outcome(shape[0], duration_secs, is_reused=True)
-        samples = read_audio(task.audio_path)
+        samples = read_audio(task.audio_path, warnings)
         kind = 'audio too short'
         features = extract(samples, spec)
     except DataError as error:
-        return Outcome(kind=kind, detail=str(error))
+        where = '' if task.audio_path in str(error) else f'{task.audio_path}: '
+        return Outcome(kind=kind, detail=f'{where}{error}')
     write_features(task.npz_path, features, label)
-    return Outcome(len(features), duration_secs)
+    if len(samples) != num_samples:  # the header of an MP3 may be wrong, and that of a streamed FLAC has no length
+        duration_secs = len(samples) / SAMPLE_RATE
+    return Outcome(len(features), duration_secs, warnings=tuple(warnings))

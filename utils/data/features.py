@@ -13,7 +13,8 @@ import python_speech_features as psf
 import scipy.fft
 import scipy.signal
 
-from utils.data.audio import SAMPLE_RATE
+from utils.data.audio_checks import MAX_PEAK
+from utils.data.resample import SAMPLE_RATE
 from utils.errors import DataError, UsageError
 
 DEFAULT_FEATLEN = {'mfcc': 13, 'fbank': 40, 'log': 161}
@@ -98,17 +99,17 @@ def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
       spec: kind of features.
 
     Returns:
-      float32 `[frames, featlen]`, always finite: the logarithm of silence is floored.
+      float32 `[frames, featlen]`, finite for all samples but NaN: silence has a floor, samples are clipped at MAX_PEAK.
 
     Raises:
       DataError: the recording is shorter than one window.
     """
     num_frames = spec.num_frames(len(samples))
     if not num_frames:
-        raise DataError(f'{len(samples) / SAMPLE_RATE:.3f} s is too short for a window of {spec.winlen_secs:g} s')
+        raise DataError(f'{len(samples) / SAMPLE_RATE:.4f} s are too short for a window of {spec.winlen_secs:g} s')
     # single bins of a log spectrum can be too small for the precision of float32; sums over mel bands are not
     dtype: type[np.floating] = np.float64 if spec.mode == 'log' else np.float32
-    signal = np.asarray(samples, dtype) * _INT16_SCALE
+    signal = np.clip(np.asarray(samples, dtype), -MAX_PEAK, MAX_PEAK) * _INT16_SCALE
     if spec.mode != 'log':
         signal = psf.sigproc.preemphasis(signal, _PREEMPHASIS)
     # the last frame is padded here, because its block may be shorter than a window

@@ -122,11 +122,12 @@ def _make_features(
         for recording, path in zip(recordings, paths, strict=True)
     )
     outcomes = extract_all(tasks, len(recordings), spec, num_jobs)
-    entries = []
+    entries, suspicious = [], []
     for recording, path, outcome in zip(recordings, paths, outcomes, strict=True):
         if outcome.kind:
             problems.append(Problem(outcome.kind, recording.utterance_id, outcome.detail))
             continue
+        suspicious += [Problem('suspicious recording', recording.utterance_id, text) for text in outcome.warnings]
         entries.append(
             {
                 'key': path,
@@ -137,6 +138,7 @@ def _make_features(
                 'speaker': recording.speaker,
             }
         )
+    _name_problems(suspicious, 'warning')
     return entries, sum(outcome.is_reused for outcome in outcomes)
 
 
@@ -152,16 +154,16 @@ def _split(entries: Sequence[dict], index_path: str, ratio: tuple[float, ...]) -
     }
 
 
-def _name_problems(problems: Sequence[Problem]) -> None:
+def _name_problems(problems: Sequence[Problem], label: str = 'left out') -> None:
     """Prints a line on stderr for each problem, and a count for kinds with many."""
     named: Counter[str] = Counter()
     for kind, where, detail in problems:
         named[kind] += 1
         if named[kind] <= _MAX_NAMED:
-            print(f'left out: {kind}: {where}{": " if detail else ""}{detail}', file=sys.stderr)
+            print(f'{label}: {kind}: {where}{": " if detail else ""}{detail}', file=sys.stderr)
     for kind, count in named.items():
         if count > _MAX_NAMED:
-            print(f'left out: {kind}: and {count - _MAX_NAMED} more', file=sys.stderr)
+            print(f'{label}: {kind}: and {count - _MAX_NAMED} more', file=sys.stderr)
 
 
 def _print_report(indexes: dict[str, list[dict]], problems: Sequence[Problem], num_reused: int, secs: float) -> None:
