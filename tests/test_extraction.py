@@ -117,3 +117,16 @@ def test_one_job_needs_no_process_and_more_say_what_they_lack(tmp_path, monkeypa
     assert [outcome.kind for outcome in extract_all([task], 1, FeatureSpec(), 1)] == ['']
     with pytest.raises(DataError, match=r'^/dev/shm: .* \(no such file or directory\); mount it, or give --jobs 1'):
         extract_all([task], 1, FeatureSpec(), 2)
+
+
+@pytest.mark.parametrize('pause_secs', [0, 0.05, 0.3])
+def test_a_second_interrupt_ends_it_at_once(tmp_path, pause_secs):
+    command = _start(tmp_path)
+    workers = _workers(command)
+    for _ in range(2):
+        os.killpg(command.pid, signal.SIGINT)
+        time.sleep(pause_secs)
+    _, errors = command.communicate(timeout=20)
+    assert command.returncode == 130 and errors.splitlines()[-1] == 'interrupted'
+    assert 'Traceback' not in errors
+    assert not any(os.path.exists(f'/proc/{worker}') for worker in workers)

@@ -103,13 +103,17 @@ def _pool(num_jobs: int) -> Iterator[ProcessPoolExecutor | None]:
     before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
     os.environ.update(dict.fromkeys(_THREAD_VARIABLES, '1'))  # inherited by the workers, which import numpy anew
     pool = _make_pool(num_jobs) if num_jobs > 1 else None
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
         yield pool
     finally:
         if pool:
+            for number in handlers:  # an exception while the workers are joined could leave one without end
+                signal.signal(number, _kill_workers)
             pool.shutdown(wait=True, cancel_futures=True)
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
@@ -135,6 +139,12 @@ def _submit(pool: ProcessPoolExecutor | None, chunk: list[Task], spec: FeatureSp
         return pool.submit(_do_chunk, chunk, spec)
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def _kill_workers(*_) -> None:
+    """Ends all workers now; they may be in a long recording."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 def _start_worker() -> None:
