@@ -1,6 +1,7 @@
 """Feature files are whole or absent; one that is damaged, stale or of another size is found out."""
 
 import os
+import random
 
 import numpy as np
 import pytest
@@ -30,6 +31,25 @@ def test_feature_file_is_current_only_if_whole_and_equal(tmp_path):
     write_features(path, np.ones((3, 2)), label)
     os.utime(audio, (4e9, 4e9))
     assert not is_current(path, str(audio), (3, 2), label)
+
+
+def test_no_damage_to_a_feature_file_stops_preprocessing(tmp_path):
+    audio, path = tmp_path / 'a.flac', tmp_path / 'a.npz'
+    audio.write_bytes(b'')
+    label, rng = np.array([1, 2], np.int32), random.Random(0)
+    write_features(str(path), np.ones((3, 2)), label)
+    whole = path.read_bytes()
+    for _ in range(2000):  # raises exceptions of struct, zlib, tokenize, ... within numpy
+        damaged = bytearray(whole)
+        for _ in range(rng.randrange(1, 4)):
+            damaged[rng.randrange(len(damaged))] = rng.randrange(256)
+        path.write_bytes(damaged)
+        is_current(str(path), str(audio), (3, 2), label)
+    write_features(str(path), np.full((3, 2), np.nan), label)
+    assert not is_current(str(path), str(audio), (3, 2), label)
+    path.unlink()
+    os.mkfifo(path)
+    assert not is_current(str(path), str(audio), (3, 2), label)
 
 
 def test_only_files_of_dead_processes_are_stale(tmp_path):

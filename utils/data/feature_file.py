@@ -25,17 +25,18 @@ def write_features(path: str, features: np.ndarray, label: np.ndarray) -> None:
 def is_current(path: str, audio_path: str, shape: tuple[int, int], label: np.ndarray) -> bool:
     """Whether a feature file exists, is intact, is no older than its audio, and has this shape and label."""
     try:
-        if os.stat(path).st_mtime_ns < os.stat(audio_path).st_mtime_ns:
+        if not os.path.isfile(path) or os.stat(path).st_mtime_ns < os.stat(audio_path).st_mtime_ns:
             return False
         with np.load(path) as arrays:
             features = arrays['features']  # reads the whole array, which verifies its checksum
             return (
                 features.shape == shape
                 and features.dtype == np.float32
+                and np.isfinite(features).all()
                 and arrays['label'].dtype == np.int32
                 and np.array_equal(arrays['label'], label)
             )
-    except _FAILURES:
+    except Exception:  # numpy, zipfile and zlib raise many kinds for a damaged file; it is made again
         return False
 
 
