@@ -41,6 +41,27 @@ def test_librispeech_is_read_in_order_and_in_lower_case(tmp_path):
     assert last.audio_path == os.path.join(path, 'dev-clean/2/1/2-1-0000.wav')
 
 
+def test_suffixes_may_be_in_capitals(tmp_path):
+    path = fill(tmp_path, {'x/1/1/1-1-0000.FLAC': '', 'x/1/1/1-1.TRANS.TXT': '1-1-0000 A', 'x/1/1-1-0009.FLAC': ''})
+    recordings, problems = librispeech(path, 'x')
+    assert [each.utterance_id for each in recordings] == ['1-1-0000']
+    assert kinds(problems) == [('audio outside of SPEAKER/CHAPTER', '1-1-0009.FLAC')]
+    text = '一 二\nyi1 er4\ny i1\n'
+    files = {'t/A_1.WAV': '', 't/A_1.WAV.trn': text, 't/B_1.wav': '', 't/B_1.wav.TRN': '../data/B_1.wav.TRN'}
+    path = fill(tmp_path, {**files, 'data/B_1.wav.TRN': text, 't/C_1.WAV': '', 't/D_1.WAV.TRN': text})
+    recordings, problems = thchs30(path, 't', 'char')
+    assert [(each.utterance_id, each.text) for each in recordings] == [('A_1', '一二'), ('B_1', '一二')]
+    assert kinds(problems) == [('audio without a transcript', 'C_1.WAV'), ('transcript without audio', 'D_1')]
+
+
+def test_special_files_are_named_and_do_not_block(tmp_path):
+    path = fill(tmp_path, {'x/1/1/1-1-0000.flac': '', 'x/1/1/1-1.trans.txt': '1-1-0000 A', 't/A_1.wav': ''})
+    os.mkfifo(tmp_path / 'x/1/1/2.trans.txt')
+    os.mkfifo(tmp_path / 't/A_1.wav.trn')
+    assert kinds(librispeech(path, 'x')[1]) == [('not a regular file', '2.trans.txt')]
+    assert kinds(thchs30(path, 't', 'char')[1])[0] == ('not a regular file', 'A_1.wav.trn')
+
+
 def test_librispeech_names_what_does_not_fit(tmp_path):
     path = fill(
         tmp_path,

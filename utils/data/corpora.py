@@ -73,23 +73,23 @@ def thchs30(path: str, name: str, unit: str) -> tuple[list[Recording], list[Prob
     root = _sub_corpus(path, name)
     recordings: list[Recording] = []
     problems: list[Problem] = []
-    audio, transcripts = {}, set()
+    audio, transcripts = {}, {}
     for file in _files(root, problems):
         stem, suffix = os.path.splitext(file)
-        if suffix in AUDIO_SUFFIXES:
+        if suffix.lower() in AUDIO_SUFFIXES:
             audio[stem] = file
-        elif suffix == '.trn':
-            transcripts.add(stem)
-    for stem in sorted(audio.keys() | {os.path.splitext(file)[0] for file in transcripts}):
+        elif suffix.lower() == '.trn':
+            transcripts[os.path.splitext(stem)[0]] = file
+    for stem in sorted(audio.keys() | transcripts.keys()):
         if stem not in audio:
             problems.append(Problem(_NO_AUDIO, stem, f'in {root}'))
-        elif audio[stem] not in transcripts:
+        elif stem not in transcripts:
             problems.append(Problem(_NO_TRANSCRIPT, os.path.join(root, audio[stem])))
         else:
             try:
-                text = _read_trn(os.path.join(root, f'{audio[stem]}.trn'), unit)
+                text = _read_trn(os.path.join(root, transcripts[stem]), unit)
             except (DataError, OSError, UnicodeDecodeError) as error:
-                problems.append(Problem(_BAD_TRANSCRIPT, f'{audio[stem]}.trn', _reason(error)))
+                problems.append(Problem(_BAD_TRANSCRIPT, transcripts[stem], _reason(error)))
                 continue
             audio_path = os.path.join(root, audio[stem])
             if not os.path.exists(audio_path):  # a link that unpacking broke
@@ -118,13 +118,16 @@ def _directories(directory: str, problems: list[Problem]) -> list[str]:
     for entry in _entries(directory, problems):
         if entry.is_dir():
             names.append(entry.name)
-        elif entry.name.endswith(AUDIO_SUFFIXES):
+        elif entry.name.lower().endswith(AUDIO_SUFFIXES):
             problems.append(Problem('audio outside of SPEAKER/CHAPTER', entry.path))
     return sorted(names)
 
 
 def _files(directory: str, problems: list[Problem]) -> list[str]:
-    return sorted(entry.name for entry in _entries(directory, problems) if not entry.is_dir())
+    entries = [entry for entry in _entries(directory, problems) if not entry.is_dir()]
+    special = sorted(entry.path for entry in entries if os.path.exists(entry.path) and not entry.is_file())
+    problems += [Problem('not a regular file', path) for path in special]  # reading a FIFO would block
+    return sorted(entry.name for entry in entries if entry.path not in special)
 
 
 def _entries(directory: str, problems: list[Problem]) -> Iterator[os.DirEntry]:
@@ -141,9 +144,9 @@ def _read_chapter(directory: str, problems: list[Problem]) -> tuple[dict[str, st
     audio: dict[str, str] = {}
     for file in _files(directory, problems):
         stem, suffix = os.path.splitext(file)
-        if suffix in AUDIO_SUFFIXES:
+        if suffix.lower() in AUDIO_SUFFIXES:
             audio.setdefault(stem, os.path.join(directory, file))  # sorted: the FLAC before its copies
-        elif file.endswith('.trans.txt'):
+        elif file.lower().endswith('.trans.txt'):
             _read_trans(os.path.join(directory, file), texts, problems)
     return texts, audio
 
@@ -171,7 +174,7 @@ def _read_trans(path: str, texts: dict[str, str], problems: list[Problem]) -> No
 
 def _read_trn(path: str, unit: str) -> str:
     lines = _read_lines(path)
-    if len(lines) == 1 and lines[0].endswith('.trn'):
+    if len(lines) == 1 and lines[0].lower().endswith('.trn'):
         lines = _read_lines(os.path.join(os.path.dirname(path), lines[0]))
     row = UNITS.index(unit)
     units = lines[row].split() if row < len(lines) else []
