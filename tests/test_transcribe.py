@@ -1,6 +1,7 @@
 """Transcription of audio files to texts with times, around a recogniser that only counts."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -30,6 +31,21 @@ def test_files_are_found_below_directories_in_sorted_order(tmp_path):
     files, problems = find_audio([str(tmp_path / 'one.bin'), str(tmp_path / 'd')])
     assert files == [str(tmp_path / name) for name in ('one.bin', 'd/b.wav', 'd/c.mp3', 'd/a/z.FLAC')]
     assert problems == []
+
+
+def test_what_is_left_out_of_a_directory_is_counted(tmp_path, caplog):
+    for name in ('d/a.SPH', 'd/b.m4a', 'd/e/c.M4A', 'd/notes.txt', 'else/f.wav'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / 'd/link').symlink_to(tmp_path / 'else')
+    (tmp_path / 'd/f.wav').symlink_to(tmp_path / 'else/f.wav')
+    os.mkfifo(tmp_path / 'd/g.wav')
+    files, problems = find_audio([str(tmp_path / 'd')])
+    assert files == [str(tmp_path / 'd/a.SPH'), str(tmp_path / 'd/f.wav')]
+    assert problems == []
+    (line,) = caplog.messages
+    counts = 'links to directories: 1, .m4a files that cannot be read: 2, special files: 1'
+    assert line == f'{tmp_path}/d: left out: {counts}'
 
 
 def test_missing_file_and_directory_without_audio_are_named(tmp_path):
@@ -111,6 +127,33 @@ def test_many_files_are_answered_round_by_round(tmp_path, recognizer):
     assert [len(pieces) for pieces in recognizer.rounds] == [8]
     assert len(list(answers)) == 19
     assert [len(pieces) for pieces in recognizer.rounds] == [8, 8, 4]
+
+
+def test_a_long_recording_is_recognised_in_rounds_of_bounded_size(tmp_path, recognizer):
+    short, long = write_audio(tmp_path / 'a.wav', 1.0), write_audio(tmp_path / 'b.flac', 60.0)
+    first, second, third = transcribe([short, long, short], recognizer, 2, longest_secs=1.5)
+    assert max(map(len, recognizer.rounds)) == 16
+    assert (first.text, third.duration) == ('hi yo', 1.0)
+    num_pieces = sum(map(len, recognizer.rounds)) - 2
+    assert second.duration == 60.0
+    assert second.text == ' '.join(['hi yo'] * num_pieces)
+    assert [word.start for word in second.words] == sorted(word.start for word in second.words)
+    assert second.confidence == pytest.approx(0.5)
+
+
+def test_damage_at_the_end_of_a_long_recording_is_its_answer(tmp_path, recognizer):
+    path = write_audio(tmp_path / 'a.flac', 30.0)
+    (tmp_path / 'a.flac').write_bytes((tmp_path / 'a.flac').read_bytes()[:-3000])
+    good = write_audio(tmp_path / 'b.wav', 1.0)
+    damaged, whole = transcribe([path, good], recognizer, 1, longest_secs=2.0)
+    assert isinstance(damaged, DataError) and path in str(damaged)
+    assert whole.text == 'hi yo'
+
+
+def test_suspicious_recordings_are_named_in_the_log(tmp_path, recognizer, caplog):
+    soundfile.write(tmp_path / 'a.wav', np.zeros(16000), 16000)
+    list(transcribe([str(tmp_path / 'a.wav')], recognizer, 1))
+    assert caplog.messages == [f'{tmp_path}/a.wav: 100% of its samples are exactly 0']
 
 
 def test_any_sampling_rate_is_heard(tmp_path, recognizer):

@@ -1,5 +1,8 @@
 """Segmentation of long recordings at pauses, into pieces as long as the utterances of a training set."""
 
+import itertools
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 ENERGY_STEP_SECS = 0.01
@@ -7,32 +10,39 @@ QUIET_SECS = 0.2  # shorter pauses occur within words: the closure of a plosive 
 QUIET_DB = 1.0  # frames at most this far above the quietest one belong to the same pause
 
 
-def segments(samples: np.ndarray, sample_rate: int, longest_secs: float = 20.0) -> list[tuple[float, np.ndarray]]:
-    """Cuts a recording into pieces of at most ``longest_secs``.
+def segments(
+    blocks: Iterable[np.ndarray], sample_rate: int, longest_secs: float = 20.0
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Cuts a recording into pieces of at most ``longest_secs``, of which memory holds little more than one.
 
     Each cut is in the middle of the quietest stretch between half the limit and the limit, and leaves at least a
     quarter of the limit for the next piece. No sample is lost.
 
     Args:
-      samples: float `[samples]`.
+      blocks: float `[samples]` each, the recording in order.
       sample_rate: samples per second.
       longest_secs: longest piece, seconds.
 
-    Returns:
-      ``(start in seconds, samples)`` in order; the pieces are views of ``samples``.
+    Yields:
+      ``(start in seconds, samples)`` in order; an empty recording is one empty piece.
     """
     limit = int(longest_secs * sample_rate)
     if limit < 4:
         raise ValueError(f'pieces of {longest_secs} s at {sample_rate} Hz hold no sound')
-    pieces, start = [], 0
-    while len(samples) - start > limit:
-        remaining = len(samples) - start
-        earliest, latest = limit // 2, min(limit, remaining - limit // 4)
-        cut = start + earliest + _quietest(samples[start + earliest : start + latest], sample_rate)
-        pieces.append((start / sample_rate, samples[start:cut]))
-        start = cut
-    pieces.append((start / sample_rate, samples[start:]))
-    return pieces
+    start, samples, parts = 0, np.zeros(0, np.float32), []
+    for block in itertools.chain(blocks, (None,)):
+        parts += [] if block is None else [block]
+        # before the end, the last quarter of the limit may still be needed for the next piece
+        enough = limit if block is None else limit + limit // 4
+        if block is not None and len(samples) + sum(map(len, parts)) <= enough:
+            continue
+        samples, parts = np.concatenate([samples, *parts]), []
+        while len(samples) > enough:
+            earliest, latest = limit // 2, min(limit, len(samples) - limit // 4)
+            cut = earliest + _quietest(samples[earliest:latest], sample_rate)
+            yield start / sample_rate, samples[:cut]
+            start, samples = start + cut, samples[cut:]
+    yield start / sample_rate, samples
 
 
 def _quietest(window: np.ndarray, sample_rate: int) -> int:

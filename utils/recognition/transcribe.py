@@ -1,23 +1,28 @@
 """Transcription of audio files: long recordings are cut at silences, and their pieces are recognised in batches."""
 
+import collections
+import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.data.audio import SAMPLE_RATE, read_audio
+from utils.data.audio import SAMPLE_RATE, read_blocks
 from utils.data.features import FeatureSpec, extract
 from utils.data.segment import segments
 from utils.decode import hypothesis as decoded
-from utils.decode.hypothesis import Hypothesis, Word
+from utils.decode.hypothesis import Span, Word
 from utils.errors import DataError, describe_os_error
 
 if TYPE_CHECKING:  # TensorFlow is not needed to find that there is no audio
     from utils.recognition.recognizer import Recognizer
 
-AUDIO_SUFFIXES = ('.flac', '.wav', '.ogg', '.oga', '.opus', '.mp3', '.aif', '.aiff', '.aifc', '.au', '.w64', '.caf')
+log = logging.getLogger(__name__)
+
+AUDIO_SUFFIXES = tuple('.flac .wav .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .w64 .rf64 .caf .sph .nist'.split())
+OTHER_SUFFIXES = tuple('.m4a .mp4 .aac .wma .amr .3gp .webm .mka .ape .wv .ac3 .spx'.split())  # not of libsndfile
 BATCHES_PER_ROUND = 8  # batches read before the first is recognised: enough to sort by length, and a short wait
 
 
@@ -58,6 +63,8 @@ class Transcript:
 def find_audio(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
     """Finds the audio files that paths name, in directories at any depth and in sorted order.
 
+    What is left out of a directory is counted in the log: other audio, special files, links to directories.
+
     Returns:
       The files, and a message for each path without any.
     """
@@ -80,26 +87,40 @@ def _walk(directory: str, problems: list[str]) -> Iterator[str]:
     def on_error(error: OSError) -> None:
         problems.append(describe_os_error(error))
 
+    left_out: collections.Counter[str] = collections.Counter()
     for parent, directories, names in os.walk(directory, onerror=on_error):
         directories.sort()
+        left_out['links to directories'] += sum(os.path.islink(os.path.join(parent, name)) for name in directories)
         for name in sorted(names):
-            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith('.'):
-                yield os.path.join(parent, name)
+            path, suffix = os.path.join(parent, name), os.path.splitext(name)[1].lower()
+            if name.startswith('.') or suffix not in AUDIO_SUFFIXES + OTHER_SUFFIXES:
+                continue
+            if suffix in OTHER_SUFFIXES:
+                left_out[f'{suffix} files that cannot be read'] += 1
+            elif os.path.exists(path) and not os.path.isfile(path):
+                left_out['special files'] += 1
+            else:
+                yield path
+    if counts := ', '.join(f'{what}: {count}' for what, count in left_out.items() if count):
+        log.warning('%s: left out: %s', directory, counts)
 
 
-class _Recording(NamedTuple):
-    """A file that was read: start of each piece in seconds, and features of each piece."""
+@dataclass
+class _Recording:
+    """A file of which some pieces may wait to be recognised; ``error`` takes the place of its transcript."""
 
     file: str
-    duration: float
-    starts: list[float]
-    pieces: list[np.ndarray]
+    num_samples: int = 0
+    is_read: bool = False
+    error: DataError | None = None
+    words: list[Word] = field(default_factory=list)
+    spans: list[Span] = field(default_factory=list)
 
 
 def transcribe(
     files: Iterable[str], recognizer: 'Recognizer', batch_size: int, longest_secs: float = 20.0
 ) -> Iterator[Transcript | DataError]:
-    """Transcribes files, some batches at a time.
+    """Transcribes files, some batches of pieces at a time; a long recording is never in memory as a whole.
 
     Args:
       files: audio files.
@@ -110,53 +131,56 @@ def transcribe(
     Yields:
       The `Transcript` of each file in order, or the `DataError` of one that cannot be read.
     """
-    waiting: list[_Recording | DataError] = []
-    num_pieces = 0
+    waiting: collections.deque[_Recording] = collections.deque()
+    pieces: list[tuple[_Recording, float, np.ndarray]] = []
     for file in files:
-        try:
-            recording = _read(file, recognizer.spec, longest_secs)
-            num_pieces += len(recording.pieces)
-            waiting.append(recording)
-        except DataError as error:
-            message = str(error)
-            waiting.append(error if file in message else DataError(f'{file}: {message}'))
-        except OSError as error:
-            waiting.append(DataError(describe_os_error(error)))
-        if num_pieces >= BATCHES_PER_ROUND * batch_size:
-            yield from _answer(waiting, recognizer, batch_size)
-            waiting, num_pieces = [], 0
-    yield from _answer(waiting, recognizer, batch_size)
+        recording = _Recording(file)
+        waiting.append(recording)
+        for piece in _read(recording, recognizer.spec, longest_secs):
+            pieces.append((recording, *piece))
+            if len(pieces) >= BATCHES_PER_ROUND * batch_size:
+                _recognize(pieces, recognizer, batch_size)
+                pieces = []
+                while waiting[0].is_read:
+                    yield _answer(waiting.popleft(), recognizer)
+    if pieces:
+        _recognize(pieces, recognizer, batch_size)
+    yield from (_answer(recording, recognizer) for recording in waiting)
 
 
-def _read(file: str, spec: FeatureSpec, longest_secs: float) -> _Recording:
-    samples = read_audio(file)
-    cut = segments(samples, SAMPLE_RATE, longest_secs)
-    pieces = [extract(piece, spec) for _, piece in cut]
-    return _Recording(file, len(samples) / SAMPLE_RATE, [start for start, _ in cut], pieces)
+def _read(recording: _Recording, spec: FeatureSpec, longest_secs: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Start in seconds and features of each piece."""
+    warnings: list[str] = []
+    try:
+        for start, samples in segments(read_blocks(recording.file, warnings), SAMPLE_RATE, longest_secs):
+            recording.num_samples += len(samples)
+            yield start, extract(samples, spec)
+    except DataError as error:
+        message = str(error)
+        recording.error = error if recording.file in message else DataError(f'{recording.file}: {message}')
+    recording.is_read = True
+    for warning in warnings:
+        log.warning('%s: %s', recording.file, warning)
 
 
-def _answer(
-    waiting: Sequence[_Recording | DataError], recognizer: 'Recognizer', batch_size: int
-) -> Iterator[Transcript | DataError]:
-    pieces = [piece for each in waiting if isinstance(each, _Recording) for piece in each.pieces]
-    hypotheses = iter(recognizer.recognize(pieces, batch_size) if pieces else ())
-    for each in waiting:
-        if isinstance(each, DataError):
-            yield each
-        else:
-            yield _join(each, [next(hypotheses) for _ in each.pieces], recognizer)
-
-
-def _join(recording: _Recording, hypotheses: Sequence[Hypothesis], recognizer: 'Recognizer') -> Transcript:
-    vocabulary, end = recognizer.vocabulary, recording.duration
+def _recognize(pieces: list[tuple[_Recording, float, np.ndarray]], recognizer: 'Recognizer', batch_size: int) -> None:
+    """Adds words and spans to the recordings of the pieces."""
+    vocabulary = recognizer.vocabulary
     space_id = vocabulary.tokens.index(' ') if vocabulary.has_space else None
+    hypotheses = recognizer.recognize([features for _, _, features in pieces], batch_size)
+    for (recording, start, _), hypothesis in zip(pieces, hypotheses, strict=True):
+        recording.words += decoded.words(hypothesis, vocabulary.tokens, space_id, recognizer.secs_per_frame, start)
+        if spans := hypothesis.frames:  # the sums suffice for the confidence
+            num_frames = sum(span.end_frame - span.start_frame for span in spans)
+            recording.spans.append(Span(0, num_frames, sum(span.log_prob for span in spans)))
+
+
+def _answer(recording: _Recording, recognizer: 'Recognizer') -> Transcript | DataError:
+    if recording.error:
+        return recording.error
+    vocabulary, end = recognizer.vocabulary, recording.num_samples / SAMPLE_RATE
     separator = ' ' if vocabulary.has_space else vocabulary.separator
-    words = [
-        # the last output frame may reach beyond the last sample
-        replace(word, start=min(word.start, end), end=min(word.end, end))
-        for start, hypothesis in zip(recording.starts, hypotheses, strict=True)
-        for word in decoded.words(hypothesis, vocabulary.tokens, space_id, recognizer.secs_per_frame, start)
-    ]
-    spans = [span for hypothesis in hypotheses for span in hypothesis.frames]
-    text, confidence = separator.join(word.word for word in words), decoded.confidence(spans) if spans else None
-    return Transcript(recording.file, text, end, confidence, tuple(words))
+    # the last output frame may reach beyond the last sample
+    words = [replace(word, start=min(word.start, end), end=min(word.end, end)) for word in recording.words]
+    confidence = decoded.confidence(recording.spans) if recording.spans else None
+    return Transcript(recording.file, separator.join(word.word for word in words), end, confidence, tuple(words))
