@@ -16,7 +16,8 @@ from utils.system import import_tensorflow
 def score(flags: Flags) -> int:
     """Restores the best checkpoint and scores the -d files, like run_test.py."""
     import run_test
-    from utils.run_directory import RunConfig, check_same_model
+    from utils.option_rules import check_same_model
+    from utils.run_directory import RunConfig
 
     run_dir = flags.run.savepath
     check_same_model(RunConfig.load(run_dir).model, given_options(flags.given, ModelConfig), run_dir)
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return score(flags)
     cluster = find_cluster(flags.run, flags.given, os.environ.get('TF_CONFIG', ''))
     if not cluster or cluster.is_chief:  # the other tasks get the options of the chief
-        from utils.run_directory import resolve_flags
+        from utils.option_rules import resolve_flags
 
         flags = resolve_flags(flags)
     import_tensorflow()

@@ -83,9 +83,7 @@ class ModelConfig:
         'gru', '-rc', '--rnncell', choices=('gru', 'lstm', 'rnn'),
         help='recurrent cell; unless given, ds1 uses rnn and las uses lstm',
     )
-    hidden_units: int = _model(
-        1024, '-n', '--hiddens', low=1, high=65536, help='units of each recurrent layer and direction'
-    )
+    hidden_units: int = _model(1024, '-n', '--hiddens', low=1, high=65536, help='units of each layer and direction')
     rnn_layers: int = _layer(
         7, '-rl', low=1, high=100, help='recurrent layers; ds1 has 1; unless given, las has 4 in its listener'
     )
@@ -108,9 +106,7 @@ class ModelConfig:
         20, low=0, high=1000, models=('ds2',), beside=('bidirectional', False),
         help='future output frames in the lookahead convolution (ds2 with -ub no)'
     )
-    context_frames: int = _layer(
-        9, low=0, high=1000, models=('ds1',), help='input frames on either side of a frame (ds1)'
-    )
+    context_frames: int = _layer(9, low=0, high=1000, models=('ds1',), help='input frames on either side of one (ds1)')
     attention: str = _las(
         'location', choices=('content', 'location'),
         help='attention energies from the content of a frame alone, or from the previous attention location as well',

@@ -8,7 +8,8 @@ from utils.config import TrainConfig
 from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError, UsageError
-from utils.run_directory import Run, RunConfig, check_same_model
+from utils.option_rules import check_same_model
+from utils.run_directory import Run, RunConfig
 
 
 def test_a_configuration_survives_its_file(tmp_path):

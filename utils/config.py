@@ -3,14 +3,11 @@
 import argparse
 import dataclasses
 import functools
-import logging
 from collections.abc import Sequence
 
 from models.config import MODEL_DEFAULTS, ModelConfig, option
-from utils.cli import Parser, add_options, as_flag, given_options
+from utils.cli import Parser, add_options, given_options
 from utils.errors import UsageError
-
-log = logging.getLogger(__name__)
 
 _run = functools.partial(option, group='run')
 _files = functools.partial(_run, is_required=True, metavar='INDEX')
@@ -21,7 +18,6 @@ _record = functools.partial(option, group='records of the run')
 _device = functools.partial(option, group='devices')
 
 ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
-LEAST_KEEP_PROB, LEAST_GRAD_CLIP = 0.05, 1e-6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,23 +38,20 @@ class TrainConfig:
     )
     learning_rate: float = _training(2e-5, '-lr', low=1e-12, high=1000, help='peak learning rate')
     momentum: float = _training(
-        0.99, low=0, high=0.9999, beside=('optimizer', 'momentum', 'nm'),
-        help='momentum coefficient of the momentum and nm optimizers',
+        0.99, low=0, high=0.9999, beside=('optimizer', 'momentum', 'nm'), help='momentum coefficient of momentum and nm'
     )
-    beta2: float = _training(
-        0.999, low=0, high=0.999999, beside=('optimizer', 'adam'), help="decay rate of adam's second moment"
-    )
+    beta2: float = _training(0.999, low=0, high=0.99999, beside=('optimizer', 'adam'), help='decay of second moments')
     lr_schedule: str = _training(
         'epoch', choices=('epoch', 'plateau', 'cosine'),
         help='learning rate schedule: divide by --lr_decay after every epoch, divide when the dev error stops '
         'improving, or fall to 0 along a cosine',
     )
     lr_decay: float = _training(
-        1.0, low=1, high=1000, help='divisor of the epoch and plateau schedules; the Deep Speech 2 paper has 1.2'
+        1.0, low=1, high=1000, beside=('lr_schedule', 'epoch', 'plateau'),
+        help='divisor of the epoch and plateau schedules; the Deep Speech 2 paper has 1.2'
     )
     patience: int = _training(
-        1, low=1, beside=('lr_schedule', 'plateau'),
-        help='epochs without a better dev error before the plateau schedule divides',
+        1, low=1, beside=('lr_schedule', 'plateau'), help='epochs without a better dev error before plateau divides'
     )
     warmup_steps: int = _training(0, low=0, help='steps over which the learning rate rises linearly from 0')
     grad_clip: float = _training(1.0, '-gc', help='largest global norm of the gradients; -1: no limit')
@@ -67,9 +60,7 @@ class TrainConfig:
         'float32', choices=('float32', 'bfloat16'),
         help='data type of the large matrix products in training; weights, sums and losses are float32',
     )
-    input_noise: float = _training(
-        0.0, low=0, high=100, help='standard deviation of noise added to the normalised features'
-    )
+    input_noise: float = _training(0.0, low=0, high=100, help='standard deviation of noise on the normalised features')
     epochs: int = _training(10, '-p', low=1, high=1_000_000, help='number of epochs to train')
     initial_epoch: int = _training(
         0, '-i', low=0, high=1_000_000,
@@ -93,9 +84,7 @@ class TrainConfig:
         30, low=1, beside=('time_masks',), help='longest time mask, frames; at most an eighth of an utterance'
     )
     freq_masks: int = _augmentation(0, low=0, high=1000, help='frequency masks per utterance')
-    max_freq_mask: int = _augmentation(
-        8, low=1, beside=('freq_masks',), help='widest frequency mask, feature dimensions'
-    )
+    max_freq_mask: int = _augmentation(8, low=1, beside=('freq_masks',), help='widest frequency mask, dimensions')
     tempo_range: float = _augmentation(
         0.0, low=0, high=0.5, help='stretch the time axis by a random factor within 1 ± this'
     )
@@ -141,9 +130,7 @@ class RunFlags:
         help='steps to trace into RUN_DIR/profile: timelines for chrome://tracing, a table of operations; in a cluster '
         'those of the chief; 0: none',
     )
-    gpus: int = _device(
-        1, '-g', low=1, high=64, help='towers on this machine, a batch each; CPU devices where there is no GPU'
-    )
+    gpus: int = _device(1, '-g', low=1, high=64, help='towers on this machine, a batch each; CPU devices without a GPU')
     gpu_fraction: float = _device(1.0, '-gf', low=0.01, high=1, help="share of each GPU's memory to allocate")
     intra_op_threads: int = _device(
         0, low=0, high=1024, help='threads within an operation; 0: without a GPU one for every two cores, because the '
@@ -160,7 +147,7 @@ class RunFlags:
     job_name: str = _device('worker', choices=('ps', 'worker'), help='job of this process in the cluster')
     task_index: int = _device(0, low=0, help='index of this process within its job')
     cluster_timeout_secs: float = _device(
-        120.0, low=1, high=604_800, help='longest wait for a task that does not answer, seconds; at most a week'
+        120.0, low=1, high=604_800, help='longest wait for a task that does not answer, seconds'
     )
 
 
@@ -188,7 +175,7 @@ def train_parser() -> Parser:
 
 
 def parse_train_flags(argv: Sequence[str] | None = None) -> Flags:
-    """Parses the command line of run_train.py; `check_options` checks the options together.
+    """Parses the command line of run_train.py; `option_rules.resolve_flags` checks the options together.
 
     Raises:
       UsageError: a value that cannot be meant.
@@ -197,51 +184,14 @@ def parse_train_flags(argv: Sequence[str] | None = None) -> Flags:
     given = train_parser().parse_args(argv)
     if 'activation' in given:
         given.activation = ACTIVATION_SPELLINGS.get(given.activation, given.activation)
-    if 0 < getattr(given, 'keep_prob', 1) < LEAST_KEEP_PROB:
-        raise UsageError(
-            f'-k {given.keep_prob:g} keeps next to nothing; give {LEAST_KEEP_PROB} to 1, or 0 for no dropout'
-        )
-    if 'grad_clip' in given and given.grad_clip < LEAST_GRAD_CLIP and given.grad_clip != -1:
-        raise UsageError(f'-gc {given.grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')
-    if 'keep_prob' in given:
-        given.keep_prob = given.keep_prob if given.keep_prob > 0 else 1.0
+    keep_prob, grad_clip = getattr(given, 'keep_prob', 1), getattr(given, 'grad_clip', -1)
+    if 0 < keep_prob < 0.05:
+        raise UsageError(f'-k {keep_prob:g} keeps next to nothing; give 0.05 to 1, or 0 for no dropout')
+    if keep_prob <= 0:
+        given.keep_prob = 1.0
+    if grad_clip < 1e-6 and grad_clip != -1:
+        raise UsageError(f'-gc {grad_clip:g} would stop all learning; give a positive norm, or -1 for no limit')
     model_defaults = MODEL_DEFAULTS[getattr(given, 'model', ModelConfig.model)]
     model = ModelConfig(**{**model_defaults, **given_options(given, ModelConfig)})
     train = TrainConfig(**given_options(given, TrainConfig))
     return Flags(model, train, RunFlags(**given_options(given, RunFlags)), given)
-
-
-def check_options(model: ModelConfig, train: TrainConfig, given: argparse.Namespace) -> None:
-    """Checks options together; logs those given on the command line that have no effect beside the others.
-
-    Args:
-      model, train: the options that hold, those of a run that is resumed too.
-      given: only what the command line gives.
-
-    Raises:
-      UsageError: options that cannot work together.
-    """
-    values = vars(model) | vars(train)
-    for config in (model, train):
-        for name, value in given_options(given, type(config)).items():
-            option, flag = config.__dataclass_fields__[name].metadata['option'], as_flag(type(config), name, value)
-            if option.models and model.model not in option.models:
-                raise UsageError(f'{flag} is for {" and ".join(option.models)}, -md is {model.model}; leave it out')
-            other, *effective = option.beside or ('model', model.model)
-            if values[other] not in effective if effective else not values[other]:
-                kind = ModelConfig if hasattr(model, other) else TrainConfig
-                log.warning('%s has no effect with %s', flag, as_flag(kind, other, values[other]))
-    for text in model.contradictions():
-        raise UsageError(text)
-    if train.frames_per_batch and 'batch_size' in given:
-        raise UsageError(
-            f'--frames_per_batch {train.frames_per_batch} and -b both set the size of a step; leave -b out, or give '
-            f'--frames_per_batch 0'
-        )
-    if train.lr_schedule == 'plateau' and train.lr_decay == 1:
-        raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
-    if train.lr_schedule == 'cosine' and getattr(given, 'lr_decay', 1) != 1:
-        raise UsageError('--lr_schedule cosine does not use --lr_decay; leave one of them out')
-    augments = train.time_masks or train.freq_masks or train.tempo_range or train.warp_range
-    if 'augment_from_epoch' in given and not augments:
-        log.warning('--augment_from_epoch %d has no effect without augmentation', train.augment_from_epoch)

@@ -62,12 +62,11 @@ def run_main(main: Callable[[], int]) -> int:
 
 def _escape_unencodable() -> None:
     """Lets stdout and stderr take any text: file names as they are, characters that they lack as ``\\u4f60``."""
-
     def escape(error: UnicodeError) -> tuple[str | bytes, int]:
         try:
             return codecs.lookup_error('surrogateescape')(error)
         except UnicodeError:
-            return codecs.lookup_error('backslashreplace')(error)
+            return codecs.backslashreplace_errors(error)
 
     codecs.register_error('escape', escape)
     for stream in (sys.stdout, sys.stderr):

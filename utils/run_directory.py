@@ -6,11 +6,10 @@ import json
 import logging
 import os
 from pathlib import Path
-from typing import Any
 
 from models.config import ModelConfig
-from utils.cli import as_flag, as_text, given_options
-from utils.config import Flags, TrainConfig, check_options
+from utils.cli import as_text
+from utils.config import Flags, TrainConfig
 from utils.data.index import Index
 from utils.data.statistics import FeatureStatistics, compute_statistics
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
@@ -84,25 +83,8 @@ class Run:
         return cls(path, config, vocabulary, statistics)
 
 
-def resolve_flags(flags: Flags) -> Flags:
-    """The flags with the options of the run in RUN_DIR, if it is resumed, in place of the defaults.
-
-    Raises:
-      UsageError: options that cannot work together or contradict the run, or a directory that holds something else.
-      DataError: a damaged configuration.
-    """
-    run_dir = Path(flags.run.savepath)
-    if _is_resumed(flags):
-        saved = RunConfig.load(flags.run.savepath)
-        check_same_model(saved.model, given_options(flags.given, ModelConfig), flags.run.savepath)
-        flags = dataclasses.replace(flags, model=saved.model, train=resumed_options(saved.train, flags))
-    elif run_dir.exists() and any(run_dir.iterdir()) and not (run_dir / CONFIG_NAME).exists():
-        raise UsageError(f'-s {run_dir} is not empty and holds no run; give a new or empty directory')
-    check_options(flags.model, flags.train, flags.given)
-    return flags
-
-
-def _is_resumed(flags: Flags) -> bool:
+def is_resumed(flags: Flags) -> bool:
+    """Whether RUN_DIR holds a run that is to go on."""
     return flags.run.restoremodel and (Path(flags.run.savepath) / CONFIG_NAME).exists()
 
 
@@ -110,7 +92,7 @@ def open_training_run(flags: Flags, train_index: Index) -> Run:
     """The run to train, new or resumed, of which nothing is written yet; `write_training_run` does that.
 
     Args:
-      flags: flags of `resolve_flags`.
+      flags: flags of `option_rules.resolve_flags`.
       train_index: training utterances.
 
     Raises:
@@ -125,7 +107,7 @@ def open_training_run(flags: Flags, train_index: Index) -> Run:
             f'give -f {num_features}'
         )
     vocabulary = Vocabulary.read(flags.run.vocabfile) if flags.run.vocabfile else None
-    if _is_resumed(flags):
+    if is_resumed(flags):
         return _resume(flags, Run.open(run_dir), spec, vocabulary)
     vocabulary = vocabulary or Vocabulary.english()
     config = RunConfig(new_model_config(flags, len(vocabulary)), flags.train, spec)
@@ -152,7 +134,7 @@ def _resume(flags: Flags, run: Run, spec: str, vocabulary: Vocabulary | None) ->
 
 def write_training_run(run: Run, flags: Flags) -> None:
     """Writes the files of a run that `open_training_run` returned; a run that it replaces is kept under a new name."""
-    if _is_resumed(flags):
+    if is_resumed(flags):
         run.config.save(run.path)
         return
     if (Path(run.path) / CONFIG_NAME).exists():
@@ -176,55 +158,3 @@ def new_model_config(flags: Flags, num_tokens: int) -> ModelConfig:
             f'leave -c out or name the vocabulary with -v'
         )
     return dataclasses.replace(flags.model, classes=classes)
-
-
-def resumed_options(saved: TrainConfig, flags: Flags) -> TrainConfig:
-    """Options of training of a resumed run: those given on the command line, then those of the run.
-
-    The epochs of the run keep their numbers: another -i only says from where -p counts, and the order of the utterances
-    and the learning rate go on from the run's first epoch.
-
-    Raises:
-      UsageError: -i leaves epochs out, or is given without -p.
-    """
-    given = given_options(flags.given, TrainConfig)
-    first, first_of_run = given.pop('initial_epoch', saved.initial_epoch), saved.initial_epoch
-    if first != first_of_run:
-        where, end = f'-i {first}: {flags.run.savepath} began with epoch {first_of_run}', first_of_run + saved.epochs
-        if first > end:
-            raise UsageError(f'{where} and ends before epoch {end}; give -i {end} or less')
-        num_epochs = given['epochs'] = first - first_of_run + given.get('epochs', -first)
-        if num_epochs < 1:
-            raise UsageError(f'{where}; leave -i out, or say with -p how many epochs to train from epoch {first} on')
-        log.info('%s, from which order and learning rate count; the last is %d', where, first_of_run + num_epochs - 1)
-    return dataclasses.replace(saved, **given)
-
-
-def check_same_flags(config: RunConfig, flags: Flags) -> None:
-    """Checks a worker's flags against the chief's configuration; file names may differ between machines.
-
-    Raises:
-      UsageError: names the option and both values.
-    """
-    model = dataclasses.replace(config.model, **given_options(flags.given, ModelConfig))
-    for mine, chiefs in ((model, config.model), (resumed_options(config.train, flags), config.train)):
-        for name, value in vars(mine).items():
-            if name not in ('train_files', 'dev_files') and value != getattr(chiefs, name):
-                raise UsageError(
-                    f'this worker was started with {as_flag(type(mine), name, value)}, the chief with '
-                    f'{as_text(getattr(chiefs, name))}; give all tasks the same flags'
-                )
-
-
-def check_same_model(saved: ModelConfig, given: dict[str, Any], run_dir: str) -> None:
-    """Checks the model options given on the command line against those of the run.
-
-    Raises:
-      UsageError: names the option and both values.
-    """
-    for name, value in given.items():
-        if getattr(saved, name) != value:
-            raise UsageError(
-                f'{run_dir} holds a model with {as_flag(ModelConfig, name, getattr(saved, name))}, the command line '
-                f'says {as_text(value)}; leave the flag out, give another -s, or start new with -r no'
-            )

@@ -25,9 +25,10 @@ from utils.data.statistics import STATISTICS_NAME
 from utils.data.transcripts import fitting_rows, symbol_frequencies, usable_rows
 from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError
+from utils.option_rules import check_same_flags
 from utils.recognition.recognizer import Recognizer
 from utils.recognition.validation import Validation
-from utils.run_directory import CONFIG_NAME, Run, RunConfig, check_same_flags, open_training_run, write_training_run
+from utils.run_directory import CONFIG_NAME, Run, RunConfig, open_training_run, write_training_run
 from utils.train.graph import TrainingTask
 from utils.train.step import StepLoss
 from utils.train.strategies import Runtime, describe_batch, local_runtime, session_options, warn_if_emulated
@@ -92,13 +93,10 @@ def _usable(index: Index, run: Run) -> Index:
     model, config = models.get(run.config.model.model), run.config.model
     usable = index.take(usable_rows(index, run.vocabulary, model.frames_per_symbol))
     if config.family == 'attention' and config.ctc_weight:
-        num_left_out = int((~fitting_rows(usable, run.vocabulary, CTC_STRIDE)).sum())
-        if num_left_out:
-            log.warning(
-                '%d of %d transcripts have too many symbols for the CTC head, which has a frame for every %d of the '
-                'features: it does not learn from them, and gives such texts no share of a score; preprocess with a '
-                'smaller -ws', num_left_out, len(usable), CTC_STRIDE,
-            )  # fmt: skip
+        num_unfit = int((~fitting_rows(usable, run.vocabulary, CTC_STRIDE)).sum())
+        what = 'have too many symbols for the CTC head, which neither learns nor finds such texts; give a smaller -ws'
+        if num_unfit:
+            log.warning('%d of %d transcripts %s in preprocessing', num_unfit, len(usable), what)
     return usable
 
 
