@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     run, out_dir = Run.open(args.savepath), Path(args.out or Path(args.savepath) / 'test')
     options = resolve_decoding(args, run.config.model, run.path)
     names = index_names(args.testfiles)
-    indexes = {name: read_index([path]) for name, path in zip(names, args.testfiles, strict=True)}
+    indexes = {name: read_index([path], verify=True) for name, path in zip(names, args.testfiles, strict=True)}
     results = (decode if args.posteriors else evaluate)(args, options, run, indexes, out_dir)
     if options.lm:
         warn_if_empty([text for result in results.values() for text in result.texts])

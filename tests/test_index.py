@@ -67,6 +67,11 @@ def test_index_of_others_is_completed_from_the_files(tmp_path):
         ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 0}, r"line 2: .*\$\.frames': Expected 'int' >= 1"),
         ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 1.5}, r"line 2: .*\$\.frames': Expected 'int'"),
         ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'frames': 2**31}, r"line 2: .*\$\.frames': Expected 'int' <="),
+        ({'key': 'a.npz', 'duration': 1e300, 'texts': 'hi'}, r"line 2: .*\$\.duration': Expected 'float' <="),
+        ({'key': 'a\x1b[2J.npz', 'duration': 1, 'texts': 'hi'}, r"line 2: control characters in the key 'a\\x1b\[2J"),
+        ({'key': 'a\nb.npz', 'duration': 1, 'texts': 'hi'}, r"line 2: control characters in the key 'a\\nb\.npz'"),
+        ('{"key": "\\ud800.npz", "duration": 1, "texts": "hi"}\n', 'line 2: .*malformed: .*utf-16 surrogate'),
+        ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'features': ''}, r"line 2 \(a\): '' does not name features"),
         ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'features': 'what'}, r'line 2 \(a\): .what. does not name'),
         ({'key': 'a.npz', 'duration': 1, 'texts': 'hi', 'features': 'fbank-13-0.02-0.01'}, r'line 2 \(a\): '),
         ({'key': 'b.npz', 'duration': 1, 'texts': 'hi'}, r'line 2 \(b\): .*b.npz is missing;'),
@@ -84,6 +89,25 @@ def test_bytes_that_are_no_text_are_named(tmp_path):
     (tmp_path / 'i.json').write_bytes(b'{"key": "\xff"}\n')
     with pytest.raises(DataError, match=r'line 1: .*not UTF-8'):
         read_index([str(tmp_path / 'i.json')])
+
+
+def test_lengths_are_compared_with_the_files_where_that_is_asked_for(tmp_path):
+    path = write(tmp_path, make(tmp_path, 'a'), make(tmp_path, 'b') | {'frames': 2**31 - 1})
+    assert read_index([path]).frames.tolist() == [3, 2**31 - 1]
+    with pytest.raises(DataError, match=r'line 2 \(b\): 2147483647 frames, but 3 in its file; repair it'):
+        read_index([path], verify=True)
+    (tmp_path / 'a.npz').write_bytes(b'PK')
+    with pytest.raises(DataError, match=r'line 1 \(a\): .*a\.npz: cannot be read'):
+        read_index([path], verify=True)
+
+
+def test_utterances_named_twice_are_counted_in_the_log(tmp_path, caplog):
+    first = write(tmp_path, make(tmp_path, 'a'), make(tmp_path, 'b'), name='1.json')
+    (tmp_path / 'link').symlink_to(tmp_path)
+    assert len(read_index([first])) == 2 and not caplog.text
+    second = write(tmp_path, {**make(tmp_path, 'b'), 'key': str(tmp_path / 'link' / 'b.npz')}, name='2.json')
+    assert len(read_index([first, second])) == 3
+    assert f'1 utterances are named again, and count again; the first: {second} line 1 (b)' in caplog.text
 
 
 def test_missing_files_are_counted(tmp_path):

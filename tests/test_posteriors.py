@@ -69,13 +69,13 @@ def test_what_is_damaged_or_no_posteriors_is_named(saved):
     flipped[200] ^= 0xFF
     for damaged in (data[:-30], bytes(flipped), b''):
         path.write_bytes(damaged)
-        with pytest.raises(DataError, match='posteriors.npz: not readable as saved posteriors .*; write them again'):
+        with pytest.raises(DataError, match='posteriors.npz: cannot be read .*; write them again'):
             Posteriors.load(path)
 
 
 def test_a_file_of_another_format_is_refused_in_one_line(tmp_path):
     np.savez(tmp_path / 'old.npz', **{'0': np.zeros((2, 3), np.float16), 'about.json': np.zeros(1)})
-    with pytest.raises(DataError, match='old.npz: not readable as saved posteriors .*; write them again') as caught:
+    with pytest.raises(DataError, match='old.npz: cannot be read .*; write them again') as caught:
         Posteriors.load(tmp_path / 'old.npz')
     assert '\n' not in str(caught.value)
 

@@ -5,11 +5,14 @@ import errno
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parent.parent
+# would break a line of output, command a terminal, or have no UTF-8
+CONTROL = re.compile(r'[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]')
 
 
 class DataError(Exception):
@@ -38,7 +41,7 @@ def run_main(main: Callable[[], int]) -> int:
     try:
         return main()
     except DataError as error:
-        print(f'error: {error}', file=sys.stderr)
+        print(f'error: {printable(str(error))}', file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
     except ModuleNotFoundError as error:
         if (REPOSITORY / (error.name or '').split('.')[0]).exists():  # a module of this project: not the user's fault
@@ -53,7 +56,7 @@ def run_main(main: Callable[[], int]) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        print(f'error: {describe_os_error(error)}', file=sys.stderr)
+        print(f'error: {printable(describe_os_error(error))}', file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
@@ -72,6 +75,11 @@ def _escape_unencodable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None where the descriptor is closed
             stream.reconfigure(errors='escape')
+
+
+def printable(text: str) -> str:
+    """The text with its control characters escaped, such as those of a file's name."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def describe_os_error(error: OSError) -> str:

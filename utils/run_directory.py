@@ -70,8 +70,13 @@ class Run:
         Raises:
           DataError: no such run, or a damaged file.
         """
-        config = RunConfig.load(path)
-        return cls(path, config, Vocabulary.read(str(Path(path) / VOCABULARY_NAME)), FeatureStatistics.load(path))
+        config, vocabulary = RunConfig.load(path), Vocabulary.read(str(Path(path) / VOCABULARY_NAME))
+        if len(vocabulary) + 1 != config.model.classes:
+            raise DataError(
+                f'{vocabulary.name}: {len(vocabulary)} tokens, but a model of {config.model.classes} classes has '
+                f'{config.model.classes - 1}; restore the file'
+            )
+        return cls(path, config, vocabulary, FeatureStatistics.load(path, config.model.features))
 
     @classmethod
     def create(cls, path: str, config: RunConfig, vocabulary: Vocabulary, statistics: FeatureStatistics) -> 'Run':

@@ -56,7 +56,7 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
     Nothing is written before the indexes have been checked: a command that fails leaves a run as it was.
     """
     files, run_dir = flags.train, flags.run.savepath
-    train_index, dev_index = read_index(files.train_files), read_index(files.dev_files)
+    train_index, dev_index = read_index(files.train_files), read_index(files.dev_files, verify=True)
     if dev_index.spec != train_index.spec:
         raise DataError(
             f'{files.dev_files[0]} has features {dev_index.spec}, {files.train_files[0]} has {train_index.spec}; '

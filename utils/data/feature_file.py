@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import zipfile
 
 import numpy as np
 
+from utils.data.arrays import read_arrays, read_shape
 from utils.errors import DataError
 from utils.files import replacing
 
-_FAILURES = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+REMEDY = 'run the preprocessing again'
 
 
 def write_features(path: str, features: np.ndarray, label: np.ndarray) -> None:
@@ -27,57 +27,37 @@ def is_current(path: str, audio_path: str, shape: tuple[int, int], label: np.nda
     try:
         if not os.path.isfile(path) or os.stat(path).st_mtime_ns < os.stat(audio_path).st_mtime_ns:
             return False
-        with np.load(path) as arrays:
-            features = arrays['features']  # reads the whole array, which verifies its checksum
-            return (
-                features.shape == shape
-                and features.dtype == np.float32
-                and np.isfinite(features).all()
-                and arrays['label'].dtype == np.int32
-                and np.array_equal(arrays['label'], label)
-            )
-    except Exception:  # numpy, zipfile and zlib raise many kinds for a damaged file; it is made again
+        wanted = {'features': (np.float32, shape), 'label': (np.int32, label.shape)}
+        return np.array_equal(read_arrays(path, wanted, REMEDY)['label'], label)
+    except (OSError, DataError):
         return False
 
 
-def read_features(path: str, num_features: int, where: str) -> np.ndarray:
-    """The features of one utterance, float32 `[frames, features]`.
+def read_features(path: str, shape: tuple[int | None, int], where: str) -> np.ndarray:
+    """The features of one utterance, float32 `[frames, features]`, finite.
 
     Args:
       path: the feature file.
-      num_features: number of features expected in a frame.
+      shape: numbers of frames (None: any) and of features in a frame that are expected.
       where: place of the utterance in its index, for messages; see `Index.where`.
 
     Raises:
-      DataError: the file is missing, damaged, or has another number of features.
+      DataError: the file is missing, damaged, or of another shape.
     """
-    try:
-        with np.load(path) as arrays:
-            features = arrays['features']
-    except Exception as error:  # zipfile, zlib and numpy raise different errors for damaged files
-        reason = 'no such file' if isinstance(error, FileNotFoundError) else f'cannot be read ({error})'
-        raise DataError(f'{where}: {path}: {reason}; run the preprocessing again') from None
-    if features.ndim != 2 or features.shape[1] != num_features:
+    features = read_arrays(path, {'features': (np.float32, (None, None))}, REMEDY, f'{where}: ')['features']
+    if features.shape[1] != shape[1]:
         raise DataError(
             f'{where}: {path} has features of shape {list(features.shape)}, '
-            f'not {num_features} a frame; give the -f that it was made with'
+            f'not {shape[1]} a frame; give the -f that it was made with'
         )
-    return features.astype(np.float32, copy=False)
+    if shape[0] not in (None, len(features)):
+        raise DataError(f'{where}: {path} has {len(features)} frames, the index says {shape[0]}; {REMEDY}')
+    return features
 
 
-def read_shape(path: str) -> tuple[int, int]:
+def read_feature_shape(path: str) -> tuple[int, ...]:
     """``(frames, featlen)`` of a feature file, from its header alone; a `DataError` if it is damaged."""
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open('features.npy') as stream:
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            shape, _, _ = reader[np.lib.format.read_magic(stream)](stream)
-    except _FAILURES as error:
-        raise DataError(f'{path} is no feature file ({error}); remove it and run the preprocessing again') from error
-    if len(shape) != 2 or not shape[0]:
-        raise DataError(
-            f'{path}: features of shape {list(shape)}, not [frames, featlen]; remove it and run the preprocessing again'
-        )
-    return shape
+    return read_shape(path, 'features', (np.float32, (None, None)), f'remove it and {REMEDY}')
 
 
 def remove_stale(directory: str) -> None:

@@ -1,24 +1,29 @@
 """The index of a data set: JSON Lines with one utterance per line, held in memory as columns."""
 
+import functools
 import itertools
 import json
+import logging
 import os
 import shutil
 import zlib
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
 import numpy as np
 
-from utils.data.feature_file import read_shape
+from utils.data.feature_file import read_feature_shape, read_features
 from utils.data.features import FeatureSpec
-from utils.errors import DataError
+from utils.errors import CONTROL, DataError
 from utils.files import BYTE_ORDER_MARK, decode_json, replacing, write_text
 
+log = logging.getLogger(__name__)
+
 _CHUNK = 8192  # transcripts per update of the checksum
+_REMEDY = 'repair it or preprocess again'
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,16 @@ class Index:
         """Name of the npz file without its suffix."""
         return os.path.basename(self.keys[row]).removesuffix('.npz')
 
+    def features(self, row: int, num_features: int) -> np.ndarray:
+        """Features of an utterance, float32 `[frames, num_features]`; see `feature_file.read_features`."""
+        return read_features(self.keys[row], (int(self.frames[row]), num_features), self.where(row))
+
+    def identities(self) -> np.ndarray:
+        """Hash of each feature file's path, links and ``..`` resolved, int64 `[utterances]`."""
+        folder = functools.cache(os.path.realpath)
+        paths = ((folder(os.path.dirname(key)), os.path.basename(key)) for key in self.keys)
+        return np.fromiter(map(hash, paths), np.int64, len(self))
+
     def take(self, rows: Sequence[int] | np.ndarray) -> 'Index':
         """Index of the utterances in ``rows``, in that order."""
         rows = np.asarray(rows, np.int64)
@@ -77,79 +92,61 @@ class Index:
         )
 
 
-def read_index(paths: Sequence[str]) -> Index:
+def read_index(paths: Sequence[str], verify: bool = False) -> Index:
     """Reads one or more indexes as one.
 
     Lines need ``key``, ``duration`` and ``texts``; missing ``frames`` and ``features`` are read from the npz.
+
+    Args:
+      paths: the index files. Utterances that they name more than once are counted in the log.
+      verify: read the headers of all feature files, so that one that is damaged or of another length is found now.
 
     Raises:
       DataError: a line is broken or lacks a field, an npz is missing or damaged, features are of two kinds, or a file
         has no utterances.
     """
-    columns = _Columns()
-    for path in paths:
-        columns.read(path)
-        if not columns.keys or columns.files[-1] != len(columns.index_paths) - 1:
+    keys: list[str] = []
+    texts: list[str] = []
+    durations, frames, origins = array('f'), array('i'), array('i')  # 4 bytes a number, where a list takes 32
+    specs: dict[str | None, int] = {}  # first row of each kind of features; None: lines without a kind
+    for file, path in enumerate(paths):
+        prefix, first = os.path.join(os.path.dirname(path), ''), len(keys)
+        for number, line in _read_lines(path):
+            specs.setdefault(line.features, len(keys))
+            keys.append(line.key if line.key.startswith(os.sep) else prefix + line.key)
+            texts.append(line.texts)
+            durations.append(line.duration)
+            frames.append(line.frames)
+            origins.extend((file, number))
+        if len(keys) == first:
             raise DataError(f'{path}: no utterances in it; run the preprocessing again')
-    index = Index(
-        columns.keys,
-        np.array(columns.frames, np.int32),
-        np.array(columns.durations, np.float32),
-        columns.texts,
-        None,
-        columns.index_paths,
-        np.stack([np.array(columns.files, np.int32), np.array(columns.lines, np.int32)], axis=1),
-    )
+    columns = np.array(frames, np.int32), np.array(durations, np.float32), texts
+    index = Index(keys, *columns, None, list(paths), np.array(origins, np.int32).reshape(-1, 2))
     _check_files_exist(index)
-    return _fill_from_files(index, columns.specs)
+    _warn_of_repetitions(index)
+    return _fill_from_files(index, specs, verify)
 
 
 class _Line(msgspec.Struct, gc=False):
     """The fields of a line that are used; frames is 0 and features None where the line lacks them."""
 
     key: Annotated[str, msgspec.Meta(min_length=1)]
-    duration: Annotated[float, msgspec.Meta(gt=0)]
+    duration: Annotated[float, msgspec.Meta(gt=0, le=1e7)]
     texts: str
     frames: Annotated[int, msgspec.Meta(ge=1, lt=2**31)] = 0
     features: str | None = None
 
 
-class _Columns:
-    """Columns under construction; `array` holds a number in 4 bytes where a list takes 32.
-
-    Attributes:
-      keys: paths of the npz files, absolute or relative to the working directory.
-      texts: transcripts.
-      durations, frames: seconds and frames of each line; frames is 0 where a line lacks them.
-      files, lines: origin of each line: position in `index_paths`, and number from 1.
-      index_paths: paths of the files read.
-      specs: first row of each kind of features; None: lines without a kind.
-    """
-
-    def __init__(self) -> None:
-        self.keys: list[str] = []
-        self.texts: list[str] = []
-        self.durations, self.frames = array('f'), array('i')
-        self.files, self.lines = array('i'), array('i')
-        self.index_paths: list[str] = []
-        self.specs: dict[str | None, int] = {}
-
-    def read(self, path: str) -> None:
-        """Appends the lines of an index; a `DataError` names the first that is broken or lacks a field."""
-        prefix = os.path.join(os.path.dirname(path), '')
-        with open(path, 'rb') as stream:
-            for number, text in enumerate(stream, 1):
-                text = text.removeprefix(BYTE_ORDER_MARK)
-                if not text.isspace():
-                    line = decode_json(text, _Line, path, 'an utterance', 'repair it or preprocess again', number)
-                    self.specs.setdefault(line.features, len(self.keys))
-                    self.keys.append(line.key if line.key.startswith(os.sep) else prefix + line.key)
-                    self.texts.append(line.texts)
-                    self.durations.append(line.duration)
-                    self.frames.append(line.frames)
-                    self.lines.append(number)
-        self.files += array('i', [len(self.index_paths)]) * (len(self.keys) - len(self.files))
-        self.index_paths.append(path)
+def _read_lines(path: str) -> Iterator[tuple[int, _Line]]:
+    """Numbers and contents of the lines of an index; a `DataError` names the first that is broken."""
+    with open(path, 'rb') as stream:
+        for number, text in enumerate(stream, 1):
+            text = text.removeprefix(BYTE_ORDER_MARK)
+            if not text.isspace():
+                line = decode_json(text, _Line, path, 'an utterance', _REMEDY, number)
+                if CONTROL.search(line.key):
+                    raise DataError(f'{path} line {number}: control characters in the key {ascii(line.key)}; {_REMEDY}')
+                yield number, line
 
 
 def _check_files_exist(index: Index) -> None:
@@ -162,28 +159,39 @@ def _check_files_exist(index: Index) -> None:
         )
 
 
-def _fill_from_files(index: Index, specs: dict[str | None, int]) -> Index:
-    """Reads missing fields from the npz headers; a `DataError` if features are of two kinds."""
+def _warn_of_repetitions(index: Index) -> None:
+    _, rows = np.unique(index.identities(), return_index=True)
+    if len(rows) < len(index):
+        row = int(np.setdiff1d(np.arange(len(index)), rows)[0])
+        where, repeated = index.where(row), len(index) - len(rows)
+        log.warning('%d utterances are named again, and count again; the first: %s', repeated, where)
+
+
+def _fill_from_files(index: Index, specs: dict[str | None, int], verify: bool) -> Index:
+    """Reads missing fields from the npz headers; a `DataError` if features are of two kinds or not as long as named."""
     named: dict[FeatureSpec, int] = {}
     for text, row in specs.items():
         try:
-            spec = FeatureSpec.parse(text) if text else FeatureSpec.of_featlen(read_shape(index.keys[row])[1])
+            of_file = text is None and FeatureSpec.of_featlen(read_feature_shape(index.keys[row])[1])
+            named.setdefault(of_file or FeatureSpec.parse(str(text)), row)
         except DataError as error:
             raise DataError(f'{index.where(row)}: {error}') from error
-        named.setdefault(spec, row)
     if len(named) > 1:
         (one, row), (other, other_row) = itertools.islice(named.items(), 2)
         raise DataError(
             f'{index.where(row)} has features {one} but {index.where(other_row)} has {other}; give indexes of one kind'
         )
     spec = next(iter(named))
-    for row in np.flatnonzero(index.frames == 0).tolist():
+    for row in range(len(index)) if verify else np.flatnonzero(index.frames == 0).tolist():
+        frames = index.frames[row]
         try:
-            index.frames[row], featlen = read_shape(index.keys[row])
+            index.frames[row], featlen = read_feature_shape(index.keys[row])
         except DataError as error:
             raise DataError(f'{index.where(row)}: {error}') from error
         if featlen != spec.featlen:
             raise DataError(f'{index.where(row)}: features of {featlen} dimensions, not {spec.featlen} like the others')
+        if frames not in (0, index.frames[row]):
+            raise DataError(f'{index.where(row)}: {frames} frames, but {index.frames[row]} in its file; {_REMEDY}')
     return Index(**{**vars(index), 'spec': spec})
 
 

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from utils.data.augment import Augmentation, augment
-from utils.data.feature_file import read_features
 from utils.data.index import Index
 from utils.data.statistics import FeatureStatistics
 from utils.data.transcripts import encode, frames_needed
@@ -42,9 +41,7 @@ class Loader:
 
     def utterance(self, row: int, epoch: int) -> tuple[np.ndarray, list[int]]:
         """Features `[frames, features]` and label ids; the augmentation depends on (seed, epoch, row) alone."""
-        features = self.statistics.normalise(
-            read_features(self.index.keys[row], len(self.statistics.mean), self.index.where(row))
-        )
+        features = self.statistics.normalise(self.index.features(row, len(self.statistics.mean)))
         labels = encode(self.index, row, self.vocabulary)
         if self.augmentation and epoch >= self.first_augmented_epoch:
             rng = np.random.default_rng([self.seed, epoch, row])

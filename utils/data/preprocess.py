@@ -12,7 +12,7 @@ from utils.data.features import FeatureSpec
 from utils.data.index import index_key, write_index
 from utils.data.split import check_speakers, split_speakers
 from utils.data.vocabulary import Vocabulary
-from utils.errors import DataError
+from utils.errors import DataError, printable
 
 _MAX_NAMED = 50  # problems of each kind that are listed; the others are counted
 
@@ -160,7 +160,7 @@ def _name_problems(problems: Sequence[Problem], label: str = 'left out') -> None
     for kind, where, detail in problems:
         named[kind] += 1
         if named[kind] <= _MAX_NAMED:
-            print(f'{label}: {kind}: {where}{": " if detail else ""}{detail}', file=sys.stderr)
+            print(printable(f'{label}: {kind}: {where}{": " if detail else ""}{detail}'), file=sys.stderr)
     for kind, count in named.items():
         if count > _MAX_NAMED:
             print(f'{label}: {kind}: and {count - _MAX_NAMED} more', file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.feature_file import read_features
+from utils.data.arrays import read_arrays
 from utils.data.index import Index
 from utils.errors import DataError
 from utils.files import replacing
@@ -31,21 +31,21 @@ class FeatureStatistics(NamedTuple):
             np.savez(file, mean=self.mean, std=self.std)
 
     @classmethod
-    def load(cls, run_dir: str) -> 'FeatureStatistics':
+    def load(cls, run_dir: str, num_features: int) -> 'FeatureStatistics':
         """Reads the statistics of a run directory; a `DataError` if they are missing or damaged."""
-        path = Path(run_dir) / STATISTICS_NAME
-        try:
-            with np.load(path) as arrays:
-                return cls(arrays['mean'], arrays['std'])
-        except (OSError, ValueError, KeyError) as error:
-            raise DataError(f'{path}: cannot be read ({error}); restore it or train anew with -r no') from None
+        path, remedy = Path(run_dir) / STATISTICS_NAME, 'restore it or train anew with -r no'
+        wanted = np.float32, (num_features,)
+        found = cls(**read_arrays(path, {'mean': wanted, 'std': wanted}, remedy))
+        if not (found.std > 0).all():
+            raise DataError(f'{path}: has a standard deviation that is not positive; {remedy}')
+        return found
 
 
 def compute_statistics(index: Index, num_features: int) -> FeatureStatistics:
     """Mean and standard deviation over all frames, summed in float64 in the order of the index (reproducible)."""
 
     def sums(row: int) -> tuple[int, np.ndarray, np.ndarray]:
-        features = read_features(index.keys[row], num_features, index.where(row)).astype(np.float64)
+        features = index.features(row, num_features).astype(np.float64)
         return len(features), features.sum(0), np.square(features).sum(0)
 
     count, total, squares = 0, np.zeros(num_features), np.zeros(num_features)

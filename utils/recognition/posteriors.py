@@ -6,13 +6,13 @@ text by about 0.01; an hour of English takes 10 MB.
 
 import logging
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from utils.data.arrays import read_arrays
 from utils.data.index import Index
 from utils.decode.decoder import CtcDecoder
 from utils.decode.hypothesis import Hypothesis
@@ -81,12 +81,15 @@ class Posteriors:
         Raises:
           DataError: a damaged file, or one of another kind, such as an older version wrote.
         """
-        try:
-            with np.load(path) as data:
-                values = {name: data[name] for name in cls.__dataclass_fields__}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f'{path}: not readable as saved posteriors ({error}); {REMEDY}') from error
-        return cls(**{name: value.tolist() if value.dtype.kind == 'U' else value for name, value in values.items()})
+        texts = dict.fromkeys(('keys', 'tokens'), (str, (None,)))
+        texts |= dict.fromkeys(('run', 'checkpoint', 'weights', 'index'), (str, ()))
+        wanted = {'log_probs': (np.float16, (None, None)), 'lengths': (np.int64, (None,)), **texts}
+        found = read_arrays(path, wanted, REMEDY)
+        posteriors = cls(**{name: value.tolist() if name in texts else value for name, value in found.items()})
+        lengths, shape = posteriors.lengths, (sum(posteriors.lengths.tolist()), len(posteriors.tokens) + 1)
+        if lengths.min() < 0 or len(lengths) != len(posteriors.keys) or posteriors.log_probs.shape != shape:
+            raise DataError(f'{path}: its arrays do not fit together; {REMEDY}')
+        return posteriors
 
     @classmethod
     def open(
