@@ -75,8 +75,8 @@ class Index:
     def identities(self) -> np.ndarray:
         """Hash of each feature file's path, links and ``..`` resolved, int64 `[utterances]`."""
         folder = functools.cache(os.path.realpath)
-        paths = ((folder(os.path.dirname(key)), os.path.basename(key)) for key in self.keys)
-        return np.fromiter(map(hash, paths), np.int64, len(self))
+        parts = (key.rpartition(os.sep) for key in self.keys)
+        return np.fromiter((hash((folder(parent + sep), name)) for parent, sep, name in parts), np.int64, len(self))
 
     def take(self, rows: Sequence[int] | np.ndarray) -> 'Index':
         """Index of the utterances in ``rows``, in that order."""
