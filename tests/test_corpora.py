@@ -156,6 +156,10 @@ def test_thchs30_names_what_does_not_fit(tmp_path):
             'test/A_4.wav.trn': TRN,
             'test/A_5.wav': '',
             'test/A_5.wav.trn': b'\xff\xff',
+            'test/A_6.wav': '',
+            'test/A_6.wav.trn': 'A_6.wav.trn',
+            'test/A_7.wav': '',
+            'test/A_7.wav.trn': '一\nyi1\x1b[2J\nii i1\n',
         },
     )
     recordings, problems = thchs30(path, 'test', 'pinyin')
@@ -166,7 +170,28 @@ def test_thchs30_names_what_does_not_fit(tmp_path):
         ('audio without a transcript', 'A_3.wav'),
         ('transcript without audio', 'A_4'),
         ('transcript that cannot be read', 'A_5.wav.trn'),
+        ('transcript that cannot be read', 'A_6.wav.trn'),
+        ('transcript that cannot be read', 'A_7.wav.trn'),
     ]
+    assert thchs30(path, 'test', 'char')[1][-1].detail == 'leads to A_6.wav.trn, which is not a transcript'
+
+
+def test_thchs30_empty_first_line_is_not_replaced_by_the_second(tmp_path):
+    path = fill(tmp_path, {'test/A_1.wav': '', 'test/A_1.wav.trn': '\n' + TRN.partition('\n')[2]})
+    (recording,), _ = thchs30(path, 'test', 'pinyin')
+    assert recording.text == 'yi1 jiu3 er4'
+    recordings, problems = thchs30(path, 'test', 'char')
+    assert recordings == [] and problems[0].detail == 'no line 1, which has the char transcript'
+
+
+def test_names_that_an_index_cannot_hold_are_left_out_by_name(tmp_path):
+    path = fill(tmp_path, {'x/1/1/1-1-0000.flac': '', 'x/1/1/1-1.trans.txt': '1-1-0000 A'})
+    for name in (b'1-1-\xff.flac', b'1-1-\x1b[2J.flac', b'1-1-\n.flac'):
+        (tmp_path / 'x/1/1' / os.fsdecode(name)).touch()
+    recordings, problems = librispeech(path, 'x')
+    assert [each.utterance_id for each in recordings] == ['1-1-0000']
+    assert {problem.kind for problem in problems} == {'name with control characters or not in UTF-8'}
+    assert len(problems) == 3
 
 
 def test_thchs30_broken_link_to_audio_is_looked_up_in_data(tmp_path):

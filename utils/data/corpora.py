@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from utils.data.vocabulary import UNITS
-from utils.errors import DataError, describe_os_error
+from utils.errors import CONTROL, DataError, describe_os_error
 
 AUDIO_SUFFIXES = ('.flac', '.wav', '.ogg')
 
@@ -133,7 +133,11 @@ def _files(directory: str, problems: list[Problem]) -> list[str]:
 def _entries(directory: str, problems: list[Problem]) -> Iterator[os.DirEntry]:
     try:
         with os.scandir(directory) as entries:
-            yield from (entry for entry in entries if not entry.name.startswith('.'))
+            for entry in entries:
+                if CONTROL.search(entry.name):  # the index and hypotheses.txt could not hold it
+                    problems.append(Problem('name with control characters or not in UTF-8', entry.path))
+                elif not entry.name.startswith('.'):
+                    yield entry
     except OSError as error:
         problems.append(Problem('directory that cannot be read', describe_os_error(error)))
 
@@ -176,16 +180,20 @@ def _read_trn(path: str, unit: str) -> str:
     lines = _read_lines(path)
     if len(lines) == 1 and lines[0].lower().endswith('.trn'):
         lines = _read_lines(os.path.join(os.path.dirname(path), lines[0]))
+        if len(lines) == 1 and lines[0].endswith('.trn'):
+            raise DataError(f'leads to {lines[0]}, which is not a transcript')
     row = UNITS.index(unit)
     units = lines[row].split() if row < len(lines) else []
     if not units:
         raise DataError(f'no line {row + 1}, which has the {unit} transcript')
+    if CONTROL.search(''.join(units)):
+        raise DataError('control characters in it')
     return ('' if unit == 'char' else ' ').join(units)
 
 
 def _read_lines(path: str) -> list[str]:
     with open(path, encoding='utf-8-sig') as stream:
-        return stream.read().strip().splitlines()
+        return stream.read().rstrip().split('\n')  # the first line may be empty
 
 
 def _reason(error: Exception) -> str:
