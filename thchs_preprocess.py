@@ -21,8 +21,8 @@ def _parser() -> PreprocessParser:
     )
     parser.add_argument(
         '--vocabfile',
-        help='vocabulary of `label`; utterances with units outside it are left out, and no vocabulary is written '
-        '(default: vocabulary of the transcripts read)',
+        help='vocabulary of `label`; no vocabulary is written then. Utterances with units outside it are left out of '
+        'train; in dev and test they stay and count as errors (default: vocabulary of the transcripts read)',
     )
     return parser
 
@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
         args.jsonfile,
         ratio=args.split,
         num_jobs=args.jobs,
+        keeps_unknown='train' not in args.name,
         vocabulary_path=None if given_vocabulary else f'{args.jsonfile.removesuffix(".json")}.vocab.txt',
     )
     return 0

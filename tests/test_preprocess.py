@@ -205,7 +205,15 @@ def test_thchs_writes_the_vocabulary_of_its_unit(tmp_path, capsys):
     with np.load(index.keys[0]) as arrays:
         assert arrays['label'].tolist() == [0, 2, 2]
     (tmp_path / 'v.txt').write_text('一 0\n二 1\n', encoding='utf-8')
-    assert thchs(tmp_path, '--vocabfile', str(tmp_path / 'v.txt'), index='v.json') == 1
+    capsys.readouterr()
+    assert thchs(tmp_path, '--vocabfile', str(tmp_path / 'v.txt'), index='v.json') == 0
+    assert f'1 transcripts have units outside {tmp_path}/v.txt' in capsys.readouterr().out
+    index = read_index([str(tmp_path / 'v.json')])
+    assert index.texts == ['二一一', '三']
+    with np.load(index.keys[1]) as arrays:
+        assert arrays['label'].tolist() == [-1]
+    assert not (tmp_path / 'v.vocab.txt').exists()
+    (tmp_path / 'thchs/test').rename(tmp_path / 'thchs/train')
+    assert thchs(tmp_path, '-n', 'train', '--vocabfile', str(tmp_path / 'v.txt'), index='v.json') == 1
     assert "B2_1: '三' not in" in capsys.readouterr().err
     assert read_index([str(tmp_path / 'v.json')]).texts == ['二一一']
-    assert not (tmp_path / 'v.vocab.txt').exists()

@@ -26,6 +26,7 @@ def result(references, hypotheses, has_word_boundaries=True, loss=None):
 
 def test_names_of_indexes_do_not_repeat():
     assert index_names(['a/dev.json', 'b/dev.json', 'test.json']) == ['dev', 'dev-2', 'test']
+    assert index_names(['...json', '..json', '/']) == ['index..', 'index.', 'index']
 
 
 def test_hypotheses_are_scored_against_transcripts_as_the_vocabulary_spells_them(tmp_path):

@@ -25,6 +25,34 @@ def test_text_is_folded_to_the_only_case_there_is():
     assert Vocabulary(['A', 'a']).encode('aA') == [1, 0]
 
 
+def test_folding_keeps_the_number_of_characters_and_the_language():
+    assert Vocabulary([' ', 'i', 'ı']).encode('Iİ iı') == [2, 1, 0, 1, 2]
+    assert Vocabulary([' ', 'I', 'İ']).encode('Iİ iı') == [1, 2, 0, 2, 1]
+    assert Vocabulary.english().unknown('İSTANBUL I') == ['İ']
+    assert Vocabulary([' ', 'A', 'S']).unknown('aßs') == ['ß']
+    assert Vocabulary([' ', 'I', 'A']).encode('ia') == [1, 2]
+
+
+def test_composed_and_decomposed_characters_are_the_same():
+    assert Vocabulary([' ', 'é']).encode('E\u0301 é') == [1, 0, 1]
+    assert Vocabulary([' ', 'e\u0301']).encode('é e\u0301') == [1, 0, 1]
+    assert Vocabulary(['cafe\u0301', 'a']).encode('café cafe\u0301') == [0, 0]
+    with pytest.raises(DataError, match="'é' has two ids"):
+        Vocabulary(['é', 'e\u0301'])
+    assert Vocabulary.from_transcripts(['é', 'e\u0301'], 'char').tokens == ['é']
+
+
+def test_accents_may_be_tokens_of_their_own():
+    assert Vocabulary([' ', 'e', '\u0301']).encode('é e\u0301') == [1, 2, 0, 1, 2]
+    assert Vocabulary([' ', 'e', 'é', '\u0301']).encode('é e\u0301') == [2, 0, 1, 3]
+
+
+def test_unknown_units_may_have_an_id():
+    assert Vocabulary(['a', 'b']).encode('axb', unknown=-1) == [0, -1, 1]
+    assert Vocabulary([' ', 'a']).spell(' X  a') == 'x a'
+    assert Vocabulary(['a1', 'b']).spell('b  c') == 'b c'
+
+
 def test_white_space_counts_as_one_space():
     assert Vocabulary([' ', 'a']).encode('  a \t a\n') == [1, 0, 1]
     assert Vocabulary([' ', 'a']).encode('') == []
@@ -71,6 +99,8 @@ def test_file_may_be_in_any_order(tmp_path):
         (b'a 0\nb\n', 'line 2: expected "TOKEN ID", got \'b\''),
         (b'a 0\n  1\n', 'line 2: expected .*<SPACE>'),
         (b'a 0\nb -1\n', 'line 2: expected'),
+        (b'a 0\nb ' + b'1' * 5000, 'line 2: expected'),
+        (b'a 0\n\x1b[2J 1\n', r"token '.x1b\[2J' has a control character"),
         (b'a 0\nb 0\n', 'line 2: id 0 is given twice'),
         (b'a 0\na 1\n', "'a' has two ids"),
         (b'a 0\nb 2\n', 'no token has the id 1'),

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 from utils.data.augment import Augmentation, augment
 from utils.data.index import Index
 from utils.data.statistics import FeatureStatistics
-from utils.data.transcripts import encode, frames_needed
+from utils.data.transcripts import frames_needed
 from utils.data.vocabulary import Vocabulary
 
 
@@ -42,7 +42,7 @@ class Loader:
     def utterance(self, row: int, epoch: int) -> tuple[np.ndarray, list[int]]:
         """Features `[frames, features]` and label ids; the augmentation depends on (seed, epoch, row) alone."""
         features = self.statistics.normalise(self.index.features(row, len(self.statistics.mean)))
-        labels = encode(self.index, row, self.vocabulary)
+        labels = self.vocabulary.encode(self.index.texts[row], unknown=0)  # such a row's loss is not used
         if self.augmentation and epoch >= self.first_augmented_epoch:
             rng = np.random.default_rng([self.seed, epoch, row])
             shortest = frames_needed(labels) * self.time_stride

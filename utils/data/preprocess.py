@@ -11,6 +11,7 @@ from utils.data.extraction import Task, extract_all
 from utils.data.features import FeatureSpec
 from utils.data.index import index_key, write_index
 from utils.data.split import check_speakers, split_speakers
+from utils.data.transcripts import UNKNOWN
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError, printable
 
@@ -44,29 +45,33 @@ def preprocess(
     ratio: tuple[float, ...] | None = None,
     num_jobs: int = 1,
     vocabulary_path: str | None = None,
+    keeps_unknown: bool = False,
 ) -> None:
     """Computes missing features, writes the index (with ``ratio``, the three indexes) and prints a report.
 
     Args:
       recordings: recordings, in the order of the index.
       problems: problems of the corpus found so far.
-      vocabulary: vocabulary of the labels; an utterance with a unit outside it is left out.
+      vocabulary: vocabulary of the labels.
       spec: kind of features.
       save_dir: directory of the feature files, which are placed by each recording's ``relative_path``.
       index_path: path of the index to write.
       ratio: shares of train, dev and test; None: one index.
       num_jobs: number of processes.
       vocabulary_path: path of the vocabulary to write; None: not written.
+      keeps_unknown: keep utterances with units outside the vocabulary, which get the id -1 in the label; else they are
+        left out. A set for testing keeps them: its error rate would be too good without.
 
     Raises:
       DataError: utterances were left out (raised after all else is done), or none is left.
     """
     started = time.monotonic()
     problems = list(problems)
-    usable = _spellable(recordings, vocabulary, problems)
+    usable = list(recordings) if keeps_unknown else _spellable(recordings, vocabulary, problems)
     if ratio:
         check_speakers(len({recording.speaker for recording in usable}), ratio)
     _check_index_path(index_path)
+    num_unknown = sum(bool(vocabulary.unknown(recording.text)) for recording in usable)
     entries, num_reused = _make_features(usable, vocabulary, spec, save_dir, num_jobs, problems)
     _name_problems(problems)
     if not entries:
@@ -76,6 +81,8 @@ def preprocess(
         write_index(path, ({**entry, 'key': index_key(entry['key'], path)} for entry in part))
     if vocabulary_path:
         vocabulary.write(vocabulary_path)
+    if num_unknown:
+        print(f'{num_unknown} transcripts have units outside {vocabulary.name}, which will count as errors')
     _print_report(indexes, problems, num_reused, time.monotonic() - started)
     if problems:
         raise DataError(f'{len(problems)} left out, named above; the other {len(entries)} utterances are in the index')
@@ -118,7 +125,7 @@ def _make_features(
     """
     paths = [os.path.join(save_dir, f'{recording.relative_path}.npz') for recording in recordings]
     tasks = (
-        Task(recording.audio_path, path, vocabulary.encode(recording.text))
+        Task(recording.audio_path, path, vocabulary.encode(recording.text, unknown=UNKNOWN))
         for recording, path in zip(recordings, paths, strict=True)
     )
     outcomes = extract_all(tasks, len(recordings), spec, num_jobs)

@@ -54,29 +54,52 @@ def _count_characters(texts: Sequence[str], alphabet: str) -> np.ndarray:
 
 
 def fitting_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:
-    """Mask of the transcripts that fit their output frames under CTC, bool `[utterances]`.
+    """Mask of the transcripts that have a loss: spelled with the vocabulary, and with as many frames as CTC needs.
+
+    The others are counted in the log.
 
     Args:
       index: the utterances.
       vocabulary: vocabulary of the run.
       time_stride: input frames per output frame; 0: transcripts may have any length but 0.
 
+    Returns:
+      bool `[utterances]`.
+
     Raises:
-      DataError: a transcript has a unit outside the vocabulary.
+      DataError: all transcripts have units outside the vocabulary.
     """
     needed = count_frames_needed(index.texts, vocabulary)
-    for row in np.flatnonzero(needed == UNKNOWN)[:1]:
-        encode(index, row, vocabulary)  # raises the error
+    fits, unknown = _fit(needed, index, time_stride), np.flatnonzero(needed == UNKNOWN)
+    if len(unknown) == len(index):
+        encode(index, 0, vocabulary)  # raises the error
+    paths = ' '.join(index.index_paths)
+    for row in unknown[:1]:
+        log.warning(
+            '%s: %d of %d transcripts have units outside the vocabulary, which count as errors; these utterances have '
+            'no loss; the first: %s: %s', paths, len(unknown), len(index), index.where(row),
+            ' '.join(vocabulary.unknown(index.texts[row])),
+        )  # fmt: skip
+    num_short = int((~fits).sum()) - len(unknown)
+    if num_short:
+        log.warning('%s: %d transcripts are empty or do not fit their frames, and have no loss', paths, num_short)
+    return fits
+
+
+def _fit(needed: np.ndarray, index: Index, time_stride: int) -> np.ndarray:
     return (needed > 0) & (needed <= -(-index.frames // time_stride) if time_stride else True)
 
 
 def usable_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:
-    """Rows of the transcripts that fit, int64; the others are logged. Arguments and errors as in `fitting_rows`.
+    """Rows of the transcripts that fit, int64; the others are logged. Arguments as in `fitting_rows`.
 
     Raises:
-      DataError: no transcript fits.
+      DataError: a transcript has a unit outside the vocabulary, or no transcript fits.
     """
-    fits = fitting_rows(index, vocabulary, time_stride)
+    needed = count_frames_needed(index.texts, vocabulary)
+    for row in np.flatnonzero(needed == UNKNOWN)[:1]:
+        encode(index, row, vocabulary)  # raises the error
+    fits = _fit(needed, index, time_stride)
     left_out = np.flatnonzero(~fits)
     for row in left_out[:LISTED]:
         symbols = len(encode(index, row, vocabulary))
@@ -114,5 +137,5 @@ def symbol_frequencies(index: Index, vocabulary: Vocabulary) -> np.ndarray:
 
 
 def references(index: Index, vocabulary: Vocabulary) -> list[str]:
-    """Transcripts as `Vocabulary.decode` writes them; a `DataError` for a unit outside the vocabulary."""
-    return [vocabulary.decode(encode(index, row, vocabulary)) for row in range(len(index))]
+    """Transcripts as `Vocabulary.decode` writes them, with the units outside the vocabulary, which are always wrong."""
+    return [vocabulary.spell(text) for text in index.texts]

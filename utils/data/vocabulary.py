@@ -1,8 +1,9 @@
 """The vocabulary of a model: tokens in the order of their ids; encoding and decoding of texts."""
 
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 
-from utils.errors import DataError
+from utils.errors import CONTROL, DataError
 from utils.files import write_text
 
 VOCABULARY_NAME = 'vocab.txt'  # in a run directory
@@ -17,8 +18,9 @@ class Vocabulary:
 
     With a space among the tokens (``<SPACE>`` in files, ``' '`` in `tokens`) a text is a sequence of characters.
     Without one, it is a sequence of characters if every token is a single character and the text has no spaces;
-    otherwise tokens are separated by spaces. If the letters of the tokens are of one case, texts are folded to it.
-    Runs of white space count as one space.
+    otherwise tokens are separated by spaces. If the letters of the tokens are of one case, texts are folded to it, but
+    for characters that would become several (İ, ß); i and I keep their dots in a vocabulary with ı or İ. Texts and
+    tokens are in Unicode's form NFC, or NFD if tokens are bare accents. Runs of white space count as one space.
 
     Attributes:
       tokens: list of str, in the order of the ids; the space is ``' '``.
@@ -29,8 +31,12 @@ class Vocabulary:
     """
 
     def __init__(self, tokens: Sequence[str], name: str = 'the vocabulary'):
-        self.tokens = list(tokens)
-        self.name = name
+        self.tokens, self.name = list(tokens), name
+        self._form = 'NFD' if any(map(unicodedata.combining, (token[:1] or ' ' for token in self.tokens))) else 'NFC'
+        if self._form == 'NFC':
+            self.tokens = [unicodedata.normalize('NFC', token) for token in self.tokens]
+        elif not all(unicodedata.is_normalized('NFD', token) for token in self.tokens):
+            self._form = ''  # both é and a bare accent, which an older version of the preprocessing could write
         self._ids = {token: token_id for token_id, token in enumerate(self.tokens)}
         self.has_space = ' ' in self._ids
         self._check()
@@ -39,7 +45,9 @@ class Vocabulary:
         self.has_words = self.has_space or self.separator == ' '
         letters = ''.join(self.tokens)
         cases = (letters != letters.upper(), letters != letters.lower())  # has lower-case letters, has upper-case ones
-        self._fold = {(True, False): str.lower, (False, True): str.upper}.get(cases, str)
+        self._case: Callable[[str], str] = {(True, False): str.lower, (False, True): str.upper}.get(cases, str)
+        dotted, dotless = ('Iİ', 'ıi') if self._case is str.lower else ('ıi', 'Iİ')
+        self._dots = str.maketrans(dotted, dotless) if self._case is not str and {'ı', 'İ'} & set(letters) else {}
 
     def _check(self) -> None:
         if not self.tokens:
@@ -48,6 +56,8 @@ class Vocabulary:
             double = next(token for token_id, token in enumerate(self.tokens) if self._ids[token] != token_id)
             raise DataError(f'{self.name}: token {_show(double)} has two ids; remove one')
         for token in self.tokens:
+            if CONTROL.search(token):
+                raise DataError(f'{self.name}: token {ascii(token)} has a control character; remove it')
             if token != ' ' and (not token or token.split() != [token]):
                 raise DataError(f'{self.name}: token {token!r} is empty or has white space in it; the space is {SPACE}')
             if self.has_space and len(token) > 1:
@@ -76,6 +86,7 @@ class Vocabulary:
             raise ValueError(f'unit {unit!r} is not one of {UNITS}')
         units: set[str] = set()
         for text in texts:
+            text = unicodedata.normalize('NFC', text)
             units.update(''.join(text.split()) if unit == 'char' else text.split())
         return cls(sorted(units), f'the {unit} vocabulary')
 
@@ -101,8 +112,12 @@ class Vocabulary:
         write_text(path, ''.join(lines))
 
     def normalise(self, text: str) -> str:
-        """The text as `decode` returns it: case folded, white space collapsed to single spaces."""
-        return ' '.join(self._fold(text).split())
+        """The text as `decode` returns it: one case, one Unicode form, white space collapsed to single spaces."""
+        text = text.translate(self._dots) if self._dots else text
+        folded = self._case(text)
+        if len(folded) != len(text):
+            folded = ''.join([each if len(self._case(each)) > 1 else self._case(each) for each in text])
+        return ' '.join((unicodedata.normalize(self._form, folded) if self._form else folded).split())
 
     def split(self, text: str) -> Sequence[str]:
         """Units of a text, in order."""
@@ -116,8 +131,14 @@ class Vocabulary:
             return []
         return [unit for unit in dict.fromkeys(units) if unit not in self._ids]
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of the units of a text; a `DataError` names the first unit outside the vocabulary."""
+    def spell(self, text: str) -> str:
+        """The text as `decode` would return it if all its units were in the vocabulary."""
+        return self.separator.join(self.split(text))
+
+    def encode(self, text: str, unknown: int | None = None) -> list[int]:
+        """Ids of the units of a text; a unit outside the vocabulary gets ``unknown``, or is named by a `DataError`."""
+        if unknown is not None:
+            return [self._ids.get(unit, unknown) for unit in self.split(text)]
         try:
             return [self._ids[unit] for unit in self.split(text)]
         except KeyError as error:
@@ -134,7 +155,7 @@ class Vocabulary:
 
 def _read_line(line: str, where: str, token_of: dict[int, str]) -> None:
     fields = line.rsplit(maxsplit=1)
-    if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit()):
+    if len(fields) != 2 or not (fields[1].isascii() and fields[1].isdigit() and len(fields[1]) < 10):
         raise DataError(f'{where}: expected "TOKEN ID", got {line.strip()!r}; write the space as {SPACE}')
     token, token_id = fields[0].strip(), int(fields[1])
     if token_id in token_of:

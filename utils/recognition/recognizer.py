@@ -85,11 +85,7 @@ class Recognizer:
         return self._run(load, np.array([len(utterance) for utterance in features]), batch_size)[0]
 
     def prepare(self, index: Index) -> References:
-        """Encodes the transcripts of an index for `evaluate`.
-
-        Raises:
-          DataError: a transcript with a character outside the vocabulary.
-        """
+        """Prepares the transcripts of an index for `evaluate`; see `References.prepare`."""
         return References.prepare(index, self.vocabulary, self._model.frames_per_symbol)
 
     def evaluate(self, references: References, batch_size: int, keep_posteriors: bool = False) -> Evaluation:
@@ -108,7 +104,7 @@ class Recognizer:
         hypotheses, losses = self._run(
             lambda rows: loader.batch(rows, 0), references.index.frames, batch_size, True, posteriors=posteriors
         )
-        # a transcript that does not fit its frames has no CTC loss; its errors count all the same
+        # a transcript that does not fit its frames, or cannot be spelled, has no loss; its errors count all the same
         loss = float(np.mean(losses[references.fits])) if references.fits.any() else math.nan
         return Evaluation.score(references, hypotheses, self.vocabulary, loss, posteriors)
 

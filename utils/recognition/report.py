@@ -31,7 +31,7 @@ class References:
     Attributes:
       index: utterances.
       texts: transcripts, as the vocabulary spells them.
-      fits: bool `[utterances]`, whether the transcript fits its output frames under CTC.
+      fits: bool `[utterances]`, whether the utterance has a loss; see `transcripts.fitting_rows`.
     """
 
     index: Index
@@ -40,11 +40,7 @@ class References:
 
     @classmethod
     def prepare(cls, index: Index, vocabulary: Vocabulary, frames_per_symbol: int = 0) -> 'References':
-        """Encodes the transcripts; `frames_per_symbol` as `time_stride` in `fitting_rows`.
-
-        Raises:
-          DataError: a transcript with a character outside the vocabulary.
-        """
+        """Prepares the transcripts; `frames_per_symbol` and errors as `time_stride` and those of `fitting_rows`."""
         return cls(index, references(index, vocabulary), fitting_rows(index, vocabulary, frames_per_symbol))
 
 
@@ -217,6 +213,7 @@ def index_names(paths: Sequence[str]) -> list[str]:
     """Unique names of indexes for the table and for directories: their stems, numbered where one repeats."""
     names: list[str] = []
     for stem in (Path(path).stem for path in paths):
+        stem = stem if stem.strip('.') else f'index{stem}'  # the stem of ...json is .., another directory
         numbered = (f'{stem}-{number}' for number in itertools.count(2))
         names.append(next(name for name in itertools.chain([stem], numbered) if name not in names))
     return names

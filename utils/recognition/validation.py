@@ -25,7 +25,7 @@ class Validation:
       run_dir: run directory; RUN_DIR/attention/UTTERANCE-CHECKPOINT.png are the images.
 
     Raises:
-      DataError: a transcript with a character outside the vocabulary.
+      DataError: transcripts in another alphabet than the vocabulary's.
     """
 
     def __init__(self, recognizer: Recognizer, index: Index, batch_size: int, num_images: int, run_dir: str):
@@ -46,6 +46,8 @@ class Validation:
             'wer': scores.words.rate,
             'cer': scores.characters.rate,
         }
+        if not self._references.fits.all():
+            found['without_loss'] = int((~self._references.fits).sum())
         if self._recognizer.config.family == 'attention':
             found['repeating'] = sum(repeats_itself(each.ids) for each in evaluation.hypotheses)
         if self._drawn:

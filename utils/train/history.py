@@ -44,6 +44,7 @@ def describe(record: dict, is_best: bool) -> str:
     formats = {
         'train_loss': 'train loss {:.2f}',
         'dev_loss': 'dev loss {:.2f}',
+        'without_loss': '{} without loss',
         'wer': 'WER {:.2%}',
         'cer': 'CER {:.2%}',
         'repeating': '{} repeating',
