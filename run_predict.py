@@ -22,6 +22,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'printed, for several or a directory a line FILE<tab>TEXT each. Files that cannot be read are named on '
         'stderr, the others transcribed, and the exit status is 1.',
     )
+    parser.any_name = ('files',)
     parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     parser.add_argument('files', nargs='+', metavar='FILE', help='audio files, or directories to search for them')
     parser.add_argument('-b', '--batch_size', type=count, default=8, help='pieces recognised at once')

@@ -1,6 +1,7 @@
 """Command-line options that are declared as dataclass fields."""
 
 import dataclasses
+import os
 
 import pytest
 
@@ -55,3 +56,18 @@ def test_a_parser_may_take_some_of_the_options_only(capsys):
     assert parse('-c 4', only=('count',)) == {'count': 4}
     with pytest.raises(SystemExit):
         parse('--share 1', only=('count',))
+
+
+@pytest.mark.parametrize('text', ['a\nb', '\x1b[2J', os.fsdecode(b'\xff')])
+def test_text_that_no_file_of_the_run_can_hold_is_a_usage_error(text, capsys):
+    parser = Parser(prog='x')
+    parser.add_argument('-s')
+    parser.add_argument('files', nargs='*')
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(['a', text])
+    assert end.value.code == 2
+    assert capsys.readouterr().err.startswith(f'error: files: {text!a} has control characters or is not UTF-8')
+    parser.any_name = ('files',)
+    assert parser.parse_args(['a', text]).files == ['a', text]
+    with pytest.raises(SystemExit):
+        parser.parse_args(['-s', text])

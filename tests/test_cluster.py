@@ -71,13 +71,16 @@ def test_flags_override_tf_config_and_the_log_tells_it(monkeypatch, caplog):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('{"cluster": ', 'TF_CONFIG is not'),
-        ('[1]', 'TF_CONFIG is not'),
+        ('{"cluster": ', 'TF_CONFIG: not {"cluster"'),
+        ('[1]', 'TF_CONFIG: not {"cluster"'),
+        ('{"cluster": ' + '[' * 100_000, 'TF_CONFIG: not {"cluster"'),
+        ('{"task": {"type": 1}}', r"TF_CONFIG: not .*\$\.task\.type': Expected 'str', got 'int'"),
+        ('{"task": {"index": "x"}}', r"TF_CONFIG: not .*\$\.task\.index'"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}}', 'has no type'),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "evaluator"}}', "of type 'evaluator'"),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 2}}', 'index 2 of worker'),
         ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "ps", "index": 0}}', 'index 0 of ps'),
-        ('{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker"}}', 'not a list'),
+        ('{"cluster": {"worker": {"0": "a:1"}}, "task": {"type": "worker"}}', r"cluster\[...\]': Expected 'array"),
         ('{"cluster": {"worker": ["a:1"], "tpu": ["b:1"]}, "task": {"type": "worker"}}', 'has job tpu'),
         ('{"cluster": {"chief": ["a:1", "b:1"]}, "task": {"type": "chief"}}', '2 chiefs'),
         ('{"cluster": {"worker": ["a:1", "b"]}, "task": {"type": "worker"}}', "'b' is not host:port"),
@@ -116,7 +119,7 @@ def test_hosts_that_cannot_be_a_cluster_are_refused(extra, message):
 def test_a_cluster_in_the_environment_is_for_training_only(monkeypatch, tmp_path):
     monkeypatch.setenv('TF_CONFIG', '[1]')
     arguments = ['-t', 'a.json', '-d', 'c.json', '-s', str(tmp_path)]
-    with pytest.raises(UsageError, match='TF_CONFIG is not'):
+    with pytest.raises(UsageError, match='TF_CONFIG: not'):
         run_train.main(arguments)
     with pytest.raises(DataError, match='no config.json here'):
         run_train.main([*arguments, '-m', 'dev'])

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from tests.processes import ROOT
-from utils.errors import run_main
+from utils.errors import DataError, run_main
 
 
 def importing(name):
@@ -52,3 +52,11 @@ def test_a_terminal_that_lacks_characters_gets_them_escaped_and_file_names_as_th
 def test_closed_streams_are_no_error():
     code = 'import sys; from utils.errors import run_main; sys.exit(run_main(lambda: print("text") or 0))'
     assert subprocess.run(['sh', '-c', f'"{sys.executable}" -c \'{code}\' >&- 2>&-'], cwd=ROOT).returncode == 0
+
+
+def test_a_message_is_one_line_whatever_names_it_holds(capsys):
+    def main():
+        raise DataError('a\x1b[2J\nb.json: damaged')
+
+    assert run_main(main) == 1
+    assert capsys.readouterr().err == 'error: a\\x1b[2J\\nb.json: damaged\n'

@@ -1,9 +1,13 @@
 """Run directories and their configuration file."""
 
+import dataclasses
+import math
+import re
+
 import numpy as np
 import pytest
 
-from models.config import ModelConfig
+from models.config import MODEL_DEFAULTS, ModelConfig
 from utils.config import TrainConfig
 from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
@@ -13,7 +17,8 @@ from utils.run_directory import Run, RunConfig
 
 
 def test_a_configuration_survives_its_file(tmp_path):
-    config = RunConfig(ModelConfig(hidden_units=7), TrainConfig(train_files=('a', 'b')), 'fbank-40-0.02-0.01')
+    model = ModelConfig(features=40, hidden_units=7)
+    config = RunConfig(model, TrainConfig(train_files=('a', 'b')), 'fbank-40-0.02-0.01')
     config.save(str(tmp_path))
     assert RunConfig.load(str(tmp_path)) == config
 
@@ -23,6 +28,43 @@ def test_a_damaged_configuration_is_named(tmp_path, text):
     (tmp_path / 'config.json').write_text(text)
     with pytest.raises(DataError, match='config.json: not a run configuration'):
         RunConfig.load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ('part', 'changes', 'complaint'),
+    [
+        ('model', {'model': 'xyz'}, "model 'xyz'"),
+        ('model', {'hidden_units': 0}, 'hidden_units 0'),
+        ('model', {'conv_layers': 4}, 'conv_layers 4'),
+        ('model', {'features': 81}, "features 81 and 'fbank-40-0.02-0.01'"),
+        ('model', {'model': 'las', 'rnn_layers': 1}, '-rl 1: the listener of las'),
+        ('train', {'batch_size': -1}, 'batch_size -1'),
+        ('train', {'optimizer': 'xyz'}, "optimizer 'xyz'"),
+        ('train', {'keep_prob': math.nan}, 'keep_prob nan'),
+        (None, {'feature_spec': ''}, "feature_spec ''"),
+    ],
+)
+def test_a_configuration_that_no_command_line_gives_is_named(tmp_path, part, changes, complaint):
+    config = RunConfig(ModelConfig(features=40), TrainConfig(), 'fbank-40-0.02-0.01')
+    changed = changes if part is None else {part: dataclasses.replace(getattr(config, part), **changes)}
+    dataclasses.replace(config, **changed).save(str(tmp_path))
+    with pytest.raises(DataError, match=re.escape(f'config.json: not a run configuration ({complaint}')):
+        RunConfig.load(str(tmp_path))
+
+
+def test_a_configuration_may_hold_the_defaults_of_its_model(tmp_path):
+    for name, defaults in MODEL_DEFAULTS.items():
+        train = TrainConfig(grad_clip=math.inf)
+        config = RunConfig(ModelConfig(**{'model': name, 'features': 40, **defaults}), train, 'fbank-40-0.02-0.01')
+        config.save(str(tmp_path))
+        assert RunConfig.load(str(tmp_path)) == config
+
+
+def test_a_vocabulary_that_does_not_fit_the_classes_is_named(tmp_path):
+    config = RunConfig(ModelConfig(features=40), TrainConfig(), 'fbank-40-0.02-0.01')
+    Run.create(str(tmp_path), config, Vocabulary('ab'), FeatureStatistics(np.zeros(40, 'f'), np.ones(40, 'f')))
+    with pytest.raises(DataError, match=r'vocab\.txt: 2 tokens, but a model of 29 classes has 28; restore the file'):
+        Run.open(str(tmp_path))
 
 
 def test_a_directory_without_a_run_is_named(tmp_path):
@@ -37,7 +79,7 @@ def test_a_contradiction_names_both_values():
 
 
 def test_a_run_survives_its_directory(tmp_path):
-    config = RunConfig(ModelConfig(), TrainConfig(), 'fbank-40-0.02-0.01')
+    config = RunConfig(ModelConfig(features=40), TrainConfig(), 'fbank-40-0.02-0.01')
     statistics = FeatureStatistics(np.arange(40, dtype='f'), np.ones(40, 'f'))
     made = Run.create(str(tmp_path / 'new' / 'run'), config, Vocabulary.english(), statistics)
     found = Run.open(made.path)

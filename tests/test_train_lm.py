@@ -90,7 +90,7 @@ def test_test_transcripts_in_the_text_are_warned_of(tmp_path, caplog):
 
 def test_faults_are_named(tmp_path):
     lm = str(tmp_path / 'lm.arpa')
-    with pytest.raises(DataError, match='x.json line 2: no JSON object with "texts"'):
+    with pytest.raises(DataError, match='x.json line 2: not an utterance with texts'):
         main([write(tmp_path / 'x.json', '{"texts": "a"}', '{"text": "a"}'), '-l', lm])
     with pytest.raises(DataError, match='the text holds no words'):
         main([write(tmp_path / 'empty.txt', ' ', '...'), '-l', lm])

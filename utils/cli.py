@@ -11,6 +11,9 @@ import typing
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
+from models.config import MODEL_DEFAULTS
+from utils.errors import CONTROL
+
 
 class _HelpFormatter(argparse.HelpFormatter):
     def _get_help_string(self, action):
@@ -20,6 +23,8 @@ class _HelpFormatter(argparse.HelpFormatter):
 
 class Parser(argparse.ArgumentParser):
     """Shows defaults in ``-h``; a usage error is one line and exit status 2."""
+
+    any_name: Collection[str] = ()  # arguments that may hold names of files in any bytes
 
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault('formatter_class', _HelpFormatter)
@@ -35,6 +40,15 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         message = ' '.join(message.split())
         self.exit(2, f'error: {message}; {self.prog} -h lists what it takes\n')
+
+    def parse_args(self, args=None, namespace=None):
+        """As in argparse; text that JSON and the terminal cannot hold is a usage error, but for names of `any_name`."""
+        values = super().parse_args(args, namespace)
+        for name, value in vars(values).items():
+            for text in value if isinstance(value, list) else [value]:
+                if isinstance(text, str) and CONTROL.search(text) and name not in self.any_name:
+                    self.error(f'{name}: {ascii(text)} has control characters or is not UTF-8')
+        return values
 
 
 def yes_no(text: str) -> bool:
@@ -130,6 +144,18 @@ def as_flag(config_class: Any, name: str, value: Any) -> str:
     """A field of a dataclass and its value as on the command line, for messages: ``-ub no``."""
     flags = (*config_class.__dataclass_fields__[name].metadata['option'].flags, f'--{name}')
     return f'{flags[0]} {as_text(value)}'
+
+
+def out_of_range(config: Any) -> str:
+    """The first option of a configuration whose value its flag would refuse, with the value; empty: none."""
+    for field in dataclasses.fields(config):
+        option, value = field.metadata['option'], getattr(config, field.name)
+        if value in [field.default, *(defaults.get(field.name) for defaults in MODEL_DEFAULTS.values())]:
+            continue
+        is_within = (option.low is None or value >= option.low) and (option.high is None or value <= option.high)
+        if not is_within or (option.choices and value not in option.choices):
+            return f'{field.name} {value!r}'
+    return ''
 
 
 def given_options(values: argparse.Namespace, config_class: type) -> dict[str, Any]:

@@ -78,8 +78,8 @@ def _escape_unencodable() -> None:
 
 
 def printable(text: str) -> str:
-    """The text with its control characters escaped, such as those of a file's name."""
-    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+    """The text with its control characters escaped, such as those of a file's name; bytes that are no UTF-8 stay."""
+    return CONTROL.sub(lambda found: found[0] if found[0] >= '\ud800' else ascii(found[0])[1:-1], text)
 
 
 def describe_os_error(error: OSError) -> str:

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 
 from models.config import ModelConfig
-from utils.cli import as_text
+from utils.cli import as_text, out_of_range
 from utils.config import Flags, TrainConfig
+from utils.data.features import FeatureSpec
 from utils.data.index import Index
 from utils.data.statistics import FeatureStatistics, compute_statistics
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
@@ -44,7 +45,17 @@ class RunConfig:
         path, remedy = Path(run_dir) / CONFIG_NAME, 'restore it or train anew in another -s'
         if not path.exists():
             raise DataError(f'{run_dir}: no {CONFIG_NAME} here; name a directory that run_train.py has written')
-        return read_json(path, cls, 'a run configuration', remedy)
+        found = read_json(path, cls, what := 'a run configuration', remedy)
+        fault = next(filter(None, map(out_of_range, (found.model, found.train))), '')
+        fault = fault or next(iter(found.model.contradictions()), '')
+        try:
+            if FeatureSpec.parse(found.feature_spec).featlen != found.model.features:
+                fault = f'features {found.model.features} and {found.feature_spec!r}'
+        except DataError:
+            fault = f'feature_spec {found.feature_spec!r}'
+        if fault:
+            raise DataError(f'{path}: not {what} ({fault}); {remedy}')
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

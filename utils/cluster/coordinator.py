@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,11 +18,14 @@ from utils.cluster.peers import QUIET_SECS, RESTART, LivenessMonitor, is_reachab
 from utils.cluster.spec import Cluster
 from utils.cluster.store import KeyValueStore
 from utils.errors import DataError
+from utils.files import decode_json
 from utils.train.trainer import LocalCoordinator
 
 log = logging.getLogger(__name__)
 
 POLL_SECS = 0.2
+T = TypeVar('T')
+
 TRAINING, DONE, LEFT = 'training', 'done', 'left'  # the states of a worker
 
 
@@ -39,7 +42,7 @@ class ChiefState:
     """
 
     generation: str
-    starts: list
+    starts: list[tuple[int, int]]
     epoch: int = -1
     plateau_scale: float = 1.0
     finished: bool = False
@@ -61,6 +64,10 @@ class WorkerProgress:
     epoch: int
     batch: int
     state: str = TRAINING
+
+
+def _decode(text: str, kind: type[T]) -> T:
+    return decode_json(text, kind, 'the store of the cluster', 'a message of this program', RESTART)
 
 
 class ClusterCoordinator(LocalCoordinator):
@@ -90,7 +97,7 @@ class ClusterCoordinator(LocalCoordinator):
 
     def begin(self, shares: list, own: tuple[int, int]) -> None:
         """Announces that the variables are ready, and at which (epoch, batch) each worker starts."""
-        self._chief_state = ChiefState(str(time.time_ns()), shares or [list(own)] * len(self.cluster.ws_hosts))
+        self._chief_state = ChiefState(str(time.time_ns()), shares or [own] * len(self.cluster.ws_hosts))
         self._update_chief_state()
 
     def begin_epoch(self, epoch: int, plateau_scale: float) -> None:
@@ -110,7 +117,7 @@ class ClusterCoordinator(LocalCoordinator):
 
     def _progress_of(self, worker: int) -> WorkerProgress:
         text = self._store.read(f'worker{worker}')
-        progress = msgspec.json.decode(text, type=WorkerProgress) if text else None
+        progress = _decode(text, WorkerProgress) if text else None
         if progress and progress.generation == self._chief_state.generation:
             return progress
         return WorkerProgress(self._chief_state.generation, *self._chief_state.starts[worker])
@@ -156,13 +163,13 @@ class ClusterCoordinator(LocalCoordinator):
           DataError: the chief trains on other utterances.
         """
         self._run = self._await(lambda: self._store.read('run'), 'to open the run')
-        run = msgspec.json.decode(self._run, type=_Run)
+        run = _decode(self._run, _Run)
         if run.fingerprint != fingerprint:
             raise DataError(
                 f'-t: this worker has {fingerprint}, the chief {run.fingerprint}; give both the same indexes'
             )
         for name, content in run.files.items():
-            (Path(run_dir) / name).write_bytes(content)
+            (Path(run_dir) / Path(name).name).write_bytes(content)
 
     def await_chief_state(
         self, is_awaited: Callable[[ChiefState], bool], what: str, should_stop: Callable[[], bool] = bool
@@ -179,7 +186,7 @@ class ClusterCoordinator(LocalCoordinator):
     def chief_state(self) -> ChiefState | None:
         """Returns the chief's state; None before the first."""
         text = self._store.read('chief_state')
-        return msgspec.json.decode(text, type=ChiefState) if text else None
+        return _decode(text, ChiefState) if text else None
 
     def own_progress(self, state: ChiefState) -> WorkerProgress:
         """Returns where this worker resumes: its own progress in this generation, or the generation's start.

@@ -1,11 +1,14 @@
 """The tasks of a training cluster, as the flags or TF_CONFIG describe them."""
 
 import dataclasses
-import json
 import logging
 from collections.abc import Container
+from typing import Annotated
 
-from utils.errors import UsageError
+import msgspec
+
+from utils.errors import DataError, UsageError
+from utils.files import decode_json
 
 log = logging.getLogger(__name__)
 
@@ -114,23 +117,31 @@ def _check(cluster: Cluster) -> None:
         )
 
 
+_EXAMPLE = '{"cluster": {"worker": ["host:port"]}, "task": {"type": "worker", "index": 0}}'
+
+
+class _Task(msgspec.Struct):
+    type: str = ''
+    index: Annotated[int, msgspec.Meta(ge=-1, lt=2**31)] | Annotated[str, msgspec.Meta(pattern='^[0-9]{1,9}$')] = 0
+
+
+class _TfConfig(msgspec.Struct):
+    """The fields of TF_CONFIG that are used."""
+
+    cluster: dict[str, list[str] | None] | None = None
+    task: _Task | None = None
+
+
 def _parse_tf_config(text: str) -> Cluster | None:
     """Parses TF_CONFIG: jobs ps, worker and chief (or master), which becomes worker 0, before the others."""
     try:
-        config = json.loads(text)
-        jobs, task = config.get('cluster') or {}, config.get('task') or {}
-        jobs = {str(job): hosts for job, hosts in jobs.items() if hosts}
-        job, index = str(task.get('type', '')), int(str(task.get('index', '0')))
-    except (ValueError, AttributeError, TypeError):
-        raise UsageError(
-            'TF_CONFIG is not {"cluster": {"worker": ["host:port"]}, "task": {"type": "worker", "index": 0}}; '
-            'repair or unset it'
-        ) from None
+        config = decode_json(text, _TfConfig, 'TF_CONFIG', _EXAMPLE, 'repair or unset it')
+    except DataError as error:
+        raise UsageError(str(error)) from None
+    jobs, task = {job: hosts for job, hosts in (config.cluster or {}).items() if hosts}, config.task or _Task()
+    job, index = task.type, int(task.index)
     if not jobs:
         return None
-    for name, hosts in jobs.items():
-        if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
-            raise UsageError(f'TF_CONFIG: the hosts of {name} are not a list of "host:port"; repair or unset it')
     chiefs = [*jobs.get('chief', []), *jobs.get('master', [])]
     unknown = sorted({*jobs} - {'chief', 'master', 'worker', 'ps', 'evaluator'})
     if unknown or len(chiefs) > 1:

@@ -45,7 +45,7 @@ class KeyValueStore:
     def read(self, key: str) -> str:
         """Returns the value of a key; '' where none has been written."""
         try:
-            return self._session.run(self._reads[key]).decode()
+            return self._session.run(self._reads[key]).decode(errors='replace')
         except tf.errors.FailedPreconditionError:
             return ''
 

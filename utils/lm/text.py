@@ -1,15 +1,17 @@
 """The text of language models: read from text files and indexes, spelled as a vocabulary can, checked for test sets."""
 
 import gzip
-import json
 import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from utils.data.vocabulary import SPACE
 from utils.errors import DataError
+from utils.files import decode_json
 from utils.lm.arpa import UNKNOWN
 
 APOSTROPHES = str.maketrans({'’': "'", '‘': "'", 'ʼ': "'", '＇': "'"})
@@ -46,14 +48,13 @@ def read_sentences(paths: Sequence[str]) -> Iterator[str]:
                 raise DataError(f'{path}: the gzipped file is damaged or cut off; copy it again') from error
 
 
+class _Line(msgspec.Struct):
+    texts: str
+
+
 def _transcript(line: str, where: str) -> str:
-    try:
-        text = json.loads(line)['texts']
-    except (ValueError, KeyError, TypeError):
-        text = None
-    if not isinstance(text, str):
-        raise DataError(f'{where}: no JSON object with "texts"; give an index, or text with another suffix than .json')
-    return text
+    remedy = 'give an index, or text with another suffix than .json'
+    return decode_json(line, _Line, where, 'an utterance with texts', remedy).texts
 
 
 def test_indexes(paths: Sequence[str]) -> list[str]:

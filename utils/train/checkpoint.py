@@ -14,7 +14,9 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import numpy as np
 import tensorflow.compat.v1 as tf
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 
 _NUMBERED = re.compile(r'model-(\d+)\.json')
 _AVERAGE = re.compile(r'average-(\d+)\.index')
+
+Natural = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 
 @dataclasses.dataclass
@@ -48,21 +52,35 @@ class TrainState:
       stale_epochs: epochs since dev last improved.
     """
 
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0
+    step: Natural = 0
+    epoch: Natural = 0
+    batch: Natural = 0
     loss_sum: float = 0.0
-    loss_count: int = 0
+    loss_count: Natural = 0
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     epoch_wait_seconds: float = 0.0
-    utterances: int = 0
-    progress: dict = dataclasses.field(default_factory=dict)
+    utterances: Natural = 0
+    progress: dict[str, float] = dataclasses.field(default_factory=dict)
     plan: list = dataclasses.field(default_factory=list)
     validated: bool = True
-    shares: list = dataclasses.field(default_factory=list)
-    plateau_scale: float = 1.0
-    stale_epochs: int = 0
+    shares: list[tuple[Natural, Natural]] = dataclasses.field(default_factory=list)
+    plateau_scale: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+    stale_epochs: Natural = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The contents of best.json: the name of a checkpoint and its scores on dev."""
+
+    name: Annotated[str, msgspec.Meta(pattern=r'^(model|average)-[0-9]{1,15}\Z')]
+    error: float
+    dev_loss: float
+    wer: float | None = None
+    cer: float | None = None
+    repeating: int | None = None
+    without_loss: int | None = None
+    dev: str = ''
 
 
 @contextmanager
@@ -132,13 +150,18 @@ class Checkpoints:
 
     def state(self, step: int) -> TrainState:
         """Reads the training state of a saved step; a damaged file is a `DataError`."""
+        path = self.directory / f'model-{step}.json'
         remedy = f'remove model-{step}.*: the run then resumes from the checkpoint before it'
-        return read_json(self.directory / f'model-{step}.json', TrainState, 'a training state', remedy)
+        state = read_json(path, TrainState, 'a training state', remedy)
+        if state.step != step:
+            raise DataError(f'{path}: the state of step {state.step}; {remedy}')
+        return state
 
     def best(self) -> dict | None:
         """Returns the `name` and the scores of the best checkpoint so far, or None."""
         path = self.directory / 'best.json'
-        return json.loads(path.read_text()) if path.exists() else None  # Python's JSON reads an infinite dev_loss
+        what, remedy = 'the name of a checkpoint and its scores', 'remove it, or name another with --checkpoint'
+        return vars(read_json(path, Best, what, remedy)) if path.exists() else None
 
     def note_best(self, name: str, scores: dict) -> bool:
         """Records a checkpoint as the best if its `error`, or at equal error its `dev_loss`, is lower."""

@@ -1,13 +1,27 @@
 """Training records of a run: history.jsonl, curves.png and TensorBoard summaries."""
 
 import json
+import logging
 import math
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import tensorflow.compat.v1 as tf
 
-from utils.files import write_text
+from utils.errors import DataError
+from utils.files import decode_json, write_text
 from utils.plots import draw_curves
+
+log = logging.getLogger(__name__)
+
+_Natural = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+_Number = _Natural | float | None
+
+
+class _Position(msgspec.Struct):
+    epoch: _Natural
+    step: _Natural
 
 
 class History:
@@ -17,8 +31,9 @@ class History:
         """Reads the existing records; those after last_step belong to steps that were lost, and are dropped."""
         self._loss_unit = loss_unit
         self._path, self._figure_path = Path(run_dir) / 'history.jsonl', Path(run_dir) / 'curves.png'
-        lines = self._path.read_text().splitlines() if self._path.exists() else []
-        self.records = [record for line in lines if (record := _parse(line)) and record['step'] <= last_step]
+        lines = self._path.read_bytes().splitlines() if self._path.exists() else []
+        records = (self._parse(line, number) for number, line in enumerate(lines, 1))
+        self.records = [record for record in records if record and record['step'] <= last_step]
 
     def add(self, record: dict) -> None:
         """Appends a record and redraws the curves."""
@@ -31,12 +46,14 @@ class History:
         write_text(self._path, ''.join(json.dumps(r) + '\n' for r in self.records))
         draw_curves(self.records, self._figure_path, self._loss_unit)
 
-
-def _parse(line: str) -> dict | None:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError:  # the machine crashed while this line was written
-        return None
+    def _parse(self, line: bytes, number: int) -> dict | None:
+        try:
+            for kind in (_Position, dict[str, _Number]):
+                record = decode_json(line, kind, str(self._path), 'a record', 'it is left out', number)
+            return record
+        except DataError as error:  # the machine crashed while this line was written, or somebody edited it
+            log.warning('%s', error)
+            return None
 
 
 def describe(record: dict, is_best: bool) -> str:
