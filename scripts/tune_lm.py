@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,6 @@ from utils.system import import_tensorflow  # noqa: E402
 if TYPE_CHECKING:
     from utils.data.index import Index
     from utils.decode.tuning import Tuning
-    from utils.lm.scorer import Scorer
     from utils.run_directory import Run
 
 log = logging.getLogger(__name__)
@@ -41,12 +40,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     add('-d', '--devfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
     add('-b', '--batch_size', type=count, help='utterances per batch of the acoustic model (default: 16)')
-    add(
-        '--posteriors',
-        metavar='DIR',
-        help='take what run_test.py --save_posteriors, or this script, wrote below this directory, '
-        'such as RUN/tune (default: run the acoustic model and write RUN/tune)',
-    )
+    add('--posteriors', metavar='DIR', help='take what run_test.py --save_posteriors, or this script, wrote below this '
+        'directory, such as RUN/tune (default: run the acoustic model and write RUN/tune)')  # fmt: skip
     names = [each.name for each in fields(DecodingOptions)]
     add_options(parser, DecodingOptions, [name for name in names if name not in FOUND_FLAGS])
     args = parser.parse_args(argv)
@@ -64,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from utils.data.index import read_index
     from utils.data.transcripts import references
-    from utils.decode.tuning import Point, Tuner
+    from utils.decode.tuning import Point, tune
     from utils.lm.scorer import load_scorer
     from utils.metrics import score
     from utils.recognition.report import index_names
@@ -72,8 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     run = Run.open(args.savepath)
     options, vocabulary = resolve_decoding(args, run.config.model), run.vocabulary
-    weights = options.lm_weight, options.word_bonus
-    scorer = load_scorer(options.lm, vocabulary.tokens, *weights, options.lexicon)
+    scorer = load_scorer(options.lm, vocabulary.tokens, options.lm_weight, options.word_bonus, options.lexicon)
     names = index_names(args.devfiles)
     indexes = {name: read_index([path]) for name, path in zip(names, args.devfiles, strict=True)}
     transcripts = [text for index in indexes.values() for text in references(index, vocabulary)]
@@ -82,18 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         texts = [vocabulary.decode(each) for each in ids]
         return Point(weights, score(transcripts, texts, vocabulary.has_words), sum(not text for text in texts))
 
+    def progress(iterable, description, unit):
+        return tqdm(iterable, desc=description, unit=unit, disable=None)
+
     decode = (model_decode if options.family == 'attention' else posteriors_decode)(args, run, options, indexes)
     fixed = [name for name in LAS_FLAGS if hasattr(args, name)]
-    tuner = Tuner(options, fixed, scorer, decode, scored,
-                  lambda things, what, unit: tqdm(things, desc=what, unit=unit, disable=None))  # fmt: skip
-    report(args, scorer, tuner.tune(), fixed)
+    report(args, scorer.unit, tune(options, fixed, scorer, decode, scored, progress), fixed)
     return 0
 
 
-def model_decode(
-    args: argparse.Namespace, run: 'Run', options: DecodingOptions, indexes: 'dict[str, Index]'
-) -> Callable:
-    """Decodes the indexes with a model with attention: (options, scorer) -> hypotheses."""
+def model_decode(args: argparse.Namespace, run: 'Run', options: DecodingOptions, indexes: 'dict[str, Index]'):
+    """Returns a function that decodes the indexes with a model with attention: (options, scorer) -> hypotheses."""
     import_tensorflow()
     from utils.decode.decoder import make_decoder
     from utils.recognition.recognizer import load_recognizer
@@ -120,10 +113,8 @@ def model_decode(
     return decode
 
 
-def posteriors_decode(
-    args: argparse.Namespace, run: 'Run', options: DecodingOptions, indexes: 'dict[str, Index]'
-) -> Callable:
-    """Decodes saved posteriors of the indexes: (options, scorer) -> hypotheses; runs the acoustic model before."""
+def posteriors_decode(args: argparse.Namespace, run: 'Run', options: DecodingOptions, indexes: 'dict[str, Index]'):
+    """As `model_decode`, from saved posteriors of a CTC model, which is run before if the flags name none."""
     from utils.decode.decoder import make_decoder
     from utils.recognition.posteriors import Posteriors
 
@@ -147,47 +138,37 @@ def posteriors_decode(
     return decode
 
 
-def report(args: argparse.Namespace, scorer: 'Scorer', found: 'Tuning', fixed: Sequence[str]) -> None:
-    """Prints and draws what was tried; writes the best to the run directory, for las the flags of its search too."""
+def report(args: argparse.Namespace, unit: str, found: 'Tuning', fixed: Sequence[str]) -> None:
+    """Prints and draws scores; writes the best weights, and for las the flags of its search, to the run directory."""
     from utils.decode.options import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
     from utils.plots import draw_surface
 
-    options, best, lm = found.options, min(found.points, key=rank), args.lm
-    scores, has_words = best.scores, best.scores.has_word_boundaries
+    options, lm, is_las = found.options, Path(args.lm), found.options.family == 'attention'
+    scores = min(found.points, key=rank).scores
+    has_words = scores.has_word_boundaries
     print(format_points(found.points))
     num_empty = sum(point.num_empty == point.scores.utterances for point in found.points)
     if num_empty:
         log.warning('%d of the %d pairs of weights left every text empty', num_empty, len(found.points))
-    drawing = Path(args.savepath) / OUT_NAME / f'{Path(lm).name.split(".")[0]}.png'
+    figure, rate_name = Path(args.savepath, OUT_NAME, f'{lm.name.split(".")[0]}.png'), 'WER' if has_words else 'CER'
     rates = [(*point.weights, point.scores.leading.rate) for point in sorted(found.points, key=rank)]
-    rate_name = 'WER' if has_words else 'CER'
-    draw_surface(rates, rate_name, f'{Path(lm).name}, {scores.utterances} utterances', drawing)
-    is_las = options.family == 'attention'
-    search = [*(['ctc_decode_weight'] if options.ctc_decode_weight else []), 'length_norm', *fixed] if is_las else []
-    speller = {name: getattr(options, name) for name in search}
+    draw_surface(rates, rate_name, f'{lm.name}, {scores.utterances} utterances', figure)
+    flags = [*(['ctc_decode_weight'] if options.ctc_decode_weight else []), 'length_norm', *fixed] if is_las else []
+    speller = {name: getattr(options, name) for name in flags}
     tuned = Tuned(
-        lm=str(Path(lm).absolute()),
-        lm_id=lm_id(lm),
-        unit=scorer.unit,
-        lm_weight=options.lm_weight,
-        word_bonus=options.word_bonus,
-        beam_width=options.beam_width,
+        lm=str(lm.absolute()), lm_id=lm_id(lm), unit=unit, lm_weight=options.lm_weight, word_bonus=options.word_bonus,
         lexicon=options.lexicon if options.lexicon in ('yes', 'no') else str(Path(options.lexicon).absolute()),
-        checkpoint=options.checkpoint,
-        dev=tuple(args.devfiles),
-        wer=scores.words.rate if has_words else None,
-        cer=scores.characters.rate,
-        wer_without=found.greedy.words.rate if has_words else None,
-        cer_without=found.greedy.characters.rate,
-        speller=speller,
-    )
-    log.info('weights in %s, figure in %s', write_tuned(args.savepath, tuned), drawing)
+        beam_width=options.beam_width, checkpoint=options.checkpoint, dev=tuple(args.devfiles), speller=speller,
+        wer=scores.words.rate if has_words else None, cer=scores.characters.rate,
+        wer_without=found.greedy.words.rate if has_words else None, cer_without=found.greedy.characters.rate,
+    )  # fmt: skip
+    log.info('weights in %s, figure in %s', write_tuned(args.savepath, tuned), figure)
+    without = f'greedy {rate_name} {100 * found.greedy.leading.rate:.2f} %'
+    without += f', beam {100 * found.beam.leading.rate:.2f} %' if is_las else ''
     weights = {'lm_weight': tuned.lm_weight, 'word_bonus': tuned.word_bonus, **speller}
-    rates = [f'greedy {rate_name} {100 * found.greedy.leading.rate:.2f} %']
-    rates += [f'beam {100 * found.beam.leading.rate:.2f} %'] if is_las else []
-    print(f'\n{", ".join(rates)}; with {lm}: {100 * scores.leading.rate:.2f} % '
-          f'({", ".join(f"{name} {value:g}" for name, value in weights.items())})')  # fmt: skip
+    values = ', '.join(f'{name} {value:g}' for name, value in weights.items())
+    print(f'\n{without}; with {args.lm}: {100 * scores.leading.rate:.2f} % ({values})')
 
 
 if __name__ == '__main__':

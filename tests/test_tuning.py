@@ -17,7 +17,7 @@ from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
 from utils.decode.hypothesis import SpelledHypothesis
 from utils.decode.options import read_tuned
-from utils.decode.tuning import Candidate, Point, candidates_of, format_points, rank, reranking, search
+from utils.decode.tuning import FIRST_STEPS, Point, format_points, grid, rank, reranking, search
 from utils.lm.ngram import load_model
 from utils.lm.scorer import Weights, make_scorer
 from utils.metrics import ErrorCounts, Scores
@@ -40,7 +40,7 @@ def bowl(weights, bottom=BOTTOM):
 @pytest.mark.parametrize('unit', ['word', 'char'])
 @pytest.mark.parametrize('bottom', [Weights(0.8, 1.3), Weights(0.2, -1.0), Weights(2.7, 3.1)])
 def test_the_search_finds_the_bottom_and_tries_nothing_twice(unit, bottom):
-    points = list(search(lambda weights: bowl(weights, bottom), unit))
+    points = list(search(lambda weights: bowl(weights, bottom), grid(unit), FIRST_STEPS[unit]))
     best = min(points, key=rank).weights
     assert abs(best.lm_weight - bottom.lm_weight) < 0.07
     assert abs(best.word_bonus - bottom.word_bonus) < 0.13
@@ -102,25 +102,41 @@ def test_the_best_weights_are_kept_in_the_run_directory(run_dir, capsys, monkeyp
     assert f'(lm_weight {found.lm_weight:g}, word_bonus {found.word_bonus:g})' in last
 
 
-def test_reranking_adds_the_language_models_part_to_each_candidate(tmp_path):
+def nbest(scores, power=0.0):
+    """A hypothesis with alternatives from {ids: score}, divided by the number of symbols to a power."""
+    best, *others = (
+        SpelledHypothesis(ids, 0.0, (), score / (len(ids) + 1) ** power, False) for ids, score in scores.items()
+    )
+    return dataclasses.replace(best, alternatives=tuple(others))
+
+
+@pytest.fixture
+def scorer(tmp_path):
+    """A character model: ln P is -0.5 ln 10 for b, -2 ln 10 for a, and -ln 10 for the end."""
     (tmp_path / 'lm.arpa').write_text(
         '\\data\\\nngram 1=5\n\n\\1-grams:\n-9 <unk>\n-99 <s>\n-1 </s>\n-0.5 b\n-2 a\n\n\\end\\\n'
     )
-    fusion = make_scorer(load_model(tmp_path / 'lm.arpa'), [' ', 'a', 'b'], Weights(1.0, 0.0))
-    best_of = reranking([[Candidate((1,), -1.0), Candidate((2,), -2.0)], [Candidate((1, 1), -1.0)]], fusion)
+    return make_scorer(load_model(tmp_path / 'lm.arpa'), [' ', 'a', 'b'], Weights(1.0, 0.0))
+
+
+def test_reranking_adds_the_language_models_part_to_each_candidate(scorer):
+    best_texts = reranking([nbest({(1,): -1.0, (2,): -2.0}), nbest({(1, 1): -1.0})], scorer)
     turning = 1 / (1.5 * np.log(10))  # the weight at which "b" overtakes "a"
-    assert best_of(Weights(0.9 * turning, 0.0)) == [(1,), (1, 1)]
-    assert best_of(Weights(1.1 * turning, 0.0)) == [(2,), (1, 1)]
+    assert best_texts(Weights(0.9 * turning, 0.0)) == [(1,), (1, 1)]
+    assert best_texts(Weights(1.1 * turning, 0.0)) == [(2,), (1, 1)]
 
 
 @pytest.mark.parametrize('norm', [0.0, 0.5, 1.0])
-def test_a_ranking_at_another_length_norm_is_by_the_scores_that_it_would_have_given(norm):
-    totals = {(1,): -2.0, (1, 2, 3): -3.0}
-    best, other = (
-        SpelledHypothesis(ids, 0.0, (), total / (len(ids) + 1) ** 1.0, False) for ids, total in totals.items()
-    )
-    (candidates,) = candidates_of([dataclasses.replace(best, alternatives=(other,))], 1.0, norm)
-    for each in candidates:
-        length = len(each.ids) + 1
-        assert math.isclose(each.score, totals[each.ids] / length**norm)
-        assert math.isclose(each.share, length**-norm)
+def test_a_ranking_at_another_length_norm_is_by_the_scores_that_it_would_have_given(norm, scorer):
+    totals, log_probs = {(1,): -2.0, (2, 2, 2): -3.0}, {(1,): -3.0, (2, 2, 2): -2.5}  # log10
+    best_texts = reranking([nbest(totals, 1.0)], scorer, 1.0, norm)
+    chosen = set()
+    for lm_weight, bonus in itertools.product((0.1, 1.0), np.linspace(-3.0, 3.0, 41)):
+        scores = {
+            ids: (totals[ids] + lm_weight * log_probs[ids] * math.log(10) + bonus * len(ids)) / (len(ids) + 1) ** norm
+            for ids in totals
+        }
+        best = max(scores, key=scores.get)
+        assert best_texts(Weights(lm_weight, bonus)) == [best]
+        chosen.add(best)
+    assert len(chosen) == 2
