@@ -1,14 +1,14 @@
 """CTC prefix beam search, compiled: the frame loop of `ctc_beam.decode`.
 
-Prefixes are nodes of a tree that holds each prefix once, so that all alignments of one meet in it, also
-when it comes back after it had left the beam. Of each prefix in the beam two weights are kept, of the
-alignments that end in a blank and of those that end in its last symbol; both are
+Prefixes are nodes of a tree that holds each prefix once, so that its alignments are merged even if it returns after it
+had left the beam. Each prefix in the beam has two weights, of the alignments that end in a blank and of those that end
+in its last symbol; both are
 
     p(alignments | x) * exp(lm_weight * log P_LM + word_bonus * words)
 
-as plain products, divided by the best weight at every frame. The recursions are linear in them, so an
-exponential is taken for a new prefix alone. A symbol is skipped where the prefix with it would
-end below the worst of a full beam, or further below the best than the threshold, whatever the language model gives.
+as plain products, divided by the best weight at every frame. The recursions are linear in them, so an exponential is
+taken for a new prefix alone. A symbol is skipped if the prefix with it would fall below the worst of a full beam, or
+further below the best than the threshold, whatever the language model adds.
 """
 
 from typing import NamedTuple
@@ -28,13 +28,13 @@ class Beam(NamedTuple):
     """Memory of the search: the tree of prefixes, and which of them are in the beam.
 
     Attributes:
-      tree: int64 `[max_nodes, NUM_COLUMNS]`: the prefixes; SLOT is the place in the beam, -1 outside it.
+      tree: int64 `[max_nodes, NUM_COLUMNS]`, the prefixes; SLOT is the place in the beam, -1 outside it.
       factors: float64 `[max_nodes]`, factor of the language model for the last symbol of a prefix.
       nodes: int64 `[beam_width]`, the prefixes in the beam.
       now, new: float64 `[beam_width, 3]`, their weights before and after the frame: BLANK, ENDS (in the last
         symbol) and TOTAL, the sum.
       candidates: int64 `[capacity, 5]`, prefixes that may enter: NODE (that they extend), C_SYMBOL, CHILD (their own
-        node, -1 where it is new), and the state of the language model there.
+        node, -1 if it is new), and the state of the language model there.
       candidate_weights, candidate_factors: float64 `[capacity]`.
       scratch: float64 `[capacity + beam_width]`.
     """
@@ -51,44 +51,29 @@ class Beam(NamedTuple):
 
 
 @compiled
-def make_beam(num_frames: int, beam_width: int, scorer: Scorer) -> Beam:
+def make_beam(num_frames: int, beam_width: int, symbol_limit: int, scorer: Scorer) -> Beam:
     """A beam that holds the empty prefix."""
-    max_nodes = num_frames * beam_width + 1
-    capacity = 2 * beam_width
+    max_nodes, capacity = num_frames * beam_width + 1, beam_width * symbol_limit
     beam = Beam(
-        np.empty((max_nodes, NUM_COLUMNS), np.int64),
-        np.empty(max_nodes),
-        np.zeros(beam_width, np.int64),
-        np.zeros((beam_width, 3)),
-        np.zeros((beam_width, 3)),
-        np.empty((capacity, 5), np.int64),
-        np.empty(capacity),
-        np.empty(capacity),
-        np.empty(capacity + beam_width),
-    )
-    write_node(beam, 0, 0, -1, np.int64(scorer.start_state), AT_ROOT, 1.0)
-    beam.tree[0, SLOT] = 0
+        np.empty((max_nodes, NUM_COLUMNS), np.int64), np.ones(max_nodes), np.zeros(beam_width, np.int64),
+        np.zeros((beam_width, 3)), np.zeros((beam_width, 3)), np.empty((capacity, 5), np.int64), np.empty(capacity),
+        np.empty(capacity), np.empty(beam_width + capacity),
+    )  # fmt: skip
+    beam.tree[0] = -1  # no parent, symbol or children
+    beam.tree[0, SLOT], beam.tree[0, STATE], beam.tree[0, LEXICON] = 0, scorer.start_state, AT_ROOT
     beam.now[0, BLANK] = beam.now[0, TOTAL] = 1.0
     return beam
 
 
 @kernel
-def write_node(beam: Beam, node: int, parent: int, symbol: int, state: int, lexicon_node: int, factor: float) -> None:
-    """Adds a node to the tree, without children and outside the beam."""
-    tree = beam.tree
-    tree[node, PARENT], tree[node, SYMBOL], tree[node, FIRST_CHILD], tree[node, NEXT_SIBLING] = parent, symbol, -1, -1
-    tree[node, SLOT], tree[node, STATE], tree[node, LEXICON] = -1, state, lexicon_node
-    beam.factors[node] = factor
-
-
-@kernel
 def add_node(beam: Beam, node: int, position: int) -> None:
-    """Adds the node of the candidate at ``position``."""
+    """Adds the node of the candidate at ``position`` to the tree."""
     tree, row = beam.tree, beam.candidates[position]
     parent = row[NODE]
-    write_node(beam, node, parent, row[C_SYMBOL], row[C_STATE], row[C_LEXICON], beam.candidate_factors[position])
-    tree[node, NEXT_SIBLING] = tree[parent, FIRST_CHILD]
-    tree[parent, FIRST_CHILD] = node
+    tree[node, PARENT], tree[node, SYMBOL], tree[node, FIRST_CHILD] = parent, row[C_SYMBOL], -1
+    tree[node, STATE], tree[node, LEXICON] = row[C_STATE], row[C_LEXICON]
+    tree[node, NEXT_SIBLING], tree[parent, FIRST_CHILD] = tree[parent, FIRST_CHILD], node
+    beam.factors[node] = beam.candidate_factors[position]
 
 
 @compiled
@@ -107,8 +92,12 @@ def spell(tree: np.ndarray, node: int) -> np.ndarray:
 
 
 @kernel
-def kth_largest(values: np.ndarray, count: int, k: int) -> float:
-    """The k-th largest (from 1) of the first ``count`` values, which it reorders (Hoare's quickselect)."""
+def kth_largest(values: np.ndarray, count: int, k: int) -> tuple[float, int]:
+    """The k-th largest (from 1) of the first ``count`` values, which it reorders, by Hoare's quickselect.
+
+    Returns:
+      The value, and how many of the k largest are equal to it.
+    """
     low, high = 0, count - 1
     target = k - 1
     while low < high:
@@ -130,16 +119,19 @@ def kth_largest(values: np.ndarray, count: int, k: int) -> float:
             low = left
         else:
             break
-    return values[target]
+    num_ties = 0
+    for position in range(k):
+        num_ties += values[position] == values[target]
+    return values[target], num_ties
 
 
 @kernel
 def pick_symbols(row: np.ndarray, blank_id: int, mass: float, symbols: np.ndarray, probs: np.ndarray) -> int:
-    """Picks the most probable symbols of a frame until their probabilities, the blank's with them, reach ``mass``.
+    """Picks the most probable symbols of a frame until their probabilities, the blank's included, reach ``mass``.
 
     Args:
-      row: float `[symbols]`, the posteriors of the frame.
-      blank_id: the blank, which is counted but not returned.
+      row: posteriors of the frame, float `[classes]`.
+      blank_id: class of the blank, which is counted but not returned.
       mass: sum of probabilities to reach.
       symbols: output, the ids, the most probable first; no more than fit.
       probs: output, their probabilities.
@@ -147,7 +139,7 @@ def pick_symbols(row: np.ndarray, blank_id: int, mass: float, symbols: np.ndarra
     Returns:
       Their number.
     """
-    # all symbols below this one together are less than what may be left out
+    # all symbols less probable than this together may be left out
     least = (1.0 - mass) / len(row)
     count = 0
     for symbol in range(len(row)):
@@ -172,33 +164,11 @@ def pick_symbols(row: np.ndarray, blank_id: int, mass: float, symbols: np.ndarra
 
 
 @kernel
-def keep_best(beam: Beam, count: int, width: int) -> tuple[int, float]:
-    """Leaves the ``width`` best candidates; returns their number and the weight of the worst."""
-    scratch, candidates = beam.scratch, beam.candidates
-    weights, factors = beam.candidate_weights, beam.candidate_factors
-    for position in range(count):
-        scratch[position] = weights[position]
-    cut = kth_largest(scratch, count, width)
-    num_ties = width
-    for position in range(count):
-        num_ties -= weights[position] > cut
-    kept = 0
-    for position in range(count):
-        if weights[position] > cut or (weights[position] == cut and num_ties > 0):
-            num_ties -= weights[position] == cut
-            weights[kept], factors[kept] = weights[position], factors[position]
-            for column in range(candidates.shape[1]):
-                candidates[kept, column] = candidates[position, column]
-            kept += 1
-    return kept, cut
-
-
-@kernel
 def cut_off(beam: Beam, size: int, count: int, floor: float) -> tuple[float, int]:
     """The weight that the best ``beam_width`` of prefixes and candidates reach, but at least ``floor``.
 
     Returns:
-      The weight, and for how many that only just reach it there is room.
+      The weight, and how many that are equal to it fit in the beam.
     """
     scratch, new, weights, width = beam.scratch, beam.new, beam.candidate_weights, len(beam.nodes)
     num_all = 0
@@ -210,20 +180,14 @@ def cut_off(beam: Beam, size: int, count: int, floor: float) -> tuple[float, int
         if weights[position] > floor:
             scratch[num_all] = weights[position]
             num_all += 1
-    if num_all <= width:
-        return floor, width - num_all
-    cut = kth_largest(scratch, num_all, width)
-    num_ties = width
-    for position in range(num_all):
-        num_ties -= scratch[position] > cut
-    return cut, num_ties
+    return kth_largest(scratch, num_all, width) if num_all > width else (floor, width - num_all)
 
 
 @kernel
 def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float, float]:
-    """The new weights of the prefixes in the beam; returns the best and the worst total.
+    """Computes the new weights of the prefixes in the beam; returns the best and the worst total.
 
-    A prefix goes on by a blank, by its last symbol again, and from its parent, where that is in the beam too.
+    The alignments of a prefix continue with a blank or its last symbol; those of its parent, if in the beam, join them.
     """
     tree, factors, nodes, now, new = beam.tree, beam.factors, beam.nodes, beam.now, beam.new
     blank_prob = np.float64(row[blank_id])
@@ -238,7 +202,7 @@ def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float,
             parent = tree[node, PARENT]
             above = tree[parent, SLOT]
             if above >= 0:
-                # after the same symbol only a blank makes a second one of it
+                # a repeated symbol needs a blank between
                 by_symbol += now[above, BLANK if tree[parent, SYMBOL] == symbol else TOTAL] * factors[node]
             by_symbol *= row[symbol]
         total = by_blank + by_symbol
@@ -251,33 +215,29 @@ def _stay(beam: Beam, size: int, row: np.ndarray, blank_id: int) -> tuple[float,
 def _extend(
     beam: Beam, size: int, symbols: np.ndarray, probs: np.ndarray, cut: float, relative_floor: float, scorer: Scorer,
 ) -> int:  # fmt: skip
-    """Collects the prefixes one symbol longer than those in the beam whose weights exceed ``cut``.
+    """Collects the prefixes one symbol longer than those in the beam; returns the number of these candidates.
 
-    Args:
-      beam: memory of the search.
-      size: number of prefixes in it.
-      symbols: the symbols to try, the most probable first.
-      probs: their probabilities.
-      cut: weight that a candidate must exceed.
-      relative_floor: share of the best weight that it must exceed.
-      scorer: language model.
-
-    Returns:
-      The number of candidates.
+    The symbols come with their probabilities, the most probable first. A candidate must exceed ``cut``, and
+    ``relative_floor`` times the best weight.
     """
     tree, nodes, now, factors, candidates = beam.tree, beam.nodes, beam.now, beam.factors, beam.candidates
     weights, candidate_factors = beam.candidate_weights, beam.candidate_factors
-    # upper bound of the language model's factor, except at the end of a word, which returns the look-ahead
+    # upper bound of the language model's factor, except at the end of a word, which gives back the look-ahead
     gain = np.exp(scorer.word_bonus) if scorer.mode == CHAR or (scorer.mode == WORD and scorer.word_bonus > 0) else 1.0
     end_of_word = scorer.space_id if scorer.mode == WORD else -1
-    count = 0
+    count, place_of_end = 0, -1
+    for position in range(len(symbols)):
+        if symbols[position] == end_of_word:
+            place_of_end = position
     for slot in range(size):
         node, total = nodes[slot], now[slot, TOTAL]
         for position in range(len(symbols)):
-            symbol = symbols[position]
-            if symbol != end_of_word and total * probs[position] * gain <= cut:
+            if position != place_of_end and total * probs[position] * gain <= cut:
+                if position > place_of_end:
+                    break
                 continue
-            # after the same symbol only a blank makes a second one of it
+            symbol = symbols[position]
+            # a repeated symbol needs a blank between
             weight = probs[position] * (now[slot, BLANK] if symbol == tree[node, SYMBOL] else total)
             child = tree[node, FIRST_CHILD]
             while child >= 0 and tree[child, SYMBOL] != symbol:
@@ -289,18 +249,18 @@ def _extend(
                 log_prob, begun, state, lexicon_node = follow(scorer, state, lexicon_node, symbol)
                 factor = np.exp(fused(scorer, log_prob, begun))
             elif tree[child, SLOT] >= 0:
-                continue  # `_stay` has added this
+                continue  # `_stay` has added its weight
             else:
                 factor = factors[child]
             weight *= factor
-            if weight > cut and count == len(weights):
-                count, cut = keep_best(beam, count, len(nodes))
             if weight > cut:
                 weights[count], candidate_factors[count] = weight, factor
                 candidates[count, NODE], candidates[count, C_SYMBOL], candidates[count, CHILD] = node, symbol, child
                 candidates[count, C_STATE], candidates[count, C_LEXICON] = state, lexicon_node
                 count += 1
                 cut = max(cut, weight * relative_floor)
+                if count % (2 * len(nodes)) == 0:
+                    cut, _ = cut_off(beam, size, count, cut)
     return count
 
 
@@ -348,19 +308,16 @@ def search(
     """Finds the best texts of one utterance.
 
     Args:
-      probs: float32 `[frames, symbols]`, the posteriors, none of them 0.
-      blank_id: the id of the blank.
-      beam_width: prefixes kept at a frame.
-      symbol_mass: the most probable symbols of a frame are tried until their sum reaches it.
-      symbol_limit: how many symbols are tried at most.
-      threshold: natural log; a prefix whose weight is further below the best one's leaves the beam.
+      probs: posteriors, float32 `[frames, classes]`, none of them 0.
+      blank_id: class of the blank.
+      beam_width, symbol_mass, symbol_limit, threshold: as in `ctc_beam.BeamOptions`.
       scorer: language model.
-      num_results: how many texts to return at most.
+      num_results: largest number of texts.
 
     Returns:
-      The ids of each text, the best first. At least one.
+      The ids of each text, the best first; at least one text.
     """
-    beam = make_beam(len(probs), beam_width, scorer)
+    beam = make_beam(len(probs), beam_width, symbol_limit, scorer)
     symbols, symbol_probs = np.empty(symbol_limit, np.int64), np.empty(symbol_limit)
     relative_floor = np.exp(-threshold)
     size, num_nodes = 1, 1
@@ -369,9 +326,7 @@ def search(
         num_symbols = pick_symbols(row, blank_id, symbol_mass, symbols, symbol_probs)
         best, worst = _stay(beam, size, row, blank_id)
         cut = max(best * relative_floor, worst if size == beam_width else 0.0)
-        count = _extend(
-            beam, size, symbols[:num_symbols], symbol_probs[:num_symbols], cut, relative_floor, scorer
-        )
+        count = _extend(beam, size, symbols[:num_symbols], symbol_probs[:num_symbols], cut, relative_floor, scorer)
         for position in range(count):
             best = max(best, beam.candidate_weights[position])
         cut, num_ties = cut_off(beam, size, count, best * relative_floor)
@@ -381,12 +336,12 @@ def search(
 
 @compiled
 def _results(beam: Beam, size: int, scorer: Scorer, num_results: int) -> list[np.ndarray]:
-    """Texts of the best prefixes, the end of a text scored."""
+    """Texts of the best prefixes, with the score of the end of a text."""
     nodes, scores = beam.nodes[:size].copy(), np.empty(size)
     for slot in range(size):
         log_prob = finish(scorer, beam.tree[nodes[slot], STATE], beam.tree[nodes[slot], LEXICON])
         scores[slot] = np.log(beam.now[slot, TOTAL]) + fused(scorer, log_prob, 0)
-    if scores.max() == -np.inf:  # every prefix ends within a word that must not end there: drop those words
+    if scores.max() == -np.inf:  # every prefix ends within a word that may not end there: drop these words
         for slot in range(size):
             scores[slot] = np.log(beam.now[slot, TOTAL])
             while beam.tree[nodes[slot], LEXICON] != AT_ROOT:
