@@ -1,4 +1,4 @@
-"""The probability of a given text. Its sum over all paths, and its alignment, are in test_beam.py."""
+"""The probability of a given text. Its sum over all paths, and its alignment, are in test_ctc_beam.py."""
 
 import numpy as np
 import pytest

@@ -8,6 +8,7 @@ import pytest
 
 from tests.oracles import BLANK, TOKENS, WORD_TEXT, char_model, collapse, ngram_model, word_model
 from utils.decode.ctc_beam import BeamOptions, decode
+from utils.decode.decoder import BeamDecoder
 from utils.decode.hypothesis import words
 from utils.errors import DataError, UsageError
 from utils.lm.scorer import Weights, make_scorer, model_unit, with_weights
@@ -30,8 +31,8 @@ def all_texts(log_probs, blank_id=BLANK):
     return found
 
 
-def decode_one(log_probs, options=EVERYTHING, fusion=None, blank_id=BLANK):
-    return decode(log_probs[np.newaxis], np.array([len(log_probs)]), blank_id, options, fusion)[0]
+def decode_one(log_probs, options=EVERYTHING, scorer=None, blank_id=BLANK):
+    return decode([log_probs], blank_id, options, scorer)[0]
 
 
 def assert_best(hypotheses, expected):
@@ -64,11 +65,11 @@ def word_score(lm, ids, weights, known_only=False):
 def test_with_a_word_model_it_finds_what_exhaustive_search_finds(tmp_path, seed, known_only):
     lm, weights = word_model(tmp_path), Weights(0.8, 0.7)
     log_probs = posteriors(np.random.default_rng(seed), 6)
-    fusion = make_scorer(lm, TOKENS, weights, unknown_words=not known_only)
+    scorer = make_scorer(lm, TOKENS, weights, unknown_words=not known_only)
     scores = {
         ids: log_prob + word_score(lm, ids, weights, known_only) for ids, log_prob in all_texts(log_probs).items()
     }
-    assert_best(decode_one(log_probs, fusion=fusion), scores)
+    assert_best(decode_one(log_probs, scorer=scorer), scores)
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -79,7 +80,7 @@ def test_with_a_character_model_it_finds_what_exhaustive_search_finds(tmp_path, 
     for ids, log_prob in all_texts(log_probs).items():
         letters = ['<SPACE>' if symbol == 0 else TOKENS[symbol] for symbol in ids]
         scores[ids] = log_prob + 0.9 * lm.log_probs(letters).sum() + 1.1 * len(ids)
-    assert_best(decode_one(log_probs, fusion=make_scorer(lm, TOKENS, weights)), scores)
+    assert_best(decode_one(log_probs, scorer=make_scorer(lm, TOKENS, weights)), scores)
 
 
 @pytest.mark.parametrize('seed', range(4))
@@ -94,7 +95,7 @@ def test_with_a_character_model_and_a_lexicon_it_finds_what_exhaustive_search_fi
         letters = ['<SPACE>' if letter == ' ' else letter for letter in text]
         allowed = set(text.split()) <= {'ab', 'b', 'ba'}
         scores[ids] = log_prob + 0.9 * lm.log_probs(letters).sum() + 1.1 * len(ids) if allowed else -np.inf
-    assert_best(decode_one(log_probs, fusion=make_scorer(lm, TOKENS, weights, lexicon_model=words)), scores)
+    assert_best(decode_one(log_probs, scorer=make_scorer(lm, TOKENS, weights, lexicon_model=words)), scores)
 
 
 @pytest.mark.parametrize('seed', range(6))
@@ -156,18 +157,18 @@ def test_the_language_model_decides_between_words_that_sound_alike(tmp_path):
     path = [2, 1, 3, 0, 3, 5, 4]  # bad dog
     log_probs = peaked(path, 7)
     log_probs[0, 3], log_probs[0, 2] = math.log(0.5), math.log(0.4167)  # more like "dad dog"
-    fusion = make_scorer(lm, tokens, Weights(1.0, 0.0))
+    scorer = make_scorer(lm, tokens, Weights(1.0, 0.0))
     texts = [
         ''.join(tokens[symbol] for symbol in decode_one(log_probs, BeamOptions(), each, blank_id=6)[0].ids)
-        for each in (None, fusion, with_weights(fusion, Weights(0.0, 0.0)))
+        for each in (None, scorer, with_weights(scorer, Weights(0.0, 0.0)))
     ]
     assert texts == ['dad dog', 'bad dog', 'dad dog']
 
 
 def test_forbidden_words_never_come_out_even_where_nothing_else_fits(tmp_path):
-    fusion = make_scorer(ngram_model(tmp_path, [['ab']]), TOKENS, Weights(1.0, 0.0), unknown_words=False)
+    scorer = make_scorer(ngram_model(tmp_path, [['ab']]), TOKENS, Weights(1.0, 0.0), unknown_words=False)
     for path in ([1, 3, 0, 2], [1, 3, 3], [2, 2]):
-        for each in decode_one(peaked(path, 4, 0.9999), BeamOptions(num_best=4), fusion):
+        for each in decode_one(peaked(path, 4, 0.9999), BeamOptions(num_best=4), scorer):
             assert set(''.join(TOKENS[symbol] for symbol in each.ids).split()) <= {'ab'}
             assert each.score > -np.inf
 
@@ -178,9 +179,11 @@ def test_padding_and_neighbours_in_the_batch_change_nothing():
     batch = np.full((4, 12, 4), np.nan, np.float32)
     for row, log_probs in enumerate(utterances):
         batch[row, : len(log_probs)] = log_probs
-    together = decode(batch, np.array([5, 9, 0, 7]), BLANK, num_threads=3)
-    assert together == [decode_one(log_probs, BeamOptions()) for log_probs in utterances]
-    assert (together[2][0].ids, together[2][0].log_prob) == ((), 0.0)
+    expected = [decode_one(log_probs, BeamOptions()) for log_probs in utterances]
+    assert decode(utterances, BLANK, num_threads=3) == expected
+    best = BeamDecoder(BLANK, BeamOptions(), None).decode(batch, np.array([5, 9, 0, 7]))
+    assert best == [hypotheses[0] for hypotheses in expected]
+    assert (best[2].ids, best[2].log_prob) == ((), 0.0)
 
 
 def test_case_of_the_model_is_folded_to_the_vocabularys(tmp_path):
@@ -189,7 +192,7 @@ def test_case_of_the_model_is_folded_to_the_vocabularys(tmp_path):
     log_probs = posteriors(np.random.default_rng(0), 6)
     lower = make_scorer(word_model(tmp_path), TOKENS, Weights(0.8, 0.7))
     folded = make_scorer(upper, TOKENS, Weights(0.8, 0.7))
-    assert decode_one(log_probs, fusion=folded) == decode_one(log_probs, fusion=lower)
+    assert decode_one(log_probs, scorer=folded) == decode_one(log_probs, scorer=lower)
 
 
 def test_models_that_do_not_fit_are_refused(tmp_path):
@@ -202,7 +205,7 @@ def test_models_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(DataError, match='lm_weight -1'):
         make_scorer(words, TOKENS, Weights(-1.0, 0.0))
     with pytest.raises(DataError, match='5 classes do not fit a vocabulary of 3 tokens'):
-        decode_one(posteriors(np.random.default_rng(0), 3, 5), fusion=make_scorer(words, TOKENS, Weights()), blank_id=4)
+        decode_one(posteriors(np.random.default_rng(0), 3, 5), scorer=make_scorer(words, TOKENS, Weights()), blank_id=4)
 
 
 def test_a_model_that_the_vocabulary_spells_in_part_is_named(tmp_path, caplog):

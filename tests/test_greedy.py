@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.decode.ctc import greedy
+from utils.decode.greedy import best_paths
 from utils.decode.hypothesis import Hypothesis, Span, confidence, words
 
 BLANK = 3
@@ -16,7 +16,7 @@ BLANK = 3
 
 def decode(path, log_probs=None):
     log_probs = [-0.5] * len(path) if log_probs is None else log_probs
-    return greedy(np.array([path], np.int32), np.array([log_probs], np.float32), np.array([len(path)]), BLANK)[0]
+    return best_paths(np.array([path], np.int32), np.array([log_probs], np.float32), np.array([len(path)]), BLANK)[0]
 
 
 def test_repeats_merge_and_blanks_vanish():
@@ -43,25 +43,25 @@ def test_only_blanks_is_an_empty_hypothesis():
 
 def test_no_frames_and_no_utterances():
     assert decode([]) == Hypothesis((), 0.0, ())
-    assert greedy(np.zeros((0, 5), np.int32), np.zeros((0, 5)), np.zeros(0, np.int32), BLANK) == []
+    assert best_paths(np.zeros((0, 5), np.int32), np.zeros((0, 5)), np.zeros(0, np.int32), BLANK) == []
 
 
 def test_frames_beyond_the_length_change_nothing():
     ids = np.array([[0, 1, 1, 2], [0, 1, 1, 1]])
     log_probs = np.array([[-1.0, -1.0, np.nan, np.nan], [-1.0, -1.0, -1.0, -1.0]])
-    short, whole = greedy(ids, log_probs, np.array([2, 4]), BLANK)
+    short, whole = best_paths(ids, log_probs, np.array([2, 4]), BLANK)
     assert short == decode([0, 1], [-1.0, -1.0])
     assert whole == decode([0, 1, 1, 1], [-1.0] * 4)
 
 
 def test_symbols_do_not_merge_across_utterances():
-    first, second = greedy(np.array([[3, 1], [1, 3]]), np.zeros((2, 2)), np.array([2, 2]), BLANK)
+    first, second = best_paths(np.array([[3, 1], [1, 3]]), np.zeros((2, 2)), np.array([2, 2]), BLANK)
     assert (first.ids, second.ids) == ((1,), (1,))
 
 
 def test_shapes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r'\[batch, frames\]'):
-        greedy(np.zeros((2, 3), np.int32), np.zeros((2, 4)), np.array([3, 3]), BLANK)
+        best_paths(np.zeros((2, 3), np.int32), np.zeros((2, 4)), np.array([3, 3]), BLANK)
 
 
 @given(st.lists(st.lists(st.integers(0, BLANK), max_size=7), min_size=1, max_size=4), st.integers(0, BLANK))
@@ -70,7 +70,7 @@ def test_agrees_with_groupby(paths, blank_id):
     frames = max(map(len, paths))
     ids = np.array([path + [0] * (frames - len(path)) for path in paths], np.int32).reshape(len(paths), frames)
     log_probs = -np.arange(1.0, ids.size + 1).reshape(ids.shape)
-    hypotheses = greedy(ids, log_probs, np.array([len(path) for path in paths]), blank_id)
+    hypotheses = best_paths(ids, log_probs, np.array([len(path) for path in paths]), blank_id)
     for path, row, hypothesis in zip(paths, log_probs, hypotheses, strict=True):
         runs = [(symbol, list(run)) for symbol, run in itertools.groupby(enumerate(path), lambda pair: pair[1])]
         spans = [

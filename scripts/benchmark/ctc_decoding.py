@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             read_posteriors(args.posteriors, tokens) if args.posteriors else synthetic_posteriors(sentences, tokens)
         )
         posteriors = posteriors[: args.utterances]
-        fusion = make_scorer(load_model(lm_path), tokens, Weights(LM_WEIGHT, WORD_BONUS), unknown_words=False)
+        scorer = make_scorer(load_model(lm_path), tokens, Weights(LM_WEIGHT, WORD_BONUS), unknown_words=False)
         job = {
             'tokens': tokens,
             'lm': lm_path,
@@ -80,14 +80,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         Path(directory, 'job.json').write_text(json.dumps(job))
         np.savez(f'{directory}/posteriors.npz', *posteriors)
         figures = {}
-        for heading, each_fusion, peers in (
+        for heading, each_scorer, peers in (
             ('without language model', None, ('flashlight-text', 'tensorflow', 'pyctcdecode')),
-            ('with a word model, its words only', fusion, ('flashlight-text-lm', 'pyctcdecode-lm')),
+            ('with a word model, its words only', scorer, ('flashlight-text-lm', 'pyctcdecode-lm')),
         ):  # fmt: skip
-            found = {OURS: run_ours(posteriors, each_fusion, args.beam_width, args.repeats)}
+            found = {OURS: run_ours(posteriors, each_scorer, args.beam_width, args.repeats)}
             for peer in peers:
                 found[peer] = run_peer(peer, sys.executable if peer == 'tensorflow' else python, directory)
-            figures[heading] = report(heading, found, posteriors, tokens, each_fusion)
+            figures[heading] = report(heading, found, posteriors, tokens, each_scorer)
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=1) + '\n')
     return 0
@@ -185,15 +185,12 @@ def fastest(function: Callable, utterances: Sequence, repeats: int) -> tuple[lis
     return results, seconds
 
 
-def run_ours(posteriors: Sequence, fusion, beam_width: int, repeats: int) -> tuple[list, list[float]]:
-    import numpy as np
-
+def run_ours(posteriors: Sequence, scorer, beam_width: int, repeats: int) -> tuple[list, list[float]]:
     from utils.decode.ctc_beam import BeamOptions, decode
 
     def decode_one(log_probs):
         options = BeamOptions(beam_width=beam_width)
-        blank_id = log_probs.shape[1] - 1
-        return decode(log_probs[np.newaxis], np.array([len(log_probs)]), blank_id, options, fusion, 1)[0][0].ids
+        return decode([log_probs], log_probs.shape[1] - 1, options, scorer, 1)[0][0].ids
 
     return fastest(decode_one, posteriors, repeats)
 
@@ -211,7 +208,7 @@ def run_peer(peer: str, python: str, directory: str) -> tuple[list, list[float]]
     return found['ids'], found['seconds']
 
 
-def report(heading: str, found: dict, posteriors: Sequence, tokens: Sequence[str], fusion) -> dict:
+def report(heading: str, found: dict, posteriors: Sequence, tokens: Sequence[str], scorer) -> dict:
     """Prints a row for each library; returns the figures."""
     import numpy as np
 
@@ -225,9 +222,8 @@ def report(heading: str, found: dict, posteriors: Sequence, tokens: Sequence[str
         if result is None:
             continue
         texts, seconds = result
-        scores = np.array(
-            [score_text(each, ids, blank_id, fusion) for each, ids in zip(posteriors, texts, strict=True)]
-        )
+        pairs = zip(posteriors, texts, strict=True)
+        scores = np.array([score_text(each, ids, blank_id, scorer) for each, ids in pairs])
         median = float(np.median(seconds) * 1e3)
         ours = figures.setdefault(OURS, {'median_ms': median, 'scores': scores.tolist()})
         gains = np.array(ours['scores']) - scores

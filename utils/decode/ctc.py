@@ -1,82 +1,20 @@
-"""CTC of posteriors: greedy decoding, the exact probability of a given text, and its best alignment."""
+"""CTC of a given text, compiled: its exact probability, and its best alignment."""
 
 import numpy as np
 
-from utils.decode.hypothesis import Hypothesis, Span
 from utils.jit import compiled
 
-# What is below this share of a frame's total is left out, which with peaked posteriors is most of a text. It can't
-# come to more than this share of 1 in the end, which is nothing beside a result that is much larger.
+# Positions below this share of a frame's total are left out: with peaked posteriors, most of a text. In the end they
+# come to no more than this share of 1, which is nothing beside a result that is much larger.
 NEGLIGIBLE = 1e-150
 LEAST_SURE_LOG_PROB = -300.0
 
 
-def greedy(best_ids: np.ndarray, best_log_probs: np.ndarray, lengths: np.ndarray, blank_id: int) -> list[Hypothesis]:
-    """Decodes best paths: a run of one symbol counts once, blanks count for nothing.
-
-    Args:
-      best_ids: int `[batch, frames]`, the most probable symbol of each output frame.
-      best_log_probs: float `[batch, frames]`, its log posterior.
-      lengths: int `[batch]`, the frames of each utterance; what lies beyond is not looked at.
-      blank_id: the id of the blank.
-
-    Returns:
-      A `Hypothesis` for each utterance.
-    """
-    best_ids, best_log_probs, lengths = np.asarray(best_ids), np.asarray(best_log_probs), np.asarray(lengths)
-    if best_ids.ndim != 2 or best_log_probs.shape != best_ids.shape or lengths.shape != best_ids.shape[:1]:
-        raise ValueError(
-            f'best_ids {best_ids.shape}, best_log_probs {best_log_probs.shape} and lengths {lengths.shape} '
-            'must be [batch, frames], [batch, frames] and [batch]'
-        )
-    batch, frames = best_ids.shape
-    if not batch:
-        return []
-    inside = np.arange(frames) < lengths[:, np.newaxis]
-    # one more column of blanks, so that every run of a symbol ends before its row does
-    ids = np.full((batch, frames + 1), blank_id, dtype=np.int64)
-    ids[:, :frames] = np.where(inside, best_ids, blank_id)
-    log_probs = np.zeros((batch, frames + 1))
-    log_probs[:, :frames] = np.where(inside, best_log_probs, 0.0)
-
-    is_start = np.ones_like(ids, dtype=bool)
-    is_start[:, 1:] = ids[:, 1:] != ids[:, :-1]
-    starts = np.flatnonzero(is_start)
-    ends = np.append(starts[1:], ids.size)
-    run_log_probs = np.add.reduceat(log_probs.ravel(), starts)
-    rows, symbols = starts // (frames + 1), ids.ravel()[starts]
-
-    keep = symbols != blank_id
-    rows, symbols, run_log_probs = rows[keep], symbols[keep].tolist(), run_log_probs[keep].tolist()
-    first_of_row = rows * (frames + 1)
-    start_frames, end_frames = (starts[keep] - first_of_row).tolist(), (ends[keep] - first_of_row).tolist()
-    spans = list(map(Span, start_frames, end_frames, run_log_probs))
-    bounds = np.searchsorted(rows, np.arange(batch + 1)).tolist()
-    totals = log_probs.sum(axis=1).tolist()
-    return [
-        Hypothesis(tuple(symbols[low:high]), total, tuple(spans[low:high]))
-        for low, high, total in zip(bounds[:-1], bounds[1:], totals, strict=True)
-    ]
-
-
-def greedy_of_posteriors(log_probs: np.ndarray, lengths: np.ndarray, blank_id: int) -> list[Hypothesis]:
-    """The same from the log posteriors of all symbols, `[batch, frames, symbols]`."""
-    best_ids = log_probs.argmax(axis=2)
-    best_log_probs = np.take_along_axis(log_probs, best_ids[..., np.newaxis], axis=2)[..., 0]
-    return greedy(best_ids, best_log_probs, lengths, blank_id)
-
-
 @compiled
 def ctc_log_prob(probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> float:
-    """log p(symbols | x), summed over all alignments (the forward recursion, rescaled at every frame).
+    """log p(text | x), over all alignments, from posteriors `[frames, classes]`; -inf where the frames are too few.
 
-    Args:
-      probs: float `[frames, symbols]`, the posteriors.
-      symbols: int `[length]`, the text.
-      blank_id: the id of the blank.
-
-    Returns:
-      The log probability; -inf where the frames are too few.
+    The forward recursion (Graves et al. 2006, section 4.1), rescaled at every frame.
     """
     log_prob = _forward(probs, symbols, blank_id, NEGLIGIBLE)
     return log_prob if log_prob > LEAST_SURE_LOG_PROB else _forward(probs, symbols, blank_id, 0.0)
@@ -86,13 +24,13 @@ def ctc_log_prob(probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> float
 def _forward(probs: np.ndarray, symbols: np.ndarray, blank_id: int, negligible: float) -> float:
     """The forward recursion over the positions ``low <= position < high`` that are not negligible."""
     length, num_frames = len(symbols), len(probs)
-    # of the alignments so far that end in the symbol at a position, and in the blank before it
+    # probabilities of the alignments so far that end in the symbol at a position, and in the blank before it
     ends, blanks = np.zeros(length + 1), np.zeros(length + 1)
     blanks[0] = 1.0
     log_scale, low, high = 0.0, 0, 0
     for frame in range(num_frames):
         row = probs[frame]
-        low = max(low, length - (num_frames - frame))  # what lies before can't reach the end any more
+        low = max(low, length - (num_frames - frame))  # earlier positions cannot reach the end any more
         high = min(length, high + 1)
         total = 0.0
         for position in range(high - 1, low - 1, -1):
@@ -124,21 +62,14 @@ def _forward(probs: np.ndarray, symbols: np.ndarray, blank_id: int, negligible: 
 
 
 @compiled
-def best_alignment(
-    log_probs: np.ndarray, symbols: np.ndarray, blank_id: int, spans: np.ndarray, scores: np.ndarray
-) -> bool:
-    """The most probable alignment of a text.
-
-    Args:
-      log_probs: float `[frames, symbols]`, the log posteriors.
-      symbols: int `[length]`, the text.
-      blank_id: the id of the blank.
-      spans: int `[length, 2]`: gets the first frame of each symbol and the one after its last.
-      scores: float `[length]`: gets the sum of the log posteriors of these frames.
+def best_alignment(log_probs: np.ndarray, symbols: np.ndarray, blank_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """The most probable alignment of a text to log-posteriors `[frames, classes]`, by the Viterbi algorithm.
 
     Returns:
-      False where the frames are too few.
+      The first frame of each symbol and the one after its last, int64 `[length, 2]`; the sums of the log-posteriors of
+      these frames, `[length]`. Both are 0 where the frames are too few.
     """
+    spans, scores = np.zeros((len(symbols), 2), np.int64), np.zeros(len(symbols))
     num_states, num_frames = 2 * len(symbols) + 1, len(log_probs)
     moves = np.zeros((num_frames, num_states), np.uint8)
     values = np.full(num_states, -np.inf)
@@ -158,9 +89,7 @@ def best_alignment(
     if state > 0 and values[state - 1] > values[state]:
         state -= 1
     if values[state] == -np.inf:
-        return False
-    scores[:] = 0.0
-    spans[:, 1] = 0
+        return spans, scores
     for frame in range(num_frames - 1, -1, -1):
         if state & 1:
             position = state >> 1
@@ -168,4 +97,4 @@ def best_alignment(
             spans[position, 1] = max(spans[position, 1], frame + 1)
             scores[position] += log_probs[frame, symbols[position]]
         state -= moves[frame, state]
-    return True
+    return spans, scores

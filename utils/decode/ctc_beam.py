@@ -2,9 +2,9 @@
 
     Q(y) = log p(y | x) + lm_weight * log P_LM(y) + word_bonus * words(y)
 
-(Deep Speech, arXiv 1412.5567; Deep Speech 2, arXiv 1512.02695). With a character model, which Chinese
-takes, each symbol counts as a word. The search finds candidates; their scores are then computed exactly, and
-those of greedy decoding's text, so that no result scores below that.
+(Deep Speech, arXiv 1412.5567; Deep Speech 2, arXiv 1512.02695). With a character model, as for Chinese,
+each symbol counts as a word. The exact scores of the texts that the search finds are computed afterwards, and that of
+the greedy text, so that no result scores below it.
 """
 
 from collections.abc import Sequence
@@ -21,9 +21,9 @@ from utils.errors import DataError, UsageError
 from utils.lm.scorer import Scorer, fused, no_scorer, score_symbols
 from utils.system import num_cores
 
-# a posterior that is smaller counts as this, so that no frame can empty the beam
+# lower bound of a posterior, so that no frame can empty the beam
 LEAST_PROB = np.float32(1e-30)
-# the search's order is by sums over the alignments that it kept; the exact one may differ a little
+# the search ranks texts by the alignments that it kept, the exact order may differ a little
 SPARE_RESULTS = 3
 
 
@@ -33,12 +33,12 @@ class BeamOptions:
 
     Attributes:
       beam_width: prefixes kept at a frame.
-      num_best: how many texts to return.
+      num_best: number of texts to return.
       symbol_mass: the most probable symbols of a frame are tried until their probabilities sum up to this.
-      symbol_limit: how many symbols are tried at a frame at most.
-      threshold: a prefix whose score is further below the best one's leaves the beam (natural log). With 8 nothing was
-        lost on AN4's posteriors; of 30 noisy synthetic utterances with a closed lexicon 9 lost three, 10 to 14 two,
-        and a unit more takes a fifth more time.
+      symbol_limit: largest number of symbols that are tried at a frame.
+      threshold: a prefix whose score is further below the best one's leaves the beam (nats). On AN4's posteriors 8
+        loses no text; of 30 noisy synthetic utterances with a closed lexicon 9 loses three, 10 to 14 two, and a unit
+        more takes a fifth more time.
     """
 
     beam_width: int = 100
@@ -58,45 +58,24 @@ class BeamOptions:
 
 
 def decode(
-    log_probs: np.ndarray,
-    lengths: np.ndarray,
-    blank_id: int,
-    options: BeamOptions | None = None,
-    scorer: Scorer | None = None,
+    utterances: Sequence[np.ndarray], blank_id: int, options: BeamOptions | None = None, scorer: Scorer | None = None,
     num_threads: int | None = None,
-) -> list[list[BeamHypothesis]]:
-    """Decodes a batch, an utterance a thread.
+) -> list[list[BeamHypothesis]]:  # fmt: skip
+    """Decodes utterances, one a thread.
 
     Args:
-      log_probs: float `[batch, frames, symbols]`, log posteriors.
-      lengths: int `[batch]`, the frames of each utterance; what lies beyond is not looked at.
-      blank_id: the id of the blank.
-      options: of the search.
-      scorer: language model, from `scorer.make_scorer`; None: none.
-      num_threads: None: as many as there are cores for this process.
+      utterances: log-posteriors of each utterance, float `[frames, classes]`.
+      blank_id: class of the blank.
+      options: limits of the search.
+      scorer: language model; None: none.
+      num_threads: number of threads; None: the cores that this process may use.
 
     Returns:
       For each utterance its hypotheses, the best first; at least one and at most ``options.num_best``.
+
+    Raises:
+      DataError: the classes do not fit the language model, or the arrays are no log-posteriors.
     """
-    log_probs, lengths = np.asarray(log_probs), np.asarray(lengths)
-    if log_probs.ndim != 3 or lengths.shape != log_probs.shape[:1]:
-        raise ValueError(
-            f'log_probs {log_probs.shape} and lengths {lengths.shape} must be [batch, frames, symbols], [batch]'
-        )
-    if len(lengths) and not 0 <= lengths.min() <= lengths.max() <= log_probs.shape[1]:
-        raise ValueError(f'lengths {lengths} lie outside log_probs {log_probs.shape}')
-    utterances = [log_probs[row, :length] for row, length in enumerate(lengths.tolist())]
-    return decode_utterances(utterances, blank_id, options, scorer, num_threads)
-
-
-def decode_utterances(
-    utterances: Sequence[np.ndarray],
-    blank_id: int,
-    options: BeamOptions | None = None,
-    scorer: Scorer | None = None,
-    num_threads: int | None = None,
-) -> list[list[BeamHypothesis]]:
-    """As `decode`, from log posteriors `[frames, symbols]` of each utterance."""
     if not utterances:
         return []
     num_symbols = utterances[0].shape[1]
@@ -119,15 +98,14 @@ def decode_utterances(
 def decode_utterance(
     log_probs: np.ndarray, blank_id: int, options: BeamOptions, scorer: Scorer
 ) -> list[BeamHypothesis]:
-    """Decodes one utterance; ``log_probs`` is `[frames, symbols]`. See `decode`."""
+    """Decodes one utterance, log-posteriors `[frames, classes]`. See `decode`."""
     log_probs = np.require(log_probs, np.float32, ['C', 'W'])
     _check_posteriors(log_probs)
     probs = np.maximum(np.exp(log_probs), LEAST_PROB)
-    texts = search(
-        probs, blank_id, options.beam_width, options.symbol_mass, min(options.symbol_limit, log_probs.shape[1]),
-        options.threshold, scorer, options.num_best + SPARE_RESULTS,
-    )  # fmt: skip
-    texts = {tuple(text.tolist()): text for text in [*texts, _greedy_text(log_probs, blank_id)]}
+    symbol_limit, num_results = min(options.symbol_limit, log_probs.shape[1]), options.num_best + SPARE_RESULTS
+    limits = options.beam_width, options.symbol_mass, symbol_limit, options.threshold
+    found = search(probs, blank_id, *limits, scorer, num_results)
+    texts = {tuple(text.tolist()): text for text in [*found, _greedy_text(log_probs, blank_id)]}
     scored = [(*_score(probs, text, blank_id, scorer), ids) for ids, text in texts.items()]
     scored.sort(key=lambda item: -item[0])  # a stable sort: of equals, the one that the search preferred
     allowed = [item for item in scored if item[0] > -np.inf] or scored[:1]
@@ -138,7 +116,7 @@ def decode_utterance(
 
 
 def _check_posteriors(log_probs: np.ndarray) -> None:
-    """Refuses NaN and what is not normalised, as logits are not; looking at three frames is enough for that."""
+    """Refuses NaN and logits, which are not normalised: three frames show that."""
     if not len(log_probs):
         return
     if np.isnan(log_probs).any():
@@ -164,15 +142,12 @@ def _score(probs: np.ndarray, text: np.ndarray, blank_id: int, scorer: Scorer) -
 
 
 def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, scorer: Scorer | None = None) -> float:
-    """Q(y) of a given text; -inf where it holds forbidden words or the frames (`[frames, symbols]`) are too few."""
+    """Q(y) of a text, from log-posteriors `[frames, classes]`; -inf with forbidden words or too few frames."""
     probs = np.maximum(np.exp(np.require(log_probs, np.float32, ['C', 'W'])), LEAST_PROB)
     scorer = scorer or no_scorer(log_probs.shape[1] - 1)
     return _score(probs, np.array(ids, np.int64), blank_id, scorer)[0]
 
 
 def _spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[Span, ...]:
-    frames, scores = np.zeros((len(text), 2), np.int64), np.zeros(len(text))
-    best_alignment(log_probs, text, blank_id, frames, scores)
-    return tuple(
-        Span(start, end, score) for (start, end), score in zip(frames.tolist(), scores.tolist(), strict=True)
-    )
+    spans, scores = best_alignment(log_probs, text, blank_id)
+    return tuple(map(Span, *spans.T.tolist(), scores.tolist()))

@@ -3,14 +3,13 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from utils.decode.attention_beam import AttentionBeam, AttentionBeamOptions
-from utils.decode.ctc import greedy_of_posteriors
-from utils.decode.ctc_beam import BeamOptions, decode_utterances
-from utils.decode.hypothesis import Hypothesis, SpelledHypothesis, repeats_itself, with_alternatives
+from utils.decode.ctc_beam import BeamOptions, decode
+from utils.decode.greedy import best_paths
+from utils.decode.hypothesis import BeamHypothesis, Hypothesis, SpelledHypothesis, repeats_itself, with_alternatives
 from utils.decode.options import LAS_FLAGS, DecodingOptions
 from utils.jit import is_cached
 from utils.lm.scorer import Scorer, load_scorer
@@ -20,56 +19,40 @@ log = logging.getLogger(__name__)
 LISTED = 5  # utterances named one by one in a message
 
 
-class CtcDecoder(Protocol):
-    """A decoder of CTC posteriors."""
+@dataclass(frozen=True)
+class GreedyDecoder:
+    """Best paths of CTC posteriors."""
 
-    def decode(self, log_probs: Sequence[np.ndarray], lengths: Sequence[int]) -> Sequence[Hypothesis]:
+    blank_id: int
+
+    def decode(self, log_probs: Sequence[np.ndarray], lengths: Sequence[int]) -> list[Hypothesis]:
         """A hypothesis for each utterance.
 
         Args:
           log_probs: log-posteriors `[batch, frames, classes]`, or `[frames, classes]` for each; the blank is last.
           lengths: frames of each utterance, int `[batch]`.
         """
-
-
-class AttentionDecoder(Protocol):
-    """A beam search that the graph of an attention model drives, step by step."""
-
-    def begin(self, limits: np.ndarray, log_posteriors: np.ndarray, lengths: np.ndarray) -> np.int32:
-        """Starts a batch; returns the width of the beam."""
-
-    def advance(self, logits: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.bool_]:
-        """Takes a step; returns the rows that go on, their symbols, and whether all is done."""
-
-    def results(self) -> list[SpelledHypothesis]:
-        """The best hypothesis of each utterance of the batch."""
-
-
-Decoder = CtcDecoder | AttentionDecoder
-
-
-@dataclass(frozen=True)
-class GreedyDecoder:
-    """The best path of each utterance. See `CtcDecoder`."""
-
-    blank_id: int
-
-    def decode(self, log_probs: Sequence[np.ndarray], lengths: Sequence[int]) -> list[Hypothesis]:
-        utterances = zip(log_probs, lengths, strict=True)
-        return [greedy_of_posteriors(each[None, :length], [length], self.blank_id)[0] for each, length in utterances]
+        utterances = [each[np.newaxis, :length] for each, length in zip(log_probs, lengths, strict=True)]
+        paths = [(each.argmax(2), each.max(2), [each.shape[1]]) for each in utterances]
+        return [best_paths(*path, self.blank_id)[0] for path in paths]
 
 
 @dataclass(frozen=True)
 class BeamDecoder:
-    """Prefix beam search, an utterance a thread. See `CtcDecoder`."""
+    """Prefix beam search of CTC posteriors."""
 
     blank_id: int
     options: BeamOptions
     scorer: Scorer | None
 
-    def decode(self, log_probs: Sequence[np.ndarray], lengths: Sequence[int]) -> list[Hypothesis]:
+    def decode(self, log_probs: Sequence[np.ndarray], lengths: Sequence[int]) -> list[BeamHypothesis]:
+        """As `GreedyDecoder.decode`."""
         utterances = [each[:length] for each, length in zip(log_probs, lengths, strict=True)]
-        return with_alternatives(decode_utterances(utterances, self.blank_id, self.options, self.scorer))
+        return with_alternatives(decode(utterances, self.blank_id, self.options, self.scorer))
+
+
+CtcDecoder = GreedyDecoder | BeamDecoder
+Decoder = CtcDecoder | AttentionBeam
 
 
 def make_decoder(
@@ -80,7 +63,7 @@ def make_decoder(
     Args:
       options: options from `resolve_decoding`.
       tokens: tokens of the run's vocabulary.
-      scorer: language model, whose weights are its own.
+      scorer: language model, with its weights.
       from_posteriors: return a decoder of posteriors for greedy decoding, too.
     """
     blank_id = len(tokens)  # of las: the end of a text
@@ -90,16 +73,11 @@ def make_decoder(
         log.info('compiling the beam search, this once: 15 seconds or more')
     if options.family == 'ctc':
         return BeamDecoder(blank_id, BeamOptions(options.beam_width, options.num_best), scorer)
-    settings = {name: getattr(options, name) for name in LAS_FLAGS}
-    beam_options = AttentionBeamOptions(
-        options.beam_width, options.num_best, ctc_weight=settings.pop('ctc_decode_weight'), **settings
-    )
-    return AttentionBeam(blank_id, beam_options, scorer)
+    settings = {name.replace('ctc_decode_weight', 'ctc_weight'): getattr(options, name) for name in LAS_FLAGS}
+    return AttentionBeam(blank_id, AttentionBeamOptions(options.beam_width, options.num_best, **settings), scorer)
 
 
-def load_decoder(
-    options: DecodingOptions, tokens: Sequence[str], from_posteriors: bool = False
-) -> Decoder | None:
+def load_decoder(options: DecodingOptions, tokens: Sequence[str], from_posteriors: bool = False) -> Decoder | None:
     """Loads the language model of the options, if any, and makes the decoder; arguments as in `make_decoder`.
 
     Raises:
@@ -111,7 +89,7 @@ def load_decoder(
 
 
 def warn_if_empty(texts: Sequence[str]) -> None:
-    """Warns where most texts decoded with a language model are empty, as with weights out of proportion."""
+    """Warns if most of the texts that were decoded with a language model are empty: its weight is too large."""
     num_empty = sum(not text for text in texts)
     if num_empty > len(texts) // 2:
         log.warning('%d of %d texts are empty: the language model outweighs the acoustic one; '
@@ -119,7 +97,7 @@ def warn_if_empty(texts: Sequence[str]) -> None:
 
 
 def warn_of_runaways(names: Sequence[str], hypotheses: Sequence[SpelledHypothesis]) -> None:
-    """Warns of utterances whose text repeats itself or was cut at its limit: the attention was lost there."""
+    """Warns of utterances whose text repeats itself or reached its limit: the attention was lost there."""
     for what, is_lost in (
         ('repeat themselves', lambda each: repeats_itself(each.ids)),
         ('were cut at the longest that their frames allow', lambda each: each.is_cut),

@@ -15,8 +15,9 @@ from utils.data.features import FeatureSpec
 from utils.data.index import Index
 from utils.data.loader import Loader, pad
 from utils.data.pipeline import Batch, Pipeline
-from utils.decode import attention_beam, ctc
+from utils.decode import attention_beam
 from utils.decode.decoder import Decoder
+from utils.decode.greedy import best_paths
 from utils.decode.hypothesis import Hypothesis
 from utils.recognition.posteriors import rounded
 from utils.recognition.report import Evaluation, References
@@ -65,7 +66,7 @@ class Recognizer:
         is_attention = self.config.family == 'attention'
         if decoder is None:
             blank_id = self.config.classes - 1
-            return attention_beam.greedy(*outputs) if is_attention else ctc.greedy(*outputs, blank_id=blank_id)
+            return attention_beam.greedy(*outputs) if is_attention else best_paths(*outputs, blank_id=blank_id)
         return decoder.results() if is_attention else decoder.decode(*outputs)
 
     def restore(self, checkpoint_path: str) -> None:
