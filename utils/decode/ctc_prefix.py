@@ -1,8 +1,9 @@
-"""CTC score of a text that grows symbol by symbol (Graves 2008, section 7.5; Hori et al. 2017, section 3.3).
+"""CTC scores of the prefixes of a text (Graves 2008, section 7.5; Hori et al. 2017, section 3.3).
 
-It joins an attention model's beam with the listener's CTC head. For a text g there are, at each frame, the log
-probabilities of all alignments of g so far that end in g's last symbol, and of those that end in a blank; from them
-follow the probabilities of all texts that begin with g and one symbol more.
+They join the beam of an attention model with the CTC head of its listener. The alignments of a text g, float64
+`[frames, 2]`, hold for each frame the log-probability of all alignments of g so far that end in its last symbol, and of
+those that end in a blank; the probability of all texts that begin with g and one more symbol follows from them. The
+blank shares its class with the end of a text. Posteriors are `[frames, classes]`, of which ``length`` frames count.
 """
 
 import math
@@ -12,7 +13,7 @@ import numpy as np
 from utils.jit import kernel
 
 IN_SYMBOL, IN_BLANK = range(2)
-LOG_ZERO = -1e30  # as good as minus infinity, and safe to subtract
+LOG_ZERO = -1e30  # finite instead of -inf, so that differences are defined
 
 
 @kernel
@@ -24,14 +25,7 @@ def _log_add(a: float, b: float) -> float:
 
 @kernel
 def start(log_probs: np.ndarray, length: int, blank_id: int, alignments: np.ndarray) -> None:
-    """Fills in the empty text: blanks alone.
-
-    Args:
-      log_probs: `[frames, classes]`, log posteriors.
-      length: frames that are real.
-      blank_id: the blank's class.
-      alignments: float64 `[frames, 2]`, is written.
-    """
+    """Writes the alignments of the empty text, blanks alone, from log-posteriors."""
     total = 0.0
     for t in range(length):
         total += log_probs[t, blank_id]
@@ -43,18 +37,11 @@ def score(
     probs: np.ndarray, length: int, end_id: int, alignments: np.ndarray, last: int, symbols: np.ndarray,
     scores: np.ndarray,
 ) -> None:  # fmt: skip
-    """The log probability of all texts that begin with g and a symbol; for the end, of g itself.
+    """Writes the log-probabilities of all texts that begin with g and one of ``symbols``; for the end, of g itself.
 
-    Args:
-      probs: `[frames, classes]`, posteriors; the blank shares its class with the end.
-      length: frames that are real.
-      end_id: the class of the end, and of the blank.
-      alignments: of g, `[frames, 2]`.
-      last: g's last symbol, -1 where g is empty.
-      symbols: int `[symbols]`, to score.
-      scores: float64 `[symbols]`, is written.
+    ``probs`` are posteriors; ``last`` is the last symbol of g, -1 if g is empty.
     """
-    scale = 0.0 if last < 0 else LOG_ZERO  # the sums are of plain products, against the best alignment
+    scale = 0.0 if last < 0 else LOG_ZERO  # plain products, relative to the best alignment, are summed
     for t in range(length):
         scale = max(scale, alignments[t, IN_SYMBOL], alignments[t, IN_BLANK])
     for i in range(len(symbols)):
@@ -78,7 +65,7 @@ def score(
 def follow(
     log_probs: np.ndarray, length: int, blank_id: int, alignments: np.ndarray, last: int, symbol: int, new: np.ndarray
 ) -> None:
-    """Fills in the alignments of g with one symbol more; arguments as in `score`, new `[frames, 2]` is written."""
+    """Writes the alignments of g with one more symbol to ``new``, from log-posteriors; see `score`."""
     new[0, IN_SYMBOL] = log_probs[0, symbol] if last < 0 else LOG_ZERO
     new[0, IN_BLANK] = LOG_ZERO
     for t in range(1, length):
@@ -90,11 +77,11 @@ def follow(
 
 
 @kernel
-def score_batch(probs, lengths, end_id, alignments, last, symbols, scores) -> None:
-    """`score` for the live hypotheses of a batch, each array with the axes `[batch, width]` in front.
-
-    A hypothesis whose `last` is -2 is not looked at.
-    """
+def score_batch(
+    probs: np.ndarray, lengths: np.ndarray, end_id: int, alignments: np.ndarray, last: np.ndarray, symbols: np.ndarray,
+    scores: np.ndarray,
+) -> None:  # fmt: skip
+    """`score` for a batch, each array with the axes `[batch, width]` in front; `last` is -2 for dead hypotheses."""
     for row in range(len(lengths)):
         for slot in range(last.shape[1]):
             if last[row, slot] > -2:
@@ -103,8 +90,11 @@ def score_batch(probs, lengths, end_id, alignments, last, symbols, scores) -> No
 
 
 @kernel
-def follow_batch(log_probs, lengths, blank_id, alignments, last, parents, symbols, new) -> None:
-    """`follow` for the hypotheses that were kept: parents and symbols `[batch, width]`, -1 for an empty slot."""
+def follow_batch(
+    log_probs: np.ndarray, lengths: np.ndarray, blank_id: int, alignments: np.ndarray, last: np.ndarray,
+    parents: np.ndarray, symbols: np.ndarray, new: np.ndarray,
+) -> None:  # fmt: skip
+    """`follow` for the hypotheses kept: parents and symbols `[batch, width]`; parent -1 for a dead hypothesis."""
     for row in range(len(lengths)):
         for slot in range(parents.shape[1]):
             parent = parents[row, slot]
