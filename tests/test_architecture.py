@@ -29,7 +29,6 @@ RULES = [
 ]
 NOT_YET = {
     architecture.budget_violations,
-    architecture.size_violations,
 }
 
 
