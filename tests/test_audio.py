@@ -144,7 +144,14 @@ def test_metadata_after_the_samples_is_no_damage(tmp_path):
     assert len(read_audio(str(path))) == 32000
 
 
-@pytest.mark.parametrize('name', ['a.wav', 'a.aiff', 'a.au', 'a.w64', 'a.ogg', 'a.sph', 'a.caf', 'a.opus', 'a.flac'])
+def test_formats_in_which_a_loss_would_not_show_are_refused(tmp_path):
+    for file_format in ('VOC', 'IRCAM', 'PAF'):
+        path = noise_file(tmp_path / 'a.wav', format=file_format, subtype='PCM_16')
+        with pytest.raises(DataError, match=r'a\.wav: .* is no format that is read here; convert it to FLAC'):
+            read_audio(str(path))
+
+
+@pytest.mark.parametrize('name', 'a.wav a.aiff a.au a.w64 a.rf64 a.ogg a.sph a.caf a.opus a.flac'.split())
 def test_files_of_all_formats_that_are_cut_short_are_refused(tmp_path, name):
     kind = {'a.sph': {'format': 'NIST'}, 'a.opus': {'format': 'OGG', 'subtype': 'OPUS'}}.get(name, {})
     path = noise_file(tmp_path / name, **kind)

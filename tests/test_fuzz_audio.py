@@ -24,8 +24,11 @@ FORMATS = [
     ('WAV', 'PCM_16'),
     ('WAV', 'FLOAT'),
     ('WAV', 'GSM610'),
+    ('WAVEX', 'PCM_24'),
+    ('RF64', 'PCM_16'),
     ('FLAC', 'PCM_16'),
     ('OGG', 'VORBIS'),
+    ('OGG', 'OPUS'),
     ('AIFF', 'PCM_16'),
     ('AU', 'PCM_16'),
     ('W64', 'PCM_16'),
@@ -34,7 +37,8 @@ FORMATS = [
     ('CAF', 'PCM_16'),
 ]
 # where the header has its fields, by the marker before them, and the sizes of those that hold lengths
-FIELDS = {'WAV': b'data', 'AIFF': b'SSND', 'AU': b'.snd', 'W64': b'data', 'MP3': b'Xing', 'CAF': b'data'}
+FIELDS = {'WAV': b'data', 'WAVEX': b'data', 'RF64': b'ds64', 'AIFF': b'SSND', 'AU': b'.snd', 'W64': b'data'}
+FIELDS |= {'MP3': b'Xing', 'CAF': b'data'}
 
 
 def make_recording(file_format, subtype):
@@ -55,8 +59,10 @@ def claim_length(data, file_format, rng):
     elif file_format == 'NIST':
         data = data.replace(b'-i %d\n' % NUM_SAMPLES, b'-i %05d\n' % (length % 100000))
     elif file_format in FIELDS:
-        size, order = (8, 'little') if file_format == 'W64' else (4, 'little' if file_format == 'WAV' else 'big')
-        start = data.index(FIELDS[file_format]) + {'W64': 16, 'MP3': 8, 'AU': 8, 'CAF': 8}.get(file_format, 4)
+        size = 8 if file_format in ('W64', 'RF64') else 4
+        order = 'big' if file_format in ('AIFF', 'AU', 'MP3', 'CAF') else 'little'
+        offset = {'W64': 16, 'RF64': 16, 'MP3': 8, 'AU': 8, 'CAF': 8}.get(file_format, 4)
+        start = data.index(FIELDS[file_format]) + offset
         data[start : start + size] = length.to_bytes(size, order)
     return bytes(data)
 

@@ -1,4 +1,4 @@
-"""Recordings in any format that libsndfile reads, at any rate, with any number of channels, as mono at 16 kHz.
+"""Recordings in the usual formats, at any rate, with any number of channels, as mono at 16 kHz.
 
 All audio is read here, in blocks: memory depends neither on the length of a file nor on what its header claims.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import soundfile
 
-from utils.data.audio_checks import REPAIR, Levels, check_end, silent_stderr
+from utils.data.audio_checks import FORMATS, REPAIR, Levels, check_end, silent_stderr
 from utils.data.resample import SAMPLE_RATE, ratio, resample
 from utils.errors import DataError
 
@@ -71,6 +71,8 @@ def _open(path: str) -> Iterator[_Sound]:
             with silent_stderr():
                 sound = _Sound(stream.fileno(), closefd=False)
             with sound:
+                if sound.format not in FORMATS:
+                    raise DataError(f'{sound.format_info} is no format that is read here; convert it to FLAC')
                 if not 1000 <= sound.samplerate <= 768_000:
                     raise DataError(f'its header claims {sound.samplerate} samples a second; {REPAIR}')
                 yield sound

@@ -15,11 +15,13 @@ MAX_PEAK = 100.0  # 40 dB above full scale; a float file with the scale of integ
 _UNKNOWN_LENGTH = 1 << 40  # libsndfile counts 2**63 - 1 samples in a FLAC that was written to a pipe
 _STREAMED = (0x7FF00000, 0x80000000), (0xFFF00000, 1 << 32)  # sizes in the header of a WAV that was written to a pipe
 # libsndfile reads files that are cut short or damaged without an error; only its log has the reasons
-_SHORT = re.compile(r'^ *(?:data|SSND|Data Size|riff) *: (\d+) \(should be (\d+)\)', re.MULTILINE)
+_SHORT = re.compile(r'^ *(?:data|SSND|Data Size|[Rr]iff(?: size)?) *: (\d+) \(should be (\d+)\)', re.MULTILINE)
 _SHORT_AIFF = re.compile(r"'COMM' chunk \((\d+)\) not equal to frame count\n.*'SSND' chunk \((\d+)\)")
 _BAD_OGG = re.compile(r'^Ogg ?: *(Skipped \d+ bytes|.*hole|File ended|Junk|Last page)', re.MULTILINE)
 _NO_CHUNK = re.compile(r'Exiting parser|Have 0 marker|Resynching')
-_CHUNKED = ('WAV', 'WAVEX', 'RF64', 'W64', 'AIFF', 'SVX')  # these may have large metadata after the samples
+_CHUNKED = ('WAV', 'WAVEX', 'RF64', 'W64', 'AIFF')  # these may have large metadata after the samples
+# in files of other formats, lost samples would not be noticed
+FORMATS = (*_CHUNKED, 'AU', 'CAF', 'NIST', 'FLAC', 'OGG', 'MP3')
 _NIST_COUNT = re.compile(rb'\nsample_count -i (\d+)')
 REPAIR = 'copy it again, or repair it with another program'
 
