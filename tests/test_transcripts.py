@@ -15,6 +15,7 @@ from utils.data.transcripts import (
     fitting_rows,
     frames_needed,
     references,
+    rows_with_loss,
     usable_rows,
 )
 from utils.data.vocabulary import Vocabulary
@@ -84,11 +85,11 @@ def test_a_character_outside_the_vocabulary_names_its_line(tmp_path):
 
 def test_what_is_scored_keeps_units_outside_the_vocabulary_as_errors(tmp_path, caplog):
     index = make_index(tmp_path, [(9, 'a'), (9, 'é B'), (2, 'aab')])
-    assert fitting_rows(index, ENGLISH, 2).tolist() == [True, False, False]
+    assert rows_with_loss(index, ENGLISH, 2).tolist() == [True, False, False]
     assert '1 of 3 transcripts have units outside' in caplog.text and 'line 2 (1): é' in caplog.text
     assert '1 transcripts are empty or do not fit their frames' in caplog.text
     assert references(index, ENGLISH) == ['a', 'é b', 'aab']
     loader = Loader(index, ENGLISH, FeatureStatistics(np.zeros(13, 'f'), np.ones(13, 'f')))
     assert loader.batch(np.arange(3), 0)[3].tolist() == [1, 3, 3]
     with pytest.raises(DataError, match=r"line 1 \(0\): character 'é' is not in"):
-        fitting_rows(make_index(tmp_path, [(9, 'é')]), ENGLISH, 2)
+        rows_with_loss(make_index(tmp_path, [(9, 'é')]), ENGLISH, 2)

@@ -54,17 +54,22 @@ def _count_characters(texts: Sequence[str], alphabet: str) -> np.ndarray:
 
 
 def fitting_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:
-    """Mask of the transcripts that have a loss: spelled with the vocabulary, and with as many frames as CTC needs.
-
-    The others are counted in the log.
+    """Mask of the transcripts that the vocabulary spells and that fit their frames under CTC, bool `[utterances]`.
 
     Args:
       index: the utterances.
       vocabulary: vocabulary of the run.
       time_stride: input frames per output frame; 0: transcripts may have any length but 0.
+    """
+    return _fit(count_frames_needed(index.texts, vocabulary), index, time_stride)
 
-    Returns:
-      bool `[utterances]`.
+
+def _fit(needed: np.ndarray, index: Index, time_stride: int) -> np.ndarray:
+    return (needed > 0) & (needed <= -(-index.frames // time_stride) if time_stride else True)
+
+
+def rows_with_loss(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:
+    """`fitting_rows` of an index that is scored, with the others counted in the log.
 
     Raises:
       DataError: all transcripts have units outside the vocabulary.
@@ -73,21 +78,16 @@ def fitting_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.n
     fits, unknown = _fit(needed, index, time_stride), np.flatnonzero(needed == UNKNOWN)
     if len(unknown) == len(index):
         encode(index, 0, vocabulary)  # raises the error
-    paths = ' '.join(index.index_paths)
-    for row in unknown[:1]:
+    paths, num_short = ' '.join(index.index_paths), int((~fits).sum()) - len(unknown)
+    if len(unknown):
+        units = ' '.join(vocabulary.unknown(index.texts[unknown[0]]))
         log.warning(
-            '%s: %d of %d transcripts have units outside the vocabulary, which count as errors; these utterances have '
-            'no loss; the first: %s: %s', paths, len(unknown), len(index), index.where(row),
-            ' '.join(vocabulary.unknown(index.texts[row])),
+            '%s: %d of %d transcripts have units outside the vocabulary, which count as errors; they have no loss; '
+            'the first: %s: %s', paths, len(unknown), len(index), index.where(unknown[0]), units,
         )  # fmt: skip
-    num_short = int((~fits).sum()) - len(unknown)
     if num_short:
         log.warning('%s: %d transcripts are empty or do not fit their frames, and have no loss', paths, num_short)
     return fits
-
-
-def _fit(needed: np.ndarray, index: Index, time_stride: int) -> np.ndarray:
-    return (needed > 0) & (needed <= -(-index.frames // time_stride) if time_stride else True)
 
 
 def usable_rows(index: Index, vocabulary: Vocabulary, time_stride: int) -> np.ndarray:

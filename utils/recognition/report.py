@@ -14,7 +14,7 @@ import numpy as np
 import wcwidth
 
 from utils.data.index import Index
-from utils.data.transcripts import fitting_rows, references
+from utils.data.transcripts import references, rows_with_loss
 from utils.data.vocabulary import Vocabulary
 from utils.files import write_text
 from utils.metrics import ErrorCounts, Scores, align, format_alignment, score, score_utterance, tokenize
@@ -31,7 +31,7 @@ class References:
     Attributes:
       index: utterances.
       texts: transcripts, as the vocabulary spells them.
-      fits: bool `[utterances]`, whether the utterance has a loss; see `transcripts.fitting_rows`.
+      fits: bool `[utterances]`, whether the utterance has a loss; see `transcripts.rows_with_loss`.
     """
 
     index: Index
@@ -40,8 +40,8 @@ class References:
 
     @classmethod
     def prepare(cls, index: Index, vocabulary: Vocabulary, frames_per_symbol: int = 0) -> 'References':
-        """Prepares the transcripts; `frames_per_symbol` and errors as `time_stride` and those of `fitting_rows`."""
-        return cls(index, references(index, vocabulary), fitting_rows(index, vocabulary, frames_per_symbol))
+        """Prepares the transcripts; `frames_per_symbol` and errors as `time_stride` and those of `rows_with_loss`."""
+        return cls(index, references(index, vocabulary), rows_with_loss(index, vocabulary, frames_per_symbol))
 
 
 @dataclass(frozen=True)
