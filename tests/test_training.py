@@ -6,11 +6,15 @@ import pytest
 from models.config import ModelConfig
 from models.las_inference import symbol_limits
 from tests.indexes import make_index
+from utils import training
 from utils.config import TrainConfig
+from utils.data.batching import padded_frames
 from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
 from utils.run_directory import Run, RunConfig
 from utils.training import _usable
+
+BUDGET = 100
 
 
 @pytest.mark.parametrize(('ctc_weight', 'notes'), [(0.5, ['1 of 2 transcripts have too many symbols']), (0.0, [])])
@@ -27,3 +31,29 @@ def test_las_may_write_25_symbols_a_second_whatever_the_step_of_its_frames(secs_
     frames = round(12 / secs_per_frame)
     assert symbol_limits(frames, secs_per_frame) >= 25 * 12
     assert symbol_limits(100, 0.08) == 210
+
+
+@pytest.mark.parametrize('augment_from_epoch', [0, 2])
+def test_a_changed_tempo_stays_within_the_frames_of_a_batch(tmp_path, monkeypatch, augment_from_epoch):
+    monkeypatch.setattr(training, 'Pipeline', lambda load, num_features: load)
+    index = make_index(tmp_path, [(20 + row, 'ab') for row in range(24)])
+    options = TrainConfig(frames_per_batch=BUDGET, tempo_range=0.3, augment_from_epoch=augment_from_epoch)
+    config = RunConfig(ModelConfig(features=13), options, 'mfcc-13-0.02-0.01')
+    statistics = FeatureStatistics(np.zeros(13, 'f'), np.ones(13, 'f'))
+    task = training.training_task(Run('', config, Vocabulary.english(), statistics), index, 1)
+    load = task.make_pipeline()
+    for epoch in range(4):
+        plan = task.plan(epoch)
+        assert sorted(np.concatenate(plan).tolist()) == list(range(24))
+        loaded = [load(rows, epoch)[0] for rows in plan]
+        assert max(each.shape[0] * each.shape[1] for each in loaded) <= BUDGET
+        if epoch < augment_from_epoch:  # the whole budget is used
+            assert max(padded_frames(rows, index.frames) for rows in plan) > 0.9 * BUDGET
+
+
+def test_dev_utterances_that_are_training_utterances_too_are_counted(tmp_path, caplog):
+    index = make_index(tmp_path, [(9, 'a'), (9, 'b'), (9, 'c')])
+    training._warn_of_overlap(index.take([0]), index.take([1, 2]))
+    assert not caplog.messages
+    training._warn_of_overlap(index.take([0, 1]), index.take([1, 2]))
+    assert caplog.messages == ['1 of 2 dev utterances are training utterances too: scores will be too good']

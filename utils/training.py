@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 import models
@@ -62,6 +63,7 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
             f'{files.dev_files[0]} has features {dev_index.spec}, {files.train_files[0]} has {train_index.spec}; '
             f'preprocess both alike'
         )
+    _warn_of_overlap(dev_index, train_index)
     run = open_training_run(flags, train_index)
     recognizer, options = Recognizer(run, session_config=runtime.session_config), run.config.train
     fingerprint, train_index = train_index.fingerprint, _usable(train_index, run)
@@ -75,6 +77,13 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
     log.info('effective batch: %s', describe_batch(options.batch_size, options.frames_per_batch, runtime))
     task = training_task(run, train_index, runtime.num_replicas, validate)
     return Trainer(task, options, runtime, run_dir, coordinator, flags.run.profile_steps).run()
+
+
+def _warn_of_overlap(dev_index: Index, train_index: Index) -> None:
+    num_shared = int(np.isin(dev_index.identities(), train_index.identities()).sum())
+    if num_shared:
+        parts = num_shared, len(dev_index)
+        log.warning('%d of %d dev utterances are training utterances too: scores will be too good', *parts)
 
 
 def train_worker(flags: Flags, runtime: Runtime, coordinator: ClusterCoordinator) -> int:
@@ -124,6 +133,14 @@ def training_task(
     )
     size = BatchSize(options.batch_size, options.frames_per_batch).times(num_replicas)
 
+    # a changed tempo must not carry a batch beyond its budget
+    longest = np.ceil(train_index.frames / (1 - options.tempo_range)).astype(np.int64)
+
+    def plan(epoch):
+        is_augmented = options.initial_epoch + epoch >= options.augment_from_epoch
+        frames = longest if is_augmented else train_index.frames
+        return plan_epoch(frames, size, options.seed, epoch, options.sortagrad)
+
     # only unigram smoothing needs them, and counting a million transcripts takes its time
     is_unigram = options.label_smoothing == 'unigram'
     frequencies = symbol_frequencies(train_index, run.vocabulary).tolist() if is_unigram else ()
@@ -131,7 +148,7 @@ def training_task(
     return TrainingTask(
         loss_fn=training_loss(run.config, frequencies),
         make_pipeline=lambda: Pipeline(loader.batch, run.config.model.features),
-        plan=lambda epoch: plan_epoch(train_index.frames, size, options.seed, epoch, options.sortagrad),
+        plan=plan,
         frames=train_index.frames,
         name_row=train_index.where,
         validate=validate,  # type: ignore[arg-type]
