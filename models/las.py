@@ -11,7 +11,6 @@ from models.listener import CTC_FRAMES, Listened, listen
 from models.speller import Speller, make_speller, spell
 
 TIME_STRIDE = 2**PYRAMID_HALVINGS
-CTC_STRIDE = TIME_STRIDE // CTC_FRAMES  # input frames per output frame of the CTC head
 INITIAL_RANGE = 0.1  # weights start uniform in ±0.1 (section 4 of the paper)
 UNIGRAM_TRUTH, NEIGHBORHOOD_TRUTH = 0.95, 0.9
 NEIGHBOR_WEIGHTS = {1: 5.0, 2: 2.0}

@@ -19,7 +19,7 @@ BUDGET = 100
 
 @pytest.mark.parametrize(('ctc_weight', 'notes'), [(0.5, ['1 of 2 transcripts have too many symbols']), (0.0, [])])
 def test_transcripts_that_the_ctc_head_of_las_cannot_learn_are_counted(tmp_path, caplog, ctc_weight, notes):
-    index = make_index(tmp_path, [(16, 'abcde'), (16, 'abcd')])  # the head has a frame for every 4
+    index = make_index(tmp_path, [(16, 'abcde'), (16, 'abcd')])  # the head has 2 frames for every 8
     config = RunConfig(ModelConfig(model='las', ctc_weight=ctc_weight), TrainConfig(), 'mfcc-13-0.02-0.02')
     run = Run(str(tmp_path), config, Vocabulary.english(), FeatureStatistics(np.zeros(13), np.ones(13)))
     assert len(_usable(index, run)) == 2

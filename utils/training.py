@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import models
-from models.las import CTC_STRIDE
 from models.layers import Phase
+from models.listener import CTC_FRAMES
 from utils.cluster.coordinator import ClusterCoordinator
 from utils.cluster.spec import Cluster
 from utils.cluster.startup import join_cluster, run_parameter_server
@@ -23,7 +23,7 @@ from utils.data.index import Index, read_index
 from utils.data.loader import Loader
 from utils.data.pipeline import Pipeline
 from utils.data.statistics import STATISTICS_NAME
-from utils.data.transcripts import fitting_rows, symbol_frequencies, usable_rows
+from utils.data.transcripts import count_frames_needed, symbol_frequencies, usable_rows
 from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError
 from utils.option_rules import check_same_flags
@@ -102,7 +102,8 @@ def _usable(index: Index, run: Run) -> Index:
     model, config = models.get(run.config.model.model), run.config.model
     usable = index.take(usable_rows(index, run.vocabulary, model.frames_per_symbol))
     if config.family == 'attention' and config.ctc_weight:
-        num_unfit = int((~fitting_rows(usable, run.vocabulary, CTC_STRIDE)).sum())
+        frames = CTC_FRAMES * -(-usable.frames // model.time_stride)
+        num_unfit = int((count_frames_needed(usable.texts, run.vocabulary) > frames).sum())
         what = 'have too many symbols for the CTC head, which neither learns nor finds such texts; give a smaller -ws'
         if num_unfit:
             log.warning('%d of %d transcripts %s in preprocessing', num_unfit, len(usable), what)
