@@ -10,10 +10,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, natural, number  # noqa: E402
 from utils.errors import UsageError, run_main  # noqa: E402
+from utils.lm import MAX_ORDER  # noqa: E402
 
 log = logging.getLogger(__name__)
-
-MAX_ORDER = 10
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -75,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
     from utils.lm.arpa import write_arpa
     from utils.lm.kneser_ney import estimate, read_corpus
-    from utils.lm.text import Overlap, TextNormalizer, read_sentences, test_indexes
+    from utils.lm.text import Overlap, TextNormalizer, find_test_indexes, read_sentences
 
     vocabulary = Vocabulary.english()
     if args.savepath or args.vocabfile:
@@ -83,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.unit == 'word' and not vocabulary.has_space:
         raise UsageError(f'--unit word: {vocabulary.name} has no space to part words with; train with --unit char')
     normalizer = TextNormalizer(vocabulary.tokens, args.unit)
-    checked = args.check if args.check is not None else test_indexes(args.texts)
+    checked = args.check if args.check is not None else find_test_indexes(args.texts)
     overlap = Overlap(checked, TextNormalizer(vocabulary.tokens, args.unit))
     corpus = read_corpus(overlap.watch(map(normalizer, read_sentences(args.texts))))
     for line in (*overlap.warnings(), *normalizer.warnings()):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from utils.errors import DataError
-from utils.lm.ngram import LN_10, cache_dirs, load_model
+from utils.lm.ngram import LN_10, advance, cache_paths, load_model
 
 SMALL = """\
 this is a comment
@@ -107,7 +107,7 @@ def test_random_models_of_order_four_follow_the_definition(tmp_path):
 
 def test_an_ngram_whose_prefix_is_missing_is_an_error(tmp_path):
     text = SMALL.replace('ngram 2=4', 'ngram 2=3').replace('-0.5 a b\n', '')
-    with pytest.raises(DataError, match="lm.arpa: 'a b </s>' is listed, but not the n-gram without its last word"):
+    with pytest.raises(DataError, match="lm.arpa: 'a b </s>' is listed, but not 'a b' .* scripts/train_lm.py"):
         load_model(write(tmp_path / 'lm.arpa', text))
 
 
@@ -153,12 +153,14 @@ def test_every_cut_through_the_file_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ('old', 'new', 'message'),
     [
-        ('-0.5 a b', '-0.5 a x', r"line 16: '-0.5 a x': the word 'x' is not among the 1-grams"),
-        ('-0.5 a b', 'o.5 a b', r"line 16: 'o.5 a b': could not convert string to float"),
+        ('-0.5 a b', '-0.5 a x', r"line 16: .*'-0.5 a x': the word 'x' is not among the 1-grams"),
+        ('-0.5 a b', 'o.5 a b', r"line 16: .*'o.5 a b': could not convert string to float"),
         ('-0.5 a b', '0.5 a b', r'line 16: .* log10 probability above 0'),
-        ('-0.5 a b', '-0.5 a', r"line 16: '-0.5 a': expected LOG10_PROBABILITY, 2 word"),
+        ('-0.5 a b', '-0.5 a', r"line 16: .*'-0.5 a': not LOG10_PROBABILITY, 2 word"),
         ('-0.5 a b', '-0.5 a b\n-0.5 b b', r'line 19: by the counts of the header .*3-grams: should stand here'),
-        ('-0.5 a b\n', '', r'line 18: the header promises 1 more 2-grams than there are'),
+        ('-0.5 a b\n', '', r'line 18: expected one of the 4 2-grams of the header'),
+        ('ngram 3=2\n', '', r'line 19: by the counts of the header \\end\\ should stand here, found .*3-grams'),
+        ('ngram 3=2', 'ngram 3=9', r"line 23: expected one of the 9 3-grams of the header, found ''"),
         ('-0.4\ta', 'nan\ta', r'line 11: .* a number that is not finite'),
         ('ngram 2', 'ngram 3', r'line 4: expected "ngram 2=COUNT"'),
         ('\\3-grams:', '\\4-grams:', r'\\3-grams: should stand here'),
@@ -173,7 +175,7 @@ def test_faults_are_named_with_their_line(tmp_path, old, new, message):
 def test_the_cache_is_used_until_the_file_changes(tmp_path, monkeypatch):
     path = write(tmp_path / 'lm.arpa', SMALL)
     first = load_model(path)
-    assert cache_dirs(path)[0].is_dir()
+    assert cache_paths(path)[0].is_file()
     with monkeypatch.context() as patch:
         patch.setattr('utils.lm.ngram.read_arpa', lambda _: pytest.fail('read again'))
         again = load_model(path)
@@ -186,55 +188,99 @@ def test_the_cache_is_used_until_the_file_changes(tmp_path, monkeypatch):
     assert load_model(path).log_probs(['b', 'a'])[1] / LN_10 == pytest.approx(-0.5, abs=1e-6)
 
 
-def test_a_cache_that_is_out_of_date_is_removed(tmp_path):
+def test_a_cache_that_is_out_of_date_is_replaced(tmp_path):
     path = write(tmp_path / 'lm.arpa', SMALL)
     load_model(path)
     load_model(write(path, SMALL.replace('-0.4\ta', '-0.3\ta')))
-    assert [each.name for each in tmp_path.iterdir() if each != path] == [cache_dirs(path)[0].name]
+    assert [each for each in tmp_path.iterdir() if each != path] == [cache_paths(path)[0]]
 
 
-@pytest.mark.parametrize('damage', [lambda data: data[:-4], lambda data: b'something else', lambda data: b''])
+def test_a_cache_that_comes_with_a_file_is_not_believed(tmp_path, caplog):
+    path = write(tmp_path / 'lm.arpa', SMALL)
+    load_model(write(path, SMALL.replace('-0.4\ta', '-0.3\ta')))
+    theirs = cache_paths(path)[0].read_bytes()
+    status = path.stat()
+    (tmp_path / 'copy').mkdir()
+    copy = write(tmp_path / 'copy' / 'lm.arpa', SMALL.replace('-0.4\ta', '-0.3\ta'))
+    os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns))
+    cache_paths(copy)[0].write_bytes(theirs)
+    load_model(copy)
+    assert 'of another file' in caplog.text
+    assert cache_paths(copy)[0].read_bytes() != theirs
+
+
+@pytest.mark.parametrize(
+    'damage', [lambda data: data[:-4], lambda data: b'something else', lambda data: b'', lambda data: data + b'\0']
+)
 def test_a_damaged_cache_is_made_again(tmp_path, caplog, damage):
     path = write(tmp_path / 'lm.arpa', SMALL)
     expected = load_model(path).log_probs(['a', 'b'])
-    damaged = cache_dirs(path)[0] / 'log_probs.npy'
-    whole = damaged.read_bytes()
-    damaged.write_bytes(damage(whole))
+    cache = cache_paths(path)[0]
+    whole = cache.read_bytes()
+    cache.write_bytes(damage(whole))
     np.testing.assert_array_equal(load_model(path).log_probs(['a', 'b']), expected)
     assert 'cannot be used' in caplog.text
-    assert damaged.read_bytes() == whole
-    damaged.unlink()
-    np.testing.assert_array_equal(load_model(path).log_probs(['a', 'b']), expected)
-    assert damaged.read_bytes() == whole
+    assert cache.read_bytes() == whole
+
+
+def test_every_flipped_bit_of_a_cache_is_noticed(tmp_path, caplog):
+    path = write(tmp_path / 'lm.arpa', SMALL)
+    load_model(path)
+    cache = cache_paths(path)[0]
+    whole = cache.read_bytes()
+    for bit in range(0, 8 * len(whole), 13):
+        data = bytearray(whole)
+        data[bit // 8] ^= 1 << bit % 8
+        cache.write_bytes(data)
+        caplog.clear()
+        load_model(path)
+        assert 'cannot be used' in caplog.text
+        assert cache.read_bytes() == whole
 
 
 def test_the_cache_goes_to_the_users_directory_where_the_files_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setenv('XDG_CACHE_HOME', str(tmp_path / 'home'))
     path = write(tmp_path / 'lm.arpa', SMALL)
-    beside, in_home = cache_dirs(path)
-    beside.write_text('')  # even root cannot replace a file by a directory
+    beside, in_home = cache_paths(path)
+    beside.mkdir()  # even root cannot replace a directory by a file
     load_model(path)
-    assert in_home.is_dir()
+    assert in_home.is_file()
     assert not list(tmp_path.glob('.*.tmp'))
     monkeypatch.setattr('utils.lm.ngram.read_arpa', lambda _: pytest.fail('read again'))
     assert load_model(path).order == 3
+
+
+@pytest.mark.parametrize('home', ['/dev/null', '/proc/1/nothing', 'relative', None])
+def test_without_a_place_for_the_cache_the_file_is_read_each_time(tmp_path, monkeypatch, caplog, home):
+    monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+    monkeypatch.delenv('HOME', raising=False)
+    if home is None:
+        monkeypatch.setattr('pwd.getpwuid', lambda uid: {}[uid])  # a user id without an entry, as in containers
+    else:
+        monkeypatch.setenv('HOME', home)
+    path = write(tmp_path / 'lm.arpa', SMALL)
+    cache_paths(path)[0].mkdir()
+    for _ in range(2):
+        assert load_model(path).order == 3
+    assert 'could not be cached' in caplog.text
+    assert sorted(each.name for each in tmp_path.iterdir()) == ['lm.arpa', 'lm.arpa.cache']
 
 
 def test_unigram_models_have_one_state(tmp_path):
     text = '\\data\\\nngram 1=3\n\n\\1-grams:\n-1 <unk>\n-0.5 </s>\n-0.7 a\n\n\\end\\\n'
     model = load_model(write(tmp_path / 'lm.arpa', text))
     np.testing.assert_allclose(model.log_probs(['a', 'b']) / LN_10, [-0.7, -1, -0.5], atol=1e-6)
-    assert model.advance(model.start_state, 'a')[1] == model.start_state
+    assert advance(model.tables, model.start_state, model.word_ids['a'])[1] == model.start_state
 
 
 def test_a_model_is_read_without_a_home_and_where_nothing_can_be_written(tmp_path, monkeypatch, caplog):
     path = write(tmp_path / 'lm.arpa', SMALL)
     expected = load_model(path).log_probs(['a', 'b']).tolist()
-    (kept,) = cache_dirs(path)[:1]
+    (kept,) = cache_paths(path)[:1]
     monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
     monkeypatch.setattr('os.path.expanduser', lambda path: path)  # as for a user without a home directory
     monkeypatch.setattr('pathlib.Path.mkdir', lambda *_, **__: os.mkdir('/dev/null/x'))
-    assert cache_dirs(path) == [kept]
+    assert cache_paths(path) == [kept]
     assert load_model(path).log_probs(['a', 'b']).tolist() == expected and not caplog.records
     kept.rename(tmp_path / 'away')
     assert load_model(path).log_probs(['a', 'b']).tolist() == expected

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--words', type=int, default=10_000_000, help='length of the text (default 10 million)')
     parser.add_argument('-o', '--order', type=int, default=3, help='of the model (default 3)')
     arguments = measuring.start(parser, argv)
-    from utils.lm.ngram import cache_dirs, load_model
+    from utils.lm.ngram import cache_paths, load_model
 
     with tempfile.TemporaryDirectory() as folder:
         text, lm = Path(folder, 'text.txt'), Path(folder, 'lm.arpa')
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         _, training = timed(lambda: subprocess.run([*command, '-l', lm, text], check=True, stdout=subprocess.DEVNULL))
         model, reading = timed(lambda: load_model(lm))
         _, loading = timed(lambda: load_model(lm))
-        size = sum(path.stat().st_size for path in cache_dirs(lm)[0].iterdir()) / model.num_ngrams
+        size = cache_paths(lm)[0].stat().st_size / model.num_ngrams
         megabytes = lm.stat().st_size / 1e6
     found = {
         'trained': f'{training:.0f} s: {model.num_ngrams / 1e6:.1f} million n-grams',

@@ -193,8 +193,7 @@ def lm_id(path: str | os.PathLike) -> str:
     """Size and hash of a language model's file, wherever it lies."""
     from utils.lm.ngram import fingerprint
 
-    size, _, digest = fingerprint(Path(path))
-    return f'{size}-{digest}'
+    return fingerprint(path)
 
 
 def read_tuned(run_dir: str | os.PathLike) -> list[Tuned]:

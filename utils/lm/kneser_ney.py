@@ -22,43 +22,27 @@ from utils.lm.arpa import END, NO_PROBABILITY, START, UNKNOWN, Rows
 log = logging.getLogger(__name__)
 
 UNKNOWN_ID, START_ID, END_ID = range(3)
-MAX_ORDER = 10
-# lmplz's --discount_fallback, for counts of counts that give no estimate (small or very regular text)
-FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz's --discount_fallback, for text that is small or very regular
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Text as word ids: `<s> w1 w2 ... </s>` for each sentence, one after another.
+    """Text as word ids: `<s> w1 w2 ... </s>` for each sentence, one after another."""
 
-    Attributes:
-      words: the words in the order of their ids; the first three are `<unk>`, `<s>`, `</s>`.
-      ids: int64 `[num_ids]`.
-      num_sentences: number of sentences.
-    """
-
-    words: list[str]
-    ids: np.ndarray
+    words: list[str]  # in the order of their ids; the first three are `<unk>`, `<s>`, `</s>`
+    ids: np.ndarray  # int64 [num_ids]
     num_sentences: int
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The different n-grams of one order, sorted by parent and word.
+    """The different n-grams of one order, sorted by parent and word: arrays `[num]`, int64 but the last, bool."""
 
-    Attributes:
-      parents: int64 `[num]`, the row of the n-gram without its last word in the order below.
-      suffixes: int64 `[num]`, the row of the n-gram without its first word there.
-      words: int64 `[num]`, its last word.
-      occurrences: int64 `[num]`, its number of occurrences in the text.
-      begins_sentence: bool `[num]`, whether its first word is `<s>`.
-    """
-
-    parents: np.ndarray
-    suffixes: np.ndarray
-    words: np.ndarray
-    occurrences: np.ndarray
-    begins_sentence: np.ndarray
+    parents: np.ndarray  # row of the n-gram without its last word in the order below
+    suffixes: np.ndarray  # row of the n-gram without its first word there
+    words: np.ndarray  # its last word
+    occurrences: np.ndarray  # its number of occurrences in the text
+    begins_sentence: np.ndarray  # whether its first word is `<s>`
 
 
 def read_corpus(sentences: Iterable[Sequence[str]]) -> Corpus:
@@ -78,9 +62,7 @@ def read_corpus(sentences: Iterable[Sequence[str]]) -> Corpus:
         for word in sentence:
             word_id = word_ids.setdefault(word, len(word_ids))
             if word_id in (START_ID, END_ID):
-                raise DataError(
-                    f'sentence {num_sentences} of the text holds {word}, which the model adds itself; remove it'
-                )
+                raise DataError(f'sentence {num_sentences} of the text holds {word}; remove it (the model adds it)')
             ids.append(word_id)
         ids.append(END_ID)
     if not num_sentences:
@@ -94,12 +76,8 @@ def count_ngrams(corpus: Corpus, order: int) -> list[Counts]:
     ends = np.flatnonzero(ids == END_ID)
     last = np.repeat(ends, np.diff(ends, prepend=-1))  # of each position, where its sentence ends
     unigrams = np.arange(num_words)
-    levels = [
-        Counts(
-            np.zeros(num_words, np.int64), np.zeros(num_words, np.int64), unigrams,
-            np.bincount(ids, minlength=num_words), unigrams == START_ID,
-        )
-    ]  # fmt: skip
+    occurrences = np.bincount(ids, minlength=num_words)
+    levels = [Counts(0 * unigrams, 0 * unigrams, unigrams, occurrences, unigrams == START_ID)]
     rows_at = ids  # the row of the n-gram that begins at a position
     positions = np.arange(len(ids))
     for length in range(2, order + 1):
@@ -156,8 +134,7 @@ def estimate(corpus: Corpus, order: int, prune: Sequence[int] = ()) -> list[Rows
     thresholds += [thresholds[-1]] * (len(levels) - len(thresholds))
     rows: list[Rows] = []
     without_estimate: list[str] = []
-    probabilities, is_kept = np.array([1.0 / (len(corpus.words) - 1)]), np.ones(1, bool)
-    ngrams = np.empty((1, 0), np.int64)
+    probabilities, is_kept, ngrams = np.array([1.0 / (len(corpus.words) - 1)]), np.ones(1, bool), np.empty((1, 0), int)
     for number, (level, counts) in enumerate(zip(levels, adjusted_counts(levels), strict=True), 1):
         taken = discounts(counts)
         if taken is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from utils.errors import DataError
 from utils.lm.arpa import END, START, UNKNOWN
-from utils.lm.ngram import NgramModel
+from utils.lm.ngram import NgramModel, frozen
 
 log = logging.getLogger(__name__)
 
@@ -16,29 +16,20 @@ SPECIAL = frozenset((UNKNOWN, START, END))
 
 
 class Lexicon(NamedTuple):
-    """A trie; node 0 is the empty prefix, and the children of a node stand together, sorted by token.
+    """A trie; node 0 is the empty prefix, and the children of a node stand together, sorted by token."""
 
-    Attributes:
-      children: int32 `[num_nodes + 1]`, the first child of each node; its last stands before the next one's first.
-      tokens: int32 `[num_nodes]`, the last token of each prefix.
-      words: int32 `[num_nodes]`, the id of the word that the prefix is; -1 where it is none.
-      depths: int32 `[num_nodes]`, the length of the prefix.
-      look_ahead: float32 `[num_nodes]`, the log probability of the most probable word (as a unigram) that begins so.
-    """
-
-    children: np.ndarray
-    tokens: np.ndarray
-    words: np.ndarray
-    depths: np.ndarray
-    look_ahead: np.ndarray
+    children: np.ndarray  # int32 [num_nodes + 1], the first child of each node; its last stands before the next's first
+    tokens: np.ndarray  # int32 [num_nodes], the last token of each prefix
+    words: np.ndarray  # int32 [num_nodes], the id of the word that the prefix is; -1 where it is none
+    depths: np.ndarray  # int32 [num_nodes], the length of the prefix
+    look_ahead: np.ndarray  # float32 [num_nodes], log probability of the best word (as a unigram) that begins so
 
 
 def folded(text: str, tokens: Sequence[str]) -> str:
     """The text in the case of the vocabulary, where that has only one."""
     letters = ''.join(tokens)
-    if letters == letters.upper():
-        return text.upper() if letters != letters.lower() else text
-    return text.lower() if letters == letters.lower() else text
+    lower, upper = letters.lower(), letters.upper()
+    return text if (letters == lower) == (letters == upper) else text.lower() if letters == lower else text.upper()
 
 
 def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
@@ -51,8 +42,6 @@ def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
       DataError: the vocabulary spells none of the words.
     """
     spellings = folded(model.word_text, tokens).split('\n')
-    if len(spellings) != len(model.words):  # folding never adds lines
-        raise ValueError('the words of the model hold line breaks')
     lengths = np.array([len(spelling) for spelling in spellings], np.int64)
     codes = np.frombuffer(''.join(spellings).encode('utf-32-le'), np.uint32)
     token_of = np.full(max(int(codes.max(initial=0)), max(map(ord, tokens))) + 1, -1, np.int32)
@@ -68,9 +57,8 @@ def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
     # the most probable word of a spelling comes last, and is what stays in the trie
     rows = rows[np.argsort(model.tables.log_probs[1 + rows], kind='stable')]
     lexicon = _make_trie(ids, starts[rows], lengths[rows], rows, model.tables.log_probs[1 + rows])
-    num_words = int((lexicon.words >= 0).sum())
-    if num_words < len(rows):
-        log.warning('%s: %d words differ from others in case only', model.path, len(rows) - num_words)
+    if num_doubles := len(rows) - int((lexicon.words >= 0).sum()):
+        log.warning('%s: %d words differ from others in case only', model.path, num_doubles)
     check_coverage(model, len(rows), len(model.words) - len(SPECIAL.intersection(model.word_ids)))
     return lexicon
 
@@ -83,7 +71,6 @@ def _make_trie(
     node_of = np.zeros(len(words), np.int64)
     parents, tokens = [np.zeros(1, np.int64)], [np.full(1, -1, np.int64)]
     num_nodes = 1
-    ends: list[np.ndarray] = []
     alive = np.arange(len(words))
     for depth in range(int(lengths.max(initial=0))):
         alive = alive[lengths[alive] > depth]
@@ -92,20 +79,14 @@ def _make_trie(
         tokens.append(keys % num_tokens)
         node_of[alive] = num_nodes + inverse
         num_nodes += len(keys)
-        ends.append(alive[lengths[alive] == depth + 1])
-    ended = np.concatenate([np.empty(0, np.int64), *ends])
     word_ids, look_ahead = np.full(num_nodes, -1, np.int32), np.full(num_nodes, -np.inf, np.float32)
-    word_ids[node_of[ended]] = words[ended]
-    look_ahead[node_of[ended]] = log_probs[ended]
+    word_ids[node_of], look_ahead[node_of] = words, log_probs
     all_parents = np.concatenate(parents)
     for first in np.cumsum([len(level) for level in parents])[-2::-1]:  # from the last level up
         np.maximum.at(look_ahead, all_parents[first:], look_ahead[first:])
     children = (1 + np.searchsorted(all_parents[1:], np.arange(num_nodes + 1))).astype(np.int32)
     depths = np.repeat(np.arange(len(tokens)), [len(level) for level in tokens]).astype(np.int32)
-    lexicon = Lexicon(children, np.concatenate(tokens).astype(np.int32), word_ids, depths, look_ahead)
-    for array in lexicon:
-        array.flags.writeable = False
-    return lexicon
+    return frozen(Lexicon(children, np.concatenate(tokens).astype(np.int32), word_ids, depths, look_ahead))
 
 
 def check_coverage(model: NgramModel, num_known: int, num_all: int) -> None:

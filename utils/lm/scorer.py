@@ -26,7 +26,7 @@ from utils.data.vocabulary import SPACE
 from utils.errors import DataError
 from utils.jit import kernel
 from utils.lm.lexicon import SPECIAL, Lexicon, build_lexicon, check_coverage, first_words, folded
-from utils.lm.ngram import ROOT, NgramModel, NgramTables, advance, find_child, load_model
+from utils.lm.ngram import ROOT, NgramModel, NgramTables, advance, find_child, frozen, load_model
 
 log = logging.getLogger(__name__)
 
@@ -35,35 +35,19 @@ AT_ROOT = 0  # the lexicon node between words; that of n letters which begin no 
 
 
 class Scorer(NamedTuple):
-    """A language model joined to a vocabulary; made by `make_scorer`.
+    """A language model joined to a vocabulary; made by `make_scorer`."""
 
-    Attributes:
-      mode: `NONE`, `WORD` or `CHAR`.
-      tables: the n-grams.
-      lexicon: the spellings of the words (mode `WORD`, and mode `CHAR` where words outside it are forbidden).
-      token_words: int32 `[num_tokens]`, the word id of each token (mode `CHAR`).
-      word_tokens: int32 `[num_words]`, the first token of each word, -1 for none (mode `CHAR`).
-      space_id: the token that ends a word, -1 where there is no lexicon.
-      unknown_id: the id of `<unk>`.
-      end_id: the id of `</s>`; -1: the end is not scored.
-      start_state: the state before the first word.
-      allows_unknown: whether words outside the lexicon may be found.
-      unknown_letter: the log probability of each letter of an unknown word.
-      lm_weight: alpha.
-      word_bonus: beta.
-    """
-
-    mode: int
+    mode: int  # `NONE`, `WORD` or `CHAR`
     tables: NgramTables
-    lexicon: Lexicon
-    token_words: np.ndarray
-    word_tokens: np.ndarray
-    space_id: int
-    unknown_id: int
-    end_id: int
-    start_state: int
-    allows_unknown: bool
-    unknown_letter: float
+    lexicon: Lexicon  # of the model's words (mode `WORD`); of words that alone are allowed, if any (mode `CHAR`)
+    token_words: np.ndarray  # int32 [num_tokens], the word id of each token (mode `CHAR`)
+    word_tokens: np.ndarray  # int32 [num_words], the first token of each word, -1 for none (mode `CHAR`)
+    space_id: int  # the token that ends a word, -1 where there is no lexicon
+    unknown_id: int  # word id of `<unk>`
+    end_id: int  # word id of `</s>`; -1: the end is not scored
+    start_state: int  # before the first word
+    allows_unknown: bool  # whether words outside the lexicon may be found
+    unknown_letter: float  # log probability of each letter of an unknown word
     lm_weight: float
     word_bonus: float
 
@@ -185,8 +169,7 @@ def finish(scorer: Scorer, state: int, lexicon_node: int) -> float:
         log_prob, node = word_log_prob(scorer, node, lexicon_node)
         log_prob -= look_ahead(scorer, lexicon_node)
     if scorer.end_id >= 0:
-        end_log_prob, _ = advance(scorer.tables, node, scorer.end_id)
-        log_prob += end_log_prob
+        log_prob += advance(scorer.tables, node, scorer.end_id)[0]
     return log_prob
 
 
@@ -219,11 +202,10 @@ class Weights(NamedTuple):
 
 def no_scorer(num_tokens: int) -> Scorer:
     """The scorer of a search without a language model."""
-    uints, floats, zeros = np.zeros(2, np.uint32), np.zeros(1, np.float32), np.zeros(2, np.int32)
     ids = np.full(max(1, num_tokens), -1, np.int32)
-    for array in (uints, floats, zeros, ids):
-        array.flags.writeable = False
-    tables, lexicon = NgramTables(uints, floats, uints, floats, uints), Lexicon(zeros, zeros, zeros, zeros, floats)
+    arrays = np.zeros(2, np.uint32), np.zeros(1, np.float32), np.zeros(2, np.int32), ids
+    uints, floats, ints, ids = frozen(arrays)
+    tables, lexicon = NgramTables(uints, floats, uints, floats, uints), Lexicon(ints, ints, ints, ints, floats)
     return Scorer(NONE, tables, lexicon, ids, ids, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
 
 
@@ -237,12 +219,9 @@ def model_unit(model: NgramModel, tokens: Sequence[str]) -> str:
 
 
 def make_scorer(
-    model: NgramModel,
-    tokens: Sequence[str],
-    weights: Weights,
-    unknown_words: bool = True,
-    lexicon_model: NgramModel | None = None,
-) -> Scorer:
+    model: NgramModel, tokens: Sequence[str], weights: Weights,
+    unknown_words: bool = True, lexicon_model: NgramModel | None = None,
+) -> Scorer:  # fmt: skip
     """Joins a model to a vocabulary.
 
     Each letter of an unknown word adds -log(number of tokens) to the log probability of `<unk>`, that of any unknown
@@ -252,7 +231,7 @@ def make_scorer(
     Args:
       model: the language model.
       tokens: the tokens of the acoustic model's vocabulary in the order of their ids, the space as ``' '``.
-      weights: weights of the language model; `with_weights` changes them later.
+      weights: `with_weights` changes them later.
       unknown_words: False forbids words that the model lacks.
       lexicon_model: word model beside a character model; words that it lacks are forbidden.
 
@@ -269,9 +248,8 @@ def make_scorer(
         if lexicon_model is not None:
             if ' ' not in tokens or model_unit(lexicon_model, tokens) == 'char':
                 raise DataError(
-                    f'{lexicon_model.path} cannot be a lexicon: it takes a model of words '
-                    f'(the first: {first_words(lexicon_model)}), such as scripts/train_lm.py -o 1 makes, and a '
-                    f'vocabulary with {SPACE}'
+                    f'{lexicon_model.path} cannot be a lexicon: it takes a model of words, as scripts/train_lm.py -o 1 '
+                    f'makes it (the first here: {first_words(lexicon_model)}), and a vocabulary with {SPACE}'
                 )
             lexicon = build_lexicon(lexicon_model, tokens)
             scorer = scorer._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)
@@ -284,25 +262,16 @@ def make_scorer(
         lexicon = build_lexicon(model, tokens)
         if unknown_words:  # words outside the lexicon may begin like those in it
             unknown = model.tables.log_probs[1 + model.unknown_id] + base.unknown_letter * lexicon.depths
-            lexicon = lexicon._replace(look_ahead=np.maximum(lexicon.look_ahead, unknown).astype(np.float32))
-            lexicon.look_ahead.flags.writeable = False
+            lexicon = frozen(lexicon._replace(look_ahead=np.maximum(lexicon.look_ahead, unknown).astype(np.float32)))
         scorer = base._replace(mode=WORD, lexicon=lexicon, space_id=list(tokens).index(' '))
     return with_weights(scorer, weights)
 
 
 def load_scorer(path: str, tokens: Sequence[str], lm_weight: float, word_bonus: float, lexicon: str = 'no') -> Scorer:
-    """Loads a language model and joins it to a vocabulary.
+    """Loads the language model of an ARPA file and joins it to a vocabulary, as `make_scorer` does.
 
-    Args:
-      path: path of the ARPA file.
-      tokens: the tokens of the vocabulary in the order of their ids.
-      lm_weight: weight of the log probability.
-      word_bonus: bonus for each word, or symbol of a character model.
-      lexicon: 'yes' forbids words that the (word) model lacks; the path of a word model, beside a character model,
-        forbids words that this one lacks; 'no' forbids none.
-
-    Raises:
-      DataError: a file cannot be read, or does not fit the vocabulary.
+    ``lexicon``: 'yes' forbids words that the (word) model lacks; the path of a word model, beside a character model,
+    forbids words that this one lacks; 'no' forbids none.
     """
     words = None if lexicon in ('yes', 'no') else load_model(lexicon)
     scorer = make_scorer(load_model(path), tokens, Weights(lm_weight, word_bonus), lexicon != 'yes', words)
@@ -331,8 +300,7 @@ def _token_words(model: NgramModel, tokens: Sequence[str]) -> tuple[np.ndarray, 
     found[found < 0] = model.unknown_id
     firsts = np.full(len(model.words), -1, np.int32)
     firsts[found[::-1]] = np.arange(len(tokens), dtype=np.int32)[::-1]
-    found.flags.writeable = firsts.flags.writeable = False
-    return found, firsts
+    return frozen((found, firsts))
 
 
 @kernel
@@ -353,10 +321,8 @@ def _score_classes(scorer: Scorer, states: np.ndarray, scores: np.ndarray) -> No
 @kernel
 def _score_tokens(scorer: Scorer, state: int, row: int, scores: np.ndarray) -> None:
     """The scores of all tokens of a character model, from the longest context down: no search for each token."""
-    tables = scorer.tables
-    num_tokens = len(scorer.token_words)
-    for token in range(num_tokens):
-        scores[row, token] = np.nan
+    tables, num_tokens = scorer.tables, len(scorer.token_words)
+    scores[row, :num_tokens] = np.nan
     backoff, node = 0.0, np.int64(state)
     while node != ROOT:
         for child in range(tables.children[node], tables.children[node + 1]):

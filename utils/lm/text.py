@@ -1,10 +1,9 @@
 """The text of language models: read from text files and indexes, spelled as a vocabulary can, checked for test sets."""
 
-import gzip
+import functools
 import unicodedata
-import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -12,12 +11,11 @@ import msgspec
 from utils.data.vocabulary import SPACE
 from utils.errors import DataError
 from utils.files import decode_json
-from utils.lm.arpa import UNKNOWN
+from utils.lm.arpa import UNKNOWN, open_maybe_gzipped
 
 APOSTROPHES = str.maketrans({'’': "'", '‘': "'", 'ʼ': "'", '＇': "'"})
 INDEX_SUFFIXES = ('.json', '.jsonl')
-# shorter transcripts ("yes") are in any text and prove nothing
-LEAST_WORDS_TO_TELL = 3
+LEAST_WORDS_TO_TELL = 3  # shorter transcripts ("yes") are in any text and prove nothing
 
 
 def is_index(path: str) -> bool:
@@ -31,21 +29,15 @@ def read_sentences(paths: Sequence[str]) -> Iterator[str]:
       DataError: a file is no UTF-8 text, or a line of an index has no transcript.
     """
     for path in paths:
-        with open(path, 'rb') as raw:
-            is_gzip = raw.read(2) == b'\x1f\x8b'
-            raw.seek(0)
-            lines = gzip.GzipFile(fileobj=raw) if is_gzip else raw
-            try:
-                for number, line in enumerate(lines, 1):
+        with open_maybe_gzipped(path) as lines:
+            for number, line in enumerate(lines, 1):
+                try:
                     text = line.decode('utf-8-sig' if number == 1 else 'utf-8')
-                    if not is_index(path):
-                        yield text
-                    elif text.strip():
-                        yield _transcript(text, f'{path} line {number}')
-            except UnicodeDecodeError as error:
-                raise DataError(f'{path} line {number}: not UTF-8 text ({error.reason}); save it as UTF-8') from error
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise DataError(f'{path}: the gzipped file is damaged or cut off; copy it again') from error
+                except UnicodeDecodeError as error:
+                    raise DataError(f'{path} line {number}: not UTF-8 text ({error.reason}); save it so') from error
+                if text.strip():
+                    text = _transcript(text, f'{path} line {number}') if is_index(path) else text
+                    yield text
 
 
 class _Line(msgspec.Struct):
@@ -57,43 +49,31 @@ def _transcript(line: str, where: str) -> str:
     return decode_json(line, _Line, where, 'an utterance with texts', remedy).texts
 
 
-def test_indexes(paths: Sequence[str]) -> list[str]:
+def find_test_indexes(paths: Sequence[str]) -> list[str]:
     """The indexes that lie beside given ones and have "test" in their names."""
-    found: dict[Path, None] = {}
-    for path in paths:
-        if is_index(path):
-            for other in sorted(Path(path).parent.glob('*test*')):
-                if is_index(str(other)) and other.is_file():
-                    found[other] = None
-    return [str(path) for path in found]
-
-
-test_indexes.__test__ = False  # type: ignore[attr-defined]  # pytest would take it for a test
+    folders = dict.fromkeys(Path(path).parent for path in paths if is_index(path))
+    others = (str(other) for folder in folders for other in sorted(folder.glob('*test*')) if other.is_file())
+    return [other for other in others if is_index(other)]
 
 
 class Overlap:
     """Detects transcripts of test sets in a language model's text, which would make their scores look too good."""
 
-    def __init__(self, paths: Sequence[str], normalizer):
+    def __init__(self, paths: Sequence[str], normalizer: Callable[[str], list[str]]):
         self._transcripts: dict[tuple[str, ...], set[str]] = {}
         self._found: dict[str, set[tuple[str, ...]]] = {path: set() for path in paths}
-        self._totals = dict.fromkeys(paths, 0)
         for path in paths:
             for text in read_sentences([path]):
                 words = tuple(normalizer(text))
                 if len(text.split()) >= LEAST_WORDS_TO_TELL or len(words) > 3 * LEAST_WORDS_TO_TELL:
                     self._transcripts.setdefault(words, set()).add(path)
-        for owners in self._transcripts.values():
-            for path in owners:
-                self._totals[path] += 1
+        self._totals = Counter(path for owners in self._transcripts.values() for path in owners)
 
     def watch(self, sentences: Iterable[list[str]]) -> Iterator[list[str]]:
         """Yields the sentences and notes those that are transcripts of a test set."""
         for words in sentences:
-            if self._transcripts:
-                key = tuple(words)
-                for path in self._transcripts.get(key, ()):
-                    self._found[path].add(key)
+            for path in self._transcripts.get(key := tuple(words), ()) if self._transcripts else ():
+                self._found[path].add(key)
             yield words
 
     def warnings(self) -> list[str]:
@@ -118,18 +98,13 @@ class TextNormalizer:
     """
 
     def __init__(self, tokens: Sequence[str], unit: str):
-        """Makes the normalizer of a vocabulary.
-
-        Args:
-          tokens: tokens of the vocabulary.
-          unit: unit of one word of the language model: 'char' (a token of the vocabulary) or 'word'.
-        """
+        """Takes the tokens of a vocabulary; a word of the language model is a 'word', or with unit 'char' a token."""
         self._tokens = frozenset(tokens)
         self._characters = frozenset(token for token in tokens if len(token) == 1)
         self._unit = unit
         self._has_space = ' ' in self._tokens
         self._has_long_tokens = any(len(token) > 1 for token in tokens)
-        self._spelling: dict[str, str] = {}
+        self._spell = functools.cache(self._look_up)
         self.unknown: Counter[str] = Counter()
         self.num_words = 0
 
@@ -138,10 +113,10 @@ class TextNormalizer:
         if self._has_long_tokens:
             return [self._known(token) for token in line.split()]
         text = unicodedata.normalize('NFC', line.translate(APOSTROPHES))
-        words = ''.join([self._spell(character) for character in text]).split()
+        words = ''.join(map(self._spell, text)).split()
         if not self._has_space:
-            return [self._known(character) for word in words for character in word]
-        words = [self._known(word) for word in words]
+            return [self._known(each) for word in words for each in word]
+        words = list(map(self._known, words))
         if self._unit == 'word':
             return words
         characters: list[str] = []
@@ -151,14 +126,11 @@ class TextNormalizer:
 
     def warnings(self) -> list[str]:
         """A line about the words that became `<unk>`, if there are any."""
-        num_unknown = sum(self.unknown.values())
-        if not num_unknown:
+        if not self.unknown:
             return []
+        share = f'{self.unknown.total()} of {self.num_words} words of the text'
         examples = ', '.join(repr(word) for word, _ in self.unknown.most_common(3))
-        return [
-            f"{num_unknown} of {self.num_words} words of the text can't be spelled with the vocabulary and became "
-            f'{UNKNOWN} (most often: {examples})'
-        ]
+        return [f"{share} can't be spelled with the vocabulary and became {UNKNOWN} (most often: {examples})"]
 
     def _known(self, word: str) -> str:
         self.num_words += 1
@@ -167,14 +139,8 @@ class TextNormalizer:
         self.unknown[word] += 1
         return UNKNOWN
 
-    def _spell(self, character: str) -> str:
-        """The spelling of a character in the vocabulary; the character itself where it has none."""
-        found = self._spelling.get(character)
-        if found is None:
-            found = self._spelling[character] = self._look_up(character)
-        return found
-
     def _look_up(self, character: str) -> str:
+        """The spelling of a character in the vocabulary; the character itself where it has none."""
         bare = ''.join(part for part in unicodedata.normalize('NFKD', character) if not unicodedata.combining(part))
         for form in (character, bare):
             for candidate in (form, form.lower(), form.upper()):
