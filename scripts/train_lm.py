@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'texts',
         nargs='+',
         metavar='TEXT_OR_INDEX',
-        help='UTF-8 text, a sentence a line, or indexes (.json; their transcripts are taken); .gz too',
+        help='UTF-8 text, a sentence a line or from <s> to </s>, or indexes (.json: their transcripts); .gz too',
     )
     parser.add_argument(
         '-l', '--lm', required=True, metavar='LM', help='the ARPA file to write; gzipped if it ends in .gz'

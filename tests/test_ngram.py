@@ -172,6 +172,14 @@ def test_faults_are_named_with_their_line(tmp_path, old, new, message):
         load_model(write(tmp_path / 'lm.arpa', SMALL.replace(old, new, 1)))
 
 
+def test_a_byte_order_mark_changes_nothing(tmp_path):
+    expected = load_model(write(tmp_path / 'lm.arpa', SMALL)).log_probs(['a', 'b', 'a'])
+    without_comment = SMALL.partition('\n')[2]
+    for text in (SMALL, without_comment):
+        model = load_model(write(tmp_path / 'lm.arpa', '\ufeff' + text))
+        np.testing.assert_array_equal(model.log_probs(['a', 'b', 'a']), expected)
+
+
 def test_the_cache_is_used_until_the_file_changes(tmp_path, monkeypatch):
     path = write(tmp_path / 'lm.arpa', SMALL)
     first = load_model(path)

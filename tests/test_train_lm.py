@@ -61,6 +61,26 @@ def test_text_without_spaces_is_parted_into_tokens(tmp_path, caplog):
         main([str(tmp_path / 'zh.txt'), '-l', lm, '-v', characters])
 
 
+@pytest.mark.parametrize(
+    ('unit', 'vocabulary', 'words'),
+    [
+        ('word', [], ['the', 'cat', 'sat']),
+        ('char', [], ['t', 'h', 'e', '<SPACE>', 'c', 'a', 's']),
+        ('char', ['的 0', '猫 1'], ['的', '猫']),
+    ],
+)
+def test_sentence_marks_part_sentences_and_an_unknown_word_stays_one(tmp_path, caplog, unit, vocabulary, words):
+    plain = ['的猫', '的', '猫<unk>的'] if vocabulary else ['the cat', 'sat', 'the <unk> sat']
+    marked = [f'<s> {plain[0]} </s> <s> {plain[1]} </s>', f'<S>{plain[2].upper()}</S>']
+    flags = ['--unit', unit, '-o', '2', *(['-v', write(tmp_path / 'vocab.txt', *vocabulary)] if vocabulary else [])]
+    files = [str(tmp_path / name) for name in ('plain.arpa', 'marked.arpa')]
+    for name, lines in zip(files, (plain, marked), strict=True):
+        assert main([write(tmp_path / 'text.txt', *lines), '-l', name, *flags]) == 0
+    assert words_of(files[0]) == words
+    assert Path(files[0]).read_bytes() == Path(files[1]).read_bytes()
+    assert 'cannot be spelled' not in caplog.text and "can't be spelled" not in caplog.text
+
+
 def test_words_that_cannot_be_spelled_become_unk(tmp_path, caplog):
     lm = str(tmp_path / 'lm.arpa')
     main([write(tmp_path / 'a.txt', 'in 1984 he', 'in 1985 he'), '-l', lm])

@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from utils.errors import DataError
-from utils.files import replacing
+from utils.files import BYTE_ORDER_MARK, replacing
 from utils.lm import MAX_ORDER
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def read_arpa(path: str | Path) -> tuple[list[str], list[Rows]]:
 
 def _read_header(lines: _Lines) -> list[int]:
     """The counts of the lines `ngram N=COUNT`, up to the first heading; text before `\\data\\` is a comment."""
-    if not any(lines.next_text() == b'\\data\\' for _ in range(HEADER_LINES)):
+    if not any(lines.next_text().removeprefix(BYTE_ORDER_MARK) == b'\\data\\' for _ in range(HEADER_LINES)):
         raise DataError(f'{lines.path}: this is no ARPA file: no line \\data\\; give an n-gram model in ARPA format')
     counts: list[int] = []
     while (text := lines.next_text()) != b'\\1-grams:' or not counts:

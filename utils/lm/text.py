@@ -1,6 +1,7 @@
 """The text of language models: read from text files and indexes, spelled as a vocabulary can, checked for test sets."""
 
 import functools
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,6 +15,7 @@ from utils.files import decode_json
 from utils.lm.arpa import UNKNOWN, open_maybe_gzipped
 
 APOSTROPHES = str.maketrans({'’': "'", '‘': "'", 'ʼ': "'", '＇': "'"})
+SENTENCE_MARK, UNKNOWN_MARK = re.compile('</?s>', re.IGNORECASE), re.compile(UNKNOWN, re.IGNORECASE)
 INDEX_SUFFIXES = ('.json', '.jsonl')
 LEAST_WORDS_TO_TELL = 3  # shorter transcripts ("yes") are in any text and prove nothing
 
@@ -23,7 +25,7 @@ def is_index(path: str) -> bool:
 
 
 def read_sentences(paths: Sequence[str]) -> Iterator[str]:
-    """The lines of text files and the transcripts of indexes, gzipped or not.
+    """The lines of text files and the transcripts of indexes, gzipped or not; `<s>` and `</s>` part sentences.
 
     Raises:
       DataError: a file is no UTF-8 text, or a line of an index has no transcript.
@@ -37,7 +39,7 @@ def read_sentences(paths: Sequence[str]) -> Iterator[str]:
                     raise DataError(f'{path} line {number}: not UTF-8 text ({error.reason}); save it so') from error
                 if text.strip():
                     text = _transcript(text, f'{path} line {number}') if is_index(path) else text
-                    yield text
+                    yield from SENTENCE_MARK.split(text)
 
 
 class _Line(msgspec.Struct):
@@ -113,9 +115,10 @@ class TextNormalizer:
         if self._has_long_tokens:
             return [self._known(token) for token in line.split()]
         text = unicodedata.normalize('NFC', line.translate(APOSTROPHES))
-        words = ''.join(map(self._spell, text)).split()
+        parts = [''.join(map(self._spell, part)) for part in UNKNOWN_MARK.split(text)]
+        words = f' {UNKNOWN} '.join(parts).split()
         if not self._has_space:
-            return [self._known(each) for word in words for each in word]
+            return [self._known(each) for word in words for each in ([word] if word == UNKNOWN else word)]
         words = list(map(self._known, words))
         if self._unit == 'word':
             return words
@@ -134,7 +137,7 @@ class TextNormalizer:
 
     def _known(self, word: str) -> str:
         self.num_words += 1
-        if word in self._tokens or (self._has_space and self._characters.issuperset(word)):
+        if word == UNKNOWN or word in self._tokens or (self._has_space and self._characters.issuperset(word)):
             return word
         self.unknown[word] += 1
         return UNKNOWN
