@@ -21,6 +21,7 @@ from utils.lm.scorer import AT_ROOT, CHAR, WORD, Scorer, closing_bound, finish, 
 PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
 NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON = range(5)
+MEMO_SIZE = 1 << 13  # several times as many as a frame asks for
 BLANK, ENDS, TOTAL = range(3)
 
 
@@ -37,6 +38,8 @@ class Beam(NamedTuple):
         node, -1 if it is new), and the state of the language model there.
       candidate_weights, candidate_factors: float64 `[capacity]`.
       scratch: float64 `[capacity + beam_width]`.
+      memo_keys, memo_factors: int64 and float64 `[MEMO_SIZE]`, factors of the language model for prefixes outside the
+        tree, since many are tried frame after frame.
     """
 
     tree: np.ndarray
@@ -48,6 +51,8 @@ class Beam(NamedTuple):
     candidate_weights: np.ndarray
     candidate_factors: np.ndarray
     scratch: np.ndarray
+    memo_keys: np.ndarray
+    memo_factors: np.ndarray
 
 
 @compiled
@@ -57,7 +62,7 @@ def make_beam(num_frames: int, beam_width: int, symbol_limit: int, scorer: Score
     beam = Beam(
         np.empty((max_nodes, NUM_COLUMNS), np.int64), np.ones(max_nodes), np.zeros(beam_width, np.int64),
         np.zeros((beam_width, 3)), np.zeros((beam_width, 3)), np.empty((capacity, 5), np.int64), np.empty(capacity),
-        np.empty(capacity), np.empty(beam_width + capacity),
+        np.empty(capacity), np.empty(beam_width + capacity), np.full(MEMO_SIZE, -1), np.empty(MEMO_SIZE),
     )  # fmt: skip
     beam.tree[0] = -1  # no parent, symbol or children
     beam.tree[0, SLOT], beam.tree[0, STATE], beam.tree[0, LEXICON] = 0, scorer.start_state, AT_ROOT
@@ -244,10 +249,15 @@ def _extend(
                 child = tree[child, NEXT_SIBLING]
             state, lexicon_node = tree[node, STATE], tree[node, LEXICON]
             if child < 0:
+                key = node * (len(scorer.token_words) + 1) + symbol
+                entry = key & (MEMO_SIZE - 1)
+                if beam.memo_keys[entry] == key and weight * beam.memo_factors[entry] <= cut:
+                    continue
                 if symbol == end_of_word and weight * closing_bound(scorer, lexicon_node) <= cut:
                     continue
                 log_prob, begun, state, lexicon_node = follow(scorer, state, lexicon_node, symbol)
                 factor = np.exp(fused(scorer, log_prob, begun))
+                beam.memo_keys[entry], beam.memo_factors[entry] = key, factor
             elif tree[child, SLOT] >= 0:
                 continue  # `_stay` has added its weight
             else:
