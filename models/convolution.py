@@ -8,6 +8,7 @@ On a CPU `tf.nn.conv2d` reaches a fraction of the machine's speed; the forms bel
 scripts/benchmark/convolution.py compares them.
 """
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
@@ -184,22 +185,16 @@ def _library(x, kernel, time_stride, freq_stride, frequency_first):
 def _spread_kernel(kernel, rows, width, freq_stride):
     """`[rows · width · in, frequencies out · out]`: each output's taps in its own columns, zeros elsewhere."""
     kernel_time, kernel_freq, inputs, channels = kernel.shape.as_list()
-    place = dft_convolution.spread(width, kernel_freq, freq_stride)
+    low, _ = dft_convolution.same_padding(width, kernel_freq, freq_stride)
+    bins = output_length(width, freq_stride)
+    tap = np.arange(width)[:, None] + low - freq_stride * np.arange(bins)  # that an input meets for an output
+    place = (tap[..., None] == np.arange(kernel_freq)).astype(np.float32).reshape(width * bins, kernel_freq)
     taps = tf.pad(kernel, [[0, rows - kernel_time], [0, 0], [0, 0], [0, 0]])
     taps = tf.reshape(taps, [rows, kernel_freq, inputs * channels])
     dense = tf.matmul(tf.tile(place[None], [rows, 1, 1]), taps)
     dense = tf.reshape(dense, [rows, width, -1, inputs, channels])
     dense = tf.transpose(dense, [0, 1, 3, 2, 4])
-    return tf.reshape(dense, [rows * width * inputs, output_length(width, freq_stride) * channels])
-
-
-def _gather_kernel(dense, shape, width, freq_stride):
-    """The gradient of _spread_kernel."""
-    kernel_time, kernel_freq, inputs, channels = shape
-    place = dft_convolution.spread(width, kernel_freq, freq_stride).T
-    dense = tf.reshape(dense, [-1, width, inputs, output_length(width, freq_stride), channels])[:kernel_time]
-    dense = tf.reshape(tf.transpose(dense, [0, 1, 3, 2, 4]), [kernel_time, -1, inputs * channels])
-    return tf.reshape(tf.matmul(tf.tile(place[None], [kernel_time, 1, 1]), dense), shape)
+    return tf.reshape(dense, [rows * width * inputs, bins * channels])
 
 
 def _patches(x, kernel, time_stride, freq_stride):
@@ -209,7 +204,6 @@ def _patches(x, kernel, time_stride, freq_stride):
     """
     kernel_time, _, inputs, channels = kernel.shape.as_list()
     width = int(x.shape[2])
-    bins = output_length(width, freq_stride)
     rows = output_length(kernel_time, time_stride)  # of the folded input, in a patch
     columns = rows * time_stride * width * inputs
     batch, length = tf.shape(x)[0], tf.shape(x)[1]
@@ -217,21 +211,8 @@ def _patches(x, kernel, time_stride, freq_stride):
     padded = (frames + rows - 1) * time_stride
     before = (kernel_time - 1) // 2
     after = tf.maximum(padded - before - length, 0)
-
-    @tf.custom_gradient
-    def convolve(x, kernel):
-        folded = tf.pad(x, [[0, 0], [before, after], [0, 0], [0, 0]])[:, :padded]
-        folded = tf.reshape(folded, [batch, frames + rows - 1, columns // rows])
-        patches = tf.reshape(tf.concat([folded[:, i : i + frames] for i in range(rows)], 2), [-1, columns])
-
-        dense = _spread_kernel(kernel, rows * time_stride, width, freq_stride)
-
-        def gradient(dy):
-            d_dense = tf.matmul(patches, tf.reshape(dy, [-1, bins * channels]), transpose_a=True)
-            # a session never runs the input's: no variables lie behind it in the first layer
-            dx = tf.gradients(_library(x, kernel, time_stride, freq_stride, True), x, dy)[0]
-            return dx, _gather_kernel(d_dense, kernel.shape.as_list(), width, freq_stride)
-
-        return tf.reshape(tf.matmul(patches, dense), [batch, frames, bins, channels]), gradient
-
-    return convolve(x, kernel)
+    folded = tf.pad(x, [[0, 0], [before, after], [0, 0], [0, 0]])[:, :padded]
+    folded = tf.reshape(folded, [batch, frames + rows - 1, columns // rows])
+    patches = tf.reshape(tf.concat([folded[:, i : i + frames] for i in range(rows)], 2), [-1, columns])
+    dense = _spread_kernel(kernel, rows * time_stride, width, freq_stride)
+    return tf.reshape(tf.matmul(patches, dense), [batch, frames, output_length(width, freq_stride), channels])

@@ -42,12 +42,6 @@ def _loop(num_steps, body, state, outputs):
     return [array.stack() for array in arrays]
 
 
-def _previous(h, reverse):
-    """States before each frame in the direction of the recurrence; zeros before the first."""
-    zero = tf.zeros_like(h[:1])
-    return tf.concat([h[1:], zero] if reverse else [zero, h[:-1]], 0)
-
-
 def _weight_gradient(inputs, d_outputs, dtype):
     """Sum over frames of inputsᵀ · d_outputs, as one GEMM in the weight's type."""
     inputs = tf.cast(tf.reshape(inputs, [-1, inputs.shape[2]]), dtype)
@@ -150,7 +144,8 @@ def recurrence(
         outputs = _loop(frames, forward, start, [units] * num_states + [gates * units for gates in SAVED[cell]])
 
         def gradient(dh_out):
-            before = [_previous(state, reverse) for state in outputs[:num_states]]
+            states, zero = outputs[:num_states], tf.zeros_like(outputs[0][:1])
+            before = [tf.concat([h[1:], zero] if reverse else [zero, h[:-1]], 0) for h in states]
             backward, projected_gradient = GRADIENTS[cell](outputs, before, activation, mask)
             u_transposed = tf.transpose(u)  # a small GEMM with transpose_b is 3-6 times slower
 
