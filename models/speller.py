@@ -1,6 +1,6 @@
 """The speller of Listen, Attend and Spell: one step, run with teacher forcing or on its own output.
 
-Its state is a list: the states of each recurrent layer, the context, the attention weights.
+Its state is a list: the states of each recurrent layer (two in the paper), the context, the attention weights.
 """
 
 from collections.abc import Callable
@@ -115,13 +115,17 @@ def spell(speller: Speller, symbols: tf.Tensor, phase: Phase, sample_prob: float
       Logits, `[steps, batch, classes]`.
     """
 
-    def sampled(t, given, state):
-        seed = phase.seed + tf.stack([SAMPLING_STREAM, t])
-        own = tf.random.stateless_categorical(speller.logits(state), 1, seed, dtype=tf.int32)[:, 0]
-        is_own = tf.random.stateless_uniform(tf.shape(given), seed) < sample_prob
-        return tf.where(is_own & (t > 0), own, given)
+    choose = None
+    if phase.is_training and sample_prob > 0:
+        # [steps, 2, 2]: a seed for each symbol and one for each choice; the sum of a seed and t would be a later step's
+        stream, shape = phase.seed + tf.constant([SAMPLING_STREAM, 0]), [tf.shape(symbols)[0], 2, 2]
+        seeds = tf.random.stateless_uniform(shape, stream, minval=None, maxval=None, dtype=tf.int32)
 
-    choose = sampled if phase.is_training and sample_prob > 0 else None
+        def choose(t, given, state):
+            own = tf.random.stateless_categorical(speller.logits(state), 1, seeds[t, 0], dtype=tf.int32)[:, 0]
+            is_own = tf.random.stateless_uniform(tf.shape(given), seeds[t, 1]) < sample_prob
+            return tf.where(is_own & (t > 0), own, given)
+
     start = speller.start(tf.shape(symbols)[1])
     states = scan(speller.step, symbols, speller.table, start, speller.weights, speller.shared, choose)
     return speller.logits(states)

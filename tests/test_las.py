@@ -13,7 +13,7 @@ from models.config import ModelConfig
 from models.las import cross_entropies, smoothed_targets
 from models.layers import Phase
 from models.listener import CTC_FRAMES
-from models.speller import spell
+from models.speller import Speller, spell
 from utils.decode.ctc import ctc_log_prob
 
 SMALL = ModelConfig(
@@ -220,6 +220,34 @@ def test_scheduled_sampling_changes_the_loss_and_repeats_with_its_seed():
     given, sampled = losses(1, 0.0), losses(1, 1.0)
     np.testing.assert_array_equal(sampled, losses(1, 1.0))
     assert (sampled != given).any() and (losses(2, 1.0) != sampled).any()
+
+
+def drawn_symbols(num_steps, num_symbols, rows, sample_prob):
+    """Symbols that a speller of equal probabilities got, `[steps, symbols, rows]`; 4 is the given one, never drawn."""
+    with tf.Graph().as_default(), tf.Session() as session:
+        step, ban = tf.placeholder(tf.int32), tf.constant([0.0, 0, 0, 0, -1e9])
+        speller = Speller(
+            tf.eye(5), {}, {}, lambda apply, shared, row, state: [tf.identity(row)], lambda rows: [tf.zeros([rows, 5])],
+            lambda state: state[0] if state[0].shape.ndims == 3 else 0 * state[0] + ban,
+        )  # fmt: skip
+        phase = Phase(is_training=True, seed=tf.stack([1, step]))
+        given = tf.fill([num_symbols, rows], 4)
+        used = tf.argmax(spell(speller, given, phase, sample_prob), 2)
+        return np.stack([session.run(used, {step: n}) for n in range(num_steps)])
+
+
+def test_every_row_draws_each_symbol_equally_often_whatever_the_choice():
+    drawn = drawn_symbols(num_steps=60, num_symbols=21, rows=3, sample_prob=0.25)[:, 1:]
+    assert (drawn_symbols(1, 2, 3, 1.0)[:, 0] == 4).all()  # <sos> is never replaced
+    for row in range(3):
+        counts = np.bincount(drawn[..., row].ravel(), minlength=5)
+        np.testing.assert_allclose(counts / 1200, [1 / 16] * 4 + [3 / 4], atol=0.03)
+
+
+def test_no_draw_of_scheduled_sampling_repeats_one_of_another_step_or_symbol():
+    drawn = drawn_symbols(num_steps=3, num_symbols=5, rows=400, sample_prob=1.0)[:, 1:].reshape(12, 400)
+    same = (drawn[:, None] == drawn).mean(2) - np.eye(12)
+    assert same.max() < 0.4  # a quarter agree by chance
 
 
 def targets(symbols, lengths, smoothing, frequencies=()):
