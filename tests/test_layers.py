@@ -1,6 +1,7 @@
 """Batch norm, lookahead and dropout: masks, moving averages, gradients."""
 
 import numpy as np
+import pytest
 import tensorflow.compat.v1 as tf
 
 from models.fast.ops import EPSILON
@@ -79,6 +80,49 @@ def test_batch_norm_gradient_equals_the_one_of_its_plain_formula():
     fast, plain = run(build)
     for got, wanted in zip(fast, plain, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+def batch_norm_with_gradients(x_value, mask_value, weights, repeats, plain):
+    """y, new moving mean and variance, and the gradients by x and gamma, of batch norm or of its formula in float64."""
+
+    def build():
+        dtype = tf.float64 if plain else tf.float32
+        x, mask, factors = (tf.constant(a, dtype) for a in (x_value, mask_value, weights))
+        if not plain:
+            phase, bias = Phase(is_training=True, step=0), tf.zeros([x_value.shape[1] // repeats])
+            y = batch_norm(x, mask, bias, phase, 'bn', repeats)
+            gamma, (mean, variance) = tf.trainable_variables()[0], [value for _, value in phase.statistics]
+        else:
+            split = tf.reshape(x, [len(x_value), repeats, -1])
+            gamma, count = tf.ones([split.shape[2]], dtype), repeats * tf.reduce_sum(mask)
+            mean = tf.reduce_sum(split * mask[:, :, None], [0, 1]) / count
+            variance = tf.reduce_sum(tf.square(split - mean) * mask[:, :, None], [0, 1]) / count
+            y = tf.reshape(gamma * (split - mean) * tf.rsqrt(variance + EPSILON), x.shape)
+            mean, variance = 0.9 * mean, 0.1 + 0.9 * variance
+        return [y * mask, mean, variance, *tf.gradients(tf.reduce_sum(y * factors * mask), [x, gamma])]
+
+    return run(build)
+
+
+@pytest.mark.parametrize(('mean', 'deviation'), [(100, 0.1), (-1000, 1), (30, 0.01), (5, 0.55)])
+@pytest.mark.parametrize('repeats', [1, 3])
+def test_batch_norm_keeps_its_digits_far_from_zero(mean, deviation, repeats):
+    rng = np.random.default_rng(0)
+    x = (np.array([mean, 0] * repeats) + deviation * rng.normal(size=[4000, 2 * repeats])).astype('f')
+    mask = (rng.random([4000, 1]) < 0.8).astype('f')
+    weights = rng.normal(size=x.shape).astype('f') + (x - np.array([mean, 0] * repeats)) / deviation
+    fast, exact = (batch_norm_with_gradients(x, mask, weights, repeats, plain) for plain in (False, True))
+    for got, wanted in zip(fast, exact, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=2e-3, atol=1e-3 * np.abs(wanted).max())
+
+
+def test_a_unit_far_from_zero_leaves_the_bits_of_the_others():
+    rng = np.random.default_rng(1)
+    x, mask = rng.normal(size=[500, 3]).astype('f') + 1, np.ones([500, 1], 'f')
+    far = x + np.array([0, 1000, 0], 'f')
+    near, moved = (batch_norm_with_gradients(value, mask, x, 1, plain=False) for value in (x, far))
+    for one, other in zip(near, moved, strict=True):
+        np.testing.assert_array_equal(one[..., ::2], other[..., ::2])
 
 
 def test_lookahead_is_a_weighted_sum_of_the_coming_frames():
