@@ -12,8 +12,11 @@ K + 1 blank states; blank k stands before label k.
 - Tilt: each new symbol is weighted by a constant of the utterance, so that paths with few symbols do not outweigh those
   that reach the end. All complete paths get the same weight, which cancels in the posterior.
 - Scale: the states are divided by their sum every UNROLL frames. Z, the likelihood in these units, shows whether
-  anything relevant was lost below the smallest float64. Where it may have been, the kernel's values are used.
+  anything relevant was lost below the smallest float64. Where it may have been, log space is used, which is slow.
 """
+
+import math
+from collections.abc import Callable
 
 import tensorflow.compat.v1 as tf
 
@@ -21,6 +24,8 @@ UNROLL = 8  # frames per iteration of a loop
 TINY = 1e-300
 MIN_LOG_Z = -460.0  # 1e-200: a state below 1e-308 then has an occupancy below 1e-100
 MIN_TILT, MAX_TILT = 1e-3, 1e6
+MIN_KERNEL_LOG_PROB = -80.0  # the kernel takes the logarithm of float32 probabilities: from -87 down they are 0
+LOG_ZERO = -1e100  # log-probability of what is impossible; infinity would make a gradient NaN
 
 
 def _recursion(labels, blanks, label_probs, blank_probs, advance, reverse):
@@ -164,34 +169,61 @@ def losses_and_gradients(logits, logit_lengths, labels, label_lengths):
 
 
 def kernel_losses_and_gradients(logits, logit_lengths, labels, label_lengths):
-    """Losses and gradients by TensorFlow's kernel, which runs on the host."""
-    label_lengths = tf.maximum(label_lengths, 1)  # the kernel rejects a batch with an empty transcript
+    """As `losses_and_gradients`, by TensorFlow's kernel, which runs on the host."""
+    live = tf.transpose(tf.sequence_mask(logit_lengths, tf.shape(logits)[0]))
+    is_exact = tf.reduce_all((tf.reduce_min(tf.nn.log_softmax(logits), 2) > MIN_KERNEL_LOG_PROB) | ~live, 0)
+    num_symbols = tf.maximum(label_lengths, 1)  # the kernel rejects a batch with an empty transcript
     labels = tf.pad(labels, [[0, 0], [0, tf.maximum(1 - tf.shape(labels)[1], 0)]])
-    where = tf.where(tf.sequence_mask(label_lengths, tf.shape(labels)[1]))
-    return tf.raw_ops.CTCLoss(
+    where = tf.where(tf.sequence_mask(num_symbols, tf.shape(labels)[1]))
+    losses, gradients = tf.raw_ops.CTCLoss(
         inputs=logits,
         labels_indices=where,
         labels_values=tf.gather_nd(labels, where),
         sequence_length=logit_lengths,
         ignore_longer_outputs_than_inputs=True,
     )
+    # a transcript with more symbols than frames costs 0 here, and the empty one was given a symbol
+    fits = tf.is_finite(losses) & (label_lengths > 0) & (label_lengths <= logit_lengths)
+    return losses, gradients, is_exact & fits
 
 
-def checked_losses_and_gradients(logits, logit_lengths, labels, label_lengths):
-    """`losses_and_gradients`, with the kernel's values for utterances that exceed the range of float64.
+def log_space_losses(logits, logit_lengths, labels, label_lengths):
+    """Losses by the forward recursion in log space, exact in any range; arguments as in `ctc_losses`."""
+    blank, zero = int(logits.shape[2]) - 1, tf.constant(LOG_ZERO, tf.float64)
+    labels = tf.where(tf.sequence_mask(label_lengths, tf.shape(labels)[1]), labels, tf.fill(tf.shape(labels), blank))
+    symbols = tf.reshape(tf.stack([tf.fill(tf.shape(labels), blank), labels], 2), [tf.shape(labels)[0], -1])
+    symbols = tf.pad(symbols, [[0, 0], [0, 2]], constant_values=blank)  # of the states, a blank before each label
+    skip_cost = tf.where_v2(tf.equal(symbols[:, 2:], symbols[:, :-2]), zero, tf.zeros_like(zero))
+    log_probs = tf.transpose(tf.nn.log_softmax(tf.cast(logits, tf.float64)), [1, 2, 0])
+    emissions = tf.transpose(tf.gather(log_probs, symbols, batch_dims=1), [2, 0, 1])  # [time, batch, states]
+    live = tf.transpose(tf.sequence_mask(logit_lengths, tf.shape(logits)[0]))[:, :, None]
 
-    These include utterances that do not fit their frames, so their losses are the kernel's: 0 with more symbols than
-    frames, infinite where the frames do not suffice for the blanks between repeated symbols.
-    """
-    arguments = logits, logit_lengths, labels, label_lengths
-    losses, gradients, is_exact = losses_and_gradients(*arguments)
+    def shift(states, number):
+        return tf.pad(states, [[0, 0], [number, 0]], constant_values=zero)
 
-    def with_kernel():
-        kernel_losses, kernel_gradients = kernel_losses_and_gradients(*arguments)
-        chosen = tf.where_v2(is_exact[None, :, None], gradients, kernel_gradients)
-        return tf.where(is_exact, losses, kernel_losses), chosen
+    def step(states, frame):
+        ways = [states, shift(states[:, :-1], 1), shift(states[:, :-2] + skip_cost, 2)]
+        return tf.where_v2(frame[1], tf.reduce_logsumexp(ways, 0) + frame[0], states)
 
-    return tf.cond(tf.reduce_all(is_exact), lambda: (losses, gradients), with_kernel)
+    number = tf.range(tf.shape(symbols)[1])
+    start = tf.where_v2(tf.tile(number[None], [tf.shape(symbols)[0], 1]) > 0, zero, tf.zeros_like(zero))
+    states = tf.scan(step, (emissions, live), start)[-1]
+    is_end = (number <= 2 * label_lengths[:, None]) & (number >= 2 * label_lengths[:, None] - 1)
+    losses = -tf.reduce_logsumexp(tf.where_v2(is_end, states, zero), 1)
+    return tf.cast(tf.where_v2(losses > -LOG_ZERO / 2, tf.constant(math.inf, tf.float64), losses), tf.float32)
+
+
+def checked_losses_and_gradients(compute: Callable, logits, *rest):
+    """Losses and gradients by `compute`, a function above, and in log space for utterances beyond its range."""
+    losses, gradients, is_exact = compute(logits, *rest)
+
+    def in_log_space():
+        inputs = tf.identity(logits)
+        exact = log_space_losses(inputs, *rest)
+        chosen = tf.where_v2(is_exact[None, :, None], gradients, tf.gradients(exact, inputs)[0])
+        return tf.where(is_exact, losses, exact), chosen
+
+    return tf.cond(tf.reduce_all(is_exact), lambda: (losses, gradients), in_log_space)
 
 
 def ctc_losses(
@@ -207,7 +239,7 @@ def ctc_losses(
       logits: `[time, batch, classes]`.
       logit_lengths: int32 `[batch]`.
       labels: int32 `[batch, symbols]`; padding may have any value.
-      label_lengths: int32 `[batch]`; each must fit its frames (symbols + adjacent repeats).
+      label_lengths: int32 `[batch]`; with more symbols + adjacent repeats than frames the loss is infinite.
       device_type: 'CPU' or 'GPU'; None asks TensorFlow what the machine has.
 
     Returns:
@@ -217,11 +249,11 @@ def ctc_losses(
         device_type = 'GPU' if tf.config.list_physical_devices('GPU') else 'CPU'
     # Two loops over time are many small operations: on a GPU each would be a launch, while TensorFlow's kernel spreads
     # the utterances over the host's idle cores. On a CPU the loops take a third of the kernel's time.
-    compute = checked_losses_and_gradients if device_type == 'CPU' else kernel_losses_and_gradients
+    compute = losses_and_gradients if device_type == 'CPU' else kernel_losses_and_gradients
 
     @tf.custom_gradient
     def criterion(logits):
-        losses, gradients = compute(logits, logit_lengths, labels, label_lengths)
+        losses, gradients = checked_losses_and_gradients(compute, logits, logit_lengths, labels, label_lengths)
         return losses, lambda d_losses: gradients * d_losses[None, :, None]
 
     return criterion(logits)
