@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from models.config import ModelConfig
+
 
 class Model(NamedTuple):
     """Interface of a model.
@@ -42,12 +44,13 @@ class Criterion(NamedTuple):
     sample_prob: float = 0.0
 
 
-def get(name: str) -> Model:
-    """Returns the model called ds1, ds2 or las; raises KeyError for any other name."""
+def get(config: ModelConfig) -> Model:
+    """Returns the model that a configuration names."""
     from models import convolution, ctc, deepspeech1, deepspeech2, las, las_inference
 
-    if name == 'las':
+    if config.model == 'las':
         infer = las_inference.infer
         return Model('attention', las.forward, las.losses, infer, las.TIME_STRIDE, 0, 'nats / symbol')
-    module, stride = {'ds1': (deepspeech1, 1), 'ds2': (deepspeech2, convolution.TIME_STRIDE)}[name]
+    strides = {'ds1': (deepspeech1, config.frame_stride), 'ds2': (deepspeech2, convolution.TIME_STRIDE)}
+    module, stride = strides[config.model]
     return Model('ctc', module.forward, ctc.losses, ctc.infer, stride, stride, 'nats / utterance')

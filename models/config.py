@@ -92,7 +92,7 @@ class ModelConfig:
     )
     activation: str = _layer(
         'relu', '-a', choices=('relu', 'tanh', 'sigmod', 'sigmoid', 'elu'),
-        help='activation of the recurrent candidate (ds1: of every layer); relu is clipped at 20; '
+        help='activation of the recurrent candidate and of dense hidden layers; relu is clipped at 20; '
         'unless given, las uses tanh',
     )
     batch_norm: bool = _layer(
@@ -106,12 +106,18 @@ class ModelConfig:
         20, low=0, high=1000, models=('ds2',), beside=('bidirectional', False),
         help='future output frames in the lookahead convolution (ds2 with -ub no)'
     )
+    dense_layers: int = _layer(
+        0, low=0, high=100, models=('ds2',), help='dense layers of -n units before the output (ds2); the paper has some'
+    )
     context_frames: int = _layer(9, low=0, high=1000, models=('ds1',), help='input frames on either side of one (ds1)')
+    frame_stride: int = _layer(
+        1, low=1, high=100, models=('ds1',), help='input frames from one output to the next (ds1); the paper has 2'
+    )
     attention: str = _las(
         'location', choices=('content', 'location'),
         help='attention energies from the content of a frame alone, or from the previous attention location as well',
     )
-    speller_layers: int = _las(1, low=1, high=100, help='recurrent layers of the speller')
+    speller_layers: int = _las(1, low=1, high=100, help='recurrent layers of the speller; the paper has 2')
     ctc_weight: float = _las(
         0.2, low=0, high=0.99,
         help='share of the loss from a CTC head on the listener; 0: no such head, as in the paper',

@@ -5,12 +5,14 @@ import tensorflow.compat.v1 as tf
 from models.config import ModelConfig
 from models.convolution import front_end
 from models.ctc import CtcOutput
-from models.layers import Phase, dense, lookahead
+from models.layers import ACTIVATIONS, Phase, dense, lookahead
 from models.rnn import recurrent_layer
 
 
 def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase) -> CtcOutput:
-    """Builds the acoustic model.
+    """Builds the acoustic model: convolutions, recurrent layers, dense layers, softmax (section 3).
+
+    The dropout is not the paper's, which has a dense layer or more; `dense_layers` is 0 by default.
 
     Args:
       features: `[batch, time, features]`, normalised.
@@ -34,5 +36,8 @@ def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase:
         )
     if not config.bidirectional:
         x = lookahead(x, config.lookahead_frames, 'lookahead')
+    for i in range(1, config.dense_layers + 1):
+        x = dense(phase.dropout(x, f'dense{i}'), config.hidden_units, f'dense{i}', dtype=phase.dtype)
+        x = ACTIVATIONS[config.activation].function(x)
     logits = dense(phase.dropout(x, 'output'), config.classes, 'output')
     return CtcOutput(logits, lengths)

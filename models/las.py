@@ -1,7 +1,4 @@
-"""Listen, Attend and Spell (Chan et al. 2015, arXiv 1508.01211), trained and decoded as in arXiv 1612.02695.
-
-The papers have neither the CTC head nor dropout; README.md here lists every difference.
-"""
+"""Listen, Attend and Spell (Chan et al. 2015, arXiv 1508.01211), trained and decoded as in arXiv 1612.02695."""
 
 from typing import NamedTuple
 
@@ -27,7 +24,7 @@ class Las(NamedTuple):
 
 
 def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: Phase) -> Las:
-    """Builds the model over a batch; arguments as in `deepspeech2.forward`."""
+    """Builds the model; arguments as in `deepspeech2.forward`. The papers have neither the CTC head nor dropout."""
     initializer = tf.random_uniform_initializer(-INITIAL_RANGE, INITIAL_RANGE)
     with tf.variable_scope('listener'):
         listened = listen(features, lengths, config, phase, initializer)

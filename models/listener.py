@@ -55,10 +55,9 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: 
     else:
         x = tf.transpose(features, [1, 0, 2])
         x *= _time_mask(x, lengths)
-    num_halvings = config.num_halvings
-    num_plain = 1 if config.rnn_layers > num_halvings else 0
+    num_plain = 1 if config.rnn_layers > config.num_halvings else 0
     for i in range(config.rnn_layers):
-        if num_plain <= i < num_plain + num_halvings:
+        if num_plain <= i < num_plain + config.num_halvings:
             x, lengths = _halve(x, lengths)
         x = recurrent_layer(
             phase.dropout(x, f'listener{i + 1}') if i or config.conv_layers else x,

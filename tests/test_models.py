@@ -18,12 +18,15 @@ CONFIGS = {
     'ds1 gru, one direction': ModelConfig(
         'ds1', **{**SMALL, 'rnn_layers': 1}, conv_layers=0, bidirectional=False, context_frames=2
     ),
+    'ds1, every third frame': ModelConfig(
+        'ds1', **{**SMALL, 'rnn_layers': 1}, rnn_cell='rnn', conv_layers=0, batch_norm=False, frame_stride=3
+    ),
     'ds2 gru': ModelConfig('ds2', **SMALL, conv_layers=2),
     'ds2 lstm, no batch norm': ModelConfig(
         'ds2', **SMALL, rnn_cell='lstm', conv_layers=1, batch_norm=False, activation='tanh'
     ),
-    'ds2 rnn, one direction': ModelConfig(
-        'ds2', **SMALL, rnn_cell='rnn', conv_layers=3, bidirectional=False, lookahead_frames=2
+    'ds2 rnn, one direction, two dense layers': ModelConfig(
+        'ds2', **SMALL, rnn_cell='rnn', conv_layers=3, bidirectional=False, lookahead_frames=2, dense_layers=2
     ),
 }
 RNG = np.random.default_rng(0)
@@ -40,7 +43,7 @@ def best_path(config, features, lengths):
     """Logits at inference `[time, batch, classes]` and output lengths, with seeded weights."""
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(1)
-        output = models.get(config.model).forward(tf.constant(features), tf.constant(lengths), config, Phase())
+        output = models.get(config).forward(tf.constant(features), tf.constant(lengths), config, Phase())
         session.run(tf.global_variables_initializer())
         return session.run(output)
 
@@ -51,7 +54,7 @@ def test_every_variable_gets_a_gradient(name):
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(1)
         phase = Phase(is_training=True, keep_prob=0.9, seed=tf.constant([1, 1]))
-        output = models.get(config.model).forward(
+        output = models.get(config).forward(
             tf.constant(masked(FEATURES, LENGTHS)), tf.constant(LENGTHS), config, phase
         )
         losses = ctc.losses(output, tf.constant(LABELS), tf.constant(LABEL_LENGTHS))
@@ -67,7 +70,7 @@ def test_every_variable_gets_a_gradient(name):
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_padding_and_other_batch_members_change_no_inference(name):
-    config, stride = CONFIGS[name], models.get(CONFIGS[name].model).time_stride
+    config, stride = CONFIGS[name], models.get(CONFIGS[name]).time_stride
     together, lengths = best_path(config, FEATURES, LENGTHS)
     assert lengths.tolist() == [-(-n // stride) for n in LENGTHS]
     longer, _ = best_path(config, np.concatenate([FEATURES, 100 + FEATURES[:, :6]], 1), LENGTHS)
@@ -79,8 +82,29 @@ def test_padding_and_other_batch_members_change_no_inference(name):
 
 def test_context_puts_neighbours_beside_a_frame_and_zeros_beyond_the_ends():
     with tf.Graph().as_default(), tf.Session() as session:
-        x = session.run(with_context(tf.constant([[[1.0], [2.0], [3.0]]]), 1))
+        frames = tf.constant([[[1.0], [2.0], [3.0]]])
+        x, every_second = session.run([with_context(frames, 1), with_context(frames, 1, 2)])
     assert x.tolist() == [[[0, 1, 2], [1, 2, 3], [2, 3, 0]]]
+    assert every_second.tolist() == [[[0, 1, 2], [2, 3, 0]]]
+
+
+def test_a_stride_over_frames_counts_in_the_frames_that_a_transcript_needs():
+    model = models.get(CONFIGS['ds1, every third frame'])
+    assert model.time_stride == model.frames_per_symbol == 3
+    # 8 frames give 3 outputs, too few for two equal symbols and one more
+    _, lengths = best_path(CONFIGS['ds1, every third frame'], FEATURES, LENGTHS)
+    assert lengths.tolist() == [7, 3, 5]
+
+
+def test_dense_layers_stand_between_recurrence_and_output():
+    def shapes(**options):
+        with tf.Graph().as_default():
+            config = ModelConfig('ds2', **SMALL, conv_layers=1, **options)
+            models.get(config).forward(tf.constant(FEATURES), tf.constant(LENGTHS), config, Phase())
+            return {variable.op.name: variable.shape.as_list() for variable in tf.trainable_variables()}
+
+    added = {'dense1/kernel': [6, 6], 'dense1/bias': [6], 'dense2/kernel': [6, 6], 'dense2/bias': [6]}
+    assert shapes(dense_layers=2) == shapes() | added
 
 
 def test_best_path_takes_the_likeliest_class_of_each_frame():

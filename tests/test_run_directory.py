@@ -67,6 +67,13 @@ def test_a_vocabulary_that_does_not_fit_the_classes_is_named(tmp_path):
         Run.open(str(tmp_path))
 
 
+def test_options_that_an_older_run_does_not_have_take_their_defaults(tmp_path):
+    old = '{"model": {"model": "ds1", "rnn_layers": 1, "features": 40}, "train": {}, "feature_spec": '
+    (tmp_path / 'config.json').write_text(old + '"fbank-40-0.02-0.01"}')
+    model = RunConfig.load(str(tmp_path)).model
+    assert (model.frame_stride, model.dense_layers, model.speller_layers) == (1, 0, 1)
+
+
 def test_a_directory_without_a_run_is_named(tmp_path):
     with pytest.raises(DataError, match='no config.json here'):
         RunConfig.load(str(tmp_path))

@@ -99,7 +99,7 @@ def train_worker(flags: Flags, runtime: Runtime, coordinator: ClusterCoordinator
 
 def _usable(index: Index, run: Run) -> Index:
     """The utterances whose transcripts fit their frames; the others are named in the log."""
-    model, config = models.get(run.config.model.model), run.config.model
+    model, config = models.get(run.config.model), run.config.model
     usable = index.take(usable_rows(index, run.vocabulary, model.frames_per_symbol))
     if config.family == 'attention' and config.ctc_weight:
         frames = CTC_FRAMES * -(-usable.frames // model.time_stride)
@@ -121,7 +121,7 @@ def training_task(
       num_replicas: replicas that share each step.
       validate: scores a checkpoint; None for workers other than the chief.
     """
-    model, options = models.get(run.config.model.model), run.config.train
+    model, options = models.get(run.config.model), run.config.train
     warn_if_emulated(options.dtype)
     loader = Loader(
         train_index,
@@ -164,7 +164,7 @@ def training_loss(config: RunConfig, frequencies: Sequence[float] = ()) -> Calla
       config: configuration of the run.
       frequencies: relative frequency of each symbol, for unigram smoothing; see `models.Criterion`.
     """
-    model, options = models.get(config.model.model), config.train
+    model, options = models.get(config.model), config.train
     criterion = models.Criterion(options.label_smoothing, tuple(frequencies), options.sample_prob)
 
     def loss_fn(batch, step, seed):

@@ -45,7 +45,7 @@ class Recognizer:
     def __init__(self, run: Run, decoder: Decoder | None = None, session_config: tf.ConfigProto | None = None):
         self.vocabulary, self.config = run.vocabulary, run.config.model
         self.spec = FeatureSpec.parse(run.config.feature_spec)
-        self._statistics, self._decoder, self._model = run.statistics, decoder, models.get(self.config.model)
+        self._statistics, self._decoder, self._model = run.statistics, decoder, models.get(self.config)
         self.weights = ''
         self.secs_per_frame = self._model.time_stride * self.spec.winstep_secs
         with tf.Graph().as_default() as graph:
