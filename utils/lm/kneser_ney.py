@@ -54,9 +54,7 @@ def read_corpus(sentences: Iterable[Sequence[str]]) -> Corpus:
     word_ids = {UNKNOWN: UNKNOWN_ID, START: START_ID, END: END_ID}
     ids = array('q')
     num_sentences = 0
-    for sentence in sentences:
-        if not sentence:
-            continue
+    for sentence in filter(None, sentences):
         num_sentences += 1
         ids.append(START_ID)
         for word in sentence:
@@ -140,7 +138,7 @@ def estimate(corpus: Corpus, order: int, prune: Sequence[int] = ()) -> list[Rows
         if taken is None:
             without_estimate.append(str(number))
             taken = np.array([0.0, *FALLBACK_DISCOUNTS])
-        will_stay = level.occurrences > thresholds[number - 1] if number > 1 else np.ones(len(counts), bool)
+        will_stay = (level.occurrences > thresholds[number - 1]) | (number == 1)
         probabilities, gammas = _interpolate(level, counts, taken, will_stay, probabilities)
         if number > 1:
             rows[-1] = rows[-1]._replace(backoffs=_log10(gammas[is_kept], 0.0))

@@ -92,10 +92,8 @@ def _make_trie(
 def check_coverage(model: NgramModel, num_known: int, num_all: int) -> None:
     """Warns where a vocabulary spells less than half of the words of a model; DataError where it spells none."""
     if not num_known:
-        raise DataError(
-            f'{model.path}: none of its words (the first: {first_words(model)}) can be spelled with the vocabulary; '
-            'give a model of the same language and alphabet'
-        )
+        found = f'{model.path}: none of its words (the first: {first_words(model)}) can be spelled with the vocabulary'
+        raise DataError(f'{found}; give a model of the same language and alphabet')
     if num_known < 0.5 * num_all:
         log.warning('%s: only %d of %d words can be spelled with the vocabulary', model.path, num_known, num_all)
 

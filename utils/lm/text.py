@@ -20,6 +20,10 @@ INDEX_SUFFIXES = ('.json', '.jsonl')
 LEAST_WORDS_TO_TELL = 3  # shorter transcripts ("yes") are in any text and prove nothing
 
 
+class _Line(msgspec.Struct):
+    texts: str
+
+
 def is_index(path: str) -> bool:
     return path.removesuffix('.gz').endswith(INDEX_SUFFIXES)
 
@@ -37,18 +41,10 @@ def read_sentences(paths: Sequence[str]) -> Iterator[str]:
                     text = line.decode('utf-8-sig' if number == 1 else 'utf-8')
                 except UnicodeDecodeError as error:
                     raise DataError(f'{path} line {number}: not UTF-8 text ({error.reason}); save it so') from error
-                if text.strip():
-                    text = _transcript(text, f'{path} line {number}') if is_index(path) else text
-                    yield from SENTENCE_MARK.split(text)
-
-
-class _Line(msgspec.Struct):
-    texts: str
-
-
-def _transcript(line: str, where: str) -> str:
-    remedy = 'give an index, or text with another suffix than .json'
-    return decode_json(line, _Line, where, 'an utterance with texts', remedy).texts
+                if text.strip() and is_index(path):
+                    remedy = 'give an index, or text with another suffix than .json'
+                    text = decode_json(text, _Line, path, 'an utterance with texts', remedy, number).texts
+                yield from SENTENCE_MARK.split(text)
 
 
 def find_test_indexes(paths: Sequence[str]) -> list[str]:
@@ -83,9 +79,8 @@ class Overlap:
         return [
             f'{len(found)} of the {self._totals[path]} different transcripts of {path} (of {LEAST_WORDS_TO_TELL} words '
             'or more) are in the text: its scores with this model will look better than they are; leave them out'
-            for path, found in self._found.items()
-            if found
-        ]
+            for path, found in self._found.items() if found
+        ]  # fmt: skip
 
 
 class TextNormalizer:
@@ -93,10 +88,6 @@ class TextNormalizer:
 
     A character that the vocabulary lacks is tried in the other case, then without its accent. Punctuation
     becomes a space. A word (in text without spaces: a character) that still can't be spelled becomes `<unk>`.
-
-    Attributes:
-      unknown: the words that became `<unk>`, with their numbers of occurrences.
-      num_words: number of words in the lines (in text without spaces: of characters).
     """
 
     def __init__(self, tokens: Sequence[str], unit: str):
@@ -107,8 +98,8 @@ class TextNormalizer:
         self._has_space = ' ' in self._tokens
         self._has_long_tokens = any(len(token) > 1 for token in tokens)
         self._spell = functools.cache(self._look_up)
-        self.unknown: Counter[str] = Counter()
-        self.num_words = 0
+        self.unknown: Counter[str] = Counter()  # the words that became `<unk>`
+        self.num_words = 0  # in the lines (in text without spaces: of characters)
 
     def __call__(self, line: str) -> list[str]:
         """The words of the language model in a line, which may be none."""
