@@ -47,6 +47,6 @@ prepare_thchs() {
   need_corpus THCHS30 data "$TRAIN_SET" "$DEV_SET"
   features=(-m fbank -f 40 --unit "$UNIT")
   make_index thchs_preprocess.py "$THCHS30" "$TRAIN_SET" "${train_indexes[0]}" "${features[@]}"
-  # with the vocabulary of the training set: a model cannot output a character that is missing there
+  # with the vocabulary of the training set: a character that is missing there counts as an error
   make_index thchs_preprocess.py "$THCHS30" "$DEV_SET" "${dev_indexes[0]}" "${features[@]}" --vocabfile "$vocabulary"
 }

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from utils.errors import CONTROL, DataError
 from utils.files import write_text
@@ -32,7 +33,8 @@ class Vocabulary:
 
     def __init__(self, tokens: Sequence[str], name: str = 'the vocabulary'):
         self.tokens, self.name = list(tokens), name
-        self._form = 'NFD' if any(map(unicodedata.combining, (token[:1] or ' ' for token in self.tokens))) else 'NFC'
+        has_accents = any(map(unicodedata.combining, (token[:1] or ' ' for token in self.tokens)))
+        self._form: Any = 'NFD' if has_accents else 'NFC'
         if self._form == 'NFC':
             self.tokens = [unicodedata.normalize('NFC', token) for token in self.tokens]
         elif not all(unicodedata.is_normalized('NFD', token) for token in self.tokens):

@@ -48,9 +48,9 @@ class History:
 
     def _parse(self, line: bytes, number: int) -> dict | None:
         try:
-            for kind in (_Position, dict[str, _Number]):
-                record = decode_json(line, kind, str(self._path), 'a record', 'it is left out', number)
-            return record
+            where = str(self._path), 'a record', 'it is left out', number
+            decode_json(line, _Position, *where)
+            return decode_json(line, dict[str, _Number], *where)
         except DataError as error:  # the machine crashed while this line was written, or somebody edited it
             log.warning('%s', error)
             return None
