@@ -40,6 +40,28 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
     assert os.listdir(tmp_path) == ['a.txt']
 
 
+def test_a_link_that_foresaw_the_temporary_name_is_not_written_through(tmp_path, monkeypatch):
+    path, mine = tmp_path / 'a.txt', tmp_path / 'mine.txt'
+    mine.write_text('mine')
+    (tmp_path / f'.a.txt.{os.getpid()}.tmp').symlink_to(mine)
+    write_text(path, 'new')
+    assert (mine.read_text(), path.read_text(), path.is_symlink()) == ('mine', 'new', False)
+    monkeypatch.setattr('secrets.token_hex', lambda n: 'ab')  # even a name that was guessed
+    (tmp_path / f'.b.txt.ab.{os.getpid()}.tmp').symlink_to(mine)
+    with pytest.raises(FileExistsError):
+        write_text(tmp_path / 'b.txt', 'new')
+    assert mine.read_text() == 'mine'
+
+
+def test_the_umask_applies_to_written_files(tmp_path):
+    old = os.umask(0o027)
+    try:
+        write_text(tmp_path / 'a.txt', 'new')
+    finally:
+        os.umask(old)
+    assert (tmp_path / 'a.txt').stat().st_mode & 0o777 == 0o640
+
+
 def test_error_of_a_full_disk_names_the_file_itself(tmp_path):
     with pytest.raises(OSError, match='No space') as caught, replacing(tmp_path / 'a.txt'):
         raise OSError(28, 'No space left on device')

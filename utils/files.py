@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,14 +86,16 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path in the directory of ``path``; renames that file onto ``path`` at the end.
 
     A reader gets the old file or the new one, never a part of one. When the body raises, the temporary file is deleted
-    and ``path`` is unchanged. The process id in the temporary name keeps two writers apart.
+    and ``path`` is unchanged. The temporary file is new: a name that nobody can foresee, never a file or link that is
+    there already. Its name holds the process id, by which those of killed processes are found.
 
     Raises:
       OSError: a failed file operation; it names ``path`` rather than the temporary file.
     """
     path = Path(path)
-    temporary_path = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporary_path = path.with_name(f'.{path.name}.{secrets.token_hex(8)}.{os.getpid()}.tmp')
     try:
+        os.close(os.open(temporary_path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary_path
         os.replace(temporary_path, path)
     except BaseException as error:
