@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +79,15 @@ def test_saved_posteriors_decode_to_the_same_texts_without_the_model(run_dir, fe
     assert first['nbest'][0]['score'] > first['nbest'][1]['score']
 
 
+def test_a_damaged_checkpoint_is_one_line_of_the_command_that_reads_it(run_dir, features, tmp_path):
+    shutil.copytree(run_dir, tmp_path / 'run')
+    best = json.loads((tmp_path / 'run/checkpoints/best.json').read_text())['name']
+    os.truncate(tmp_path / f'run/checkpoints/{best}.data-00000-of-00001', 1000)
+    done = command('run_test.py', '-s', tmp_path / 'run', '-t', features)
+    assert done.returncode == 1 and not done.stdout
+    assert len(done.stderr.splitlines()) == 1 and f'{best}: damaged (Read less bytes than requested)' in done.stderr
+
+
 def test_audio_becomes_text_with_times_of_its_words(run_dir, features):
     audio = features.parent.parent / 'corpus/train-clean-100/1/2'
     done = command('run_predict.py', '-s', run_dir, audio / '1-2-0002.flac')
@@ -99,7 +109,7 @@ def test_mode_dev_scores_the_dev_files(run_dir, features, capsys):
 
 def weights(path):
     checkpoints = Checkpoints(str(path))
-    reader = tf.train.load_checkpoint(checkpoints.newest())
+    reader = tf.train.load_checkpoint(checkpoints.prefix(f'model-{checkpoints.steps()[-1]}'))
     return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
@@ -122,11 +132,15 @@ def test_a_run_killed_within_an_epoch_ends_with_the_same_weights(features, tmp_p
         assert np.array_equal(ours[name], theirs[name]), name
 
 
-def test_a_signal_saves_and_the_status_says_so(features, tmp_path):
+def test_a_signal_saves_and_a_second_training_waits_for_the_end(features, tmp_path, capsys):
     process = start('run_train.py', *SMALL, '-p', '500', '-t', features, '-d', features, '-s', tmp_path / 'run')
     while not (tmp_path / 'run/history.jsonl').exists():
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.01)
+    for flags in ([], ['-r', 'no']):
+        assert in_process(*SMALL, *flags, '-t', features, '-d', features, '-s', tmp_path / 'run') == 1
+        (line,) = (each for each in capsys.readouterr().err.splitlines() if each.startswith('error: '))
+        assert f'another training (process {process.pid} on ' in line
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM

@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+import os
 import re
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +16,8 @@ from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError, UsageError
 from utils.option_rules import check_same_model
-from utils.run_directory import Run, RunConfig
+from utils.run_directory import CONFIG_NAME, Run, RunConfig, _keep_aside
+from utils.train.lock import LOCK_NAME, lock_run
 
 
 def test_a_configuration_survives_its_file(tmp_path):
@@ -93,3 +97,55 @@ def test_a_run_survives_its_directory(tmp_path):
     assert (found.path, found.config, found.vocabulary) == (made.path, made.config, made.vocabulary)
     for one, other in zip(found.statistics, statistics, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_a_second_training_in_a_run_directory_is_one_line(tmp_path):
+    run = str(tmp_path / 'new' / 'run')
+    with lock_run(run) as check:
+        says = rf'run: another training \(process {os.getpid()} on .*\) writes there'
+        with pytest.raises(DataError, match=says), lock_run(run):
+            pass
+        check()
+    assert not os.path.exists(run)  # nothing is left of a training that could not start
+    with lock_run(run):
+        pass
+
+
+def test_the_lock_ends_with_its_process(tmp_path):
+    run = tmp_path / 'run'
+    child = os.fork()
+    if not child:
+        with lock_run(str(run)):
+            time.sleep(60)
+    while not (run / LOCK_NAME).exists() or not (run / LOCK_NAME).read_text():
+        time.sleep(0.01)
+    with pytest.raises(DataError, match=f'process {child} on'), lock_run(str(run)):
+        pass
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with lock_run(str(run)):
+        pass
+    assert run.exists() and not os.listdir(run)
+
+
+def test_a_run_that_is_kept_aside_takes_no_lock_with_it(tmp_path):
+    run = tmp_path / 'run'
+    run.mkdir()
+    (run / CONFIG_NAME).touch()
+    with lock_run(str(run)) as check:
+        _keep_aside(str(run))
+        check()
+        assert os.listdir(run) == [LOCK_NAME] and os.listdir(tmp_path / 'run.1') == [CONFIG_NAME]
+        run.rename(tmp_path / 'moved')
+        with pytest.raises(DataError, match='run: renamed or removed while this training wrote there'):
+            check()
+        with lock_run(str(run)), pytest.raises(DataError, match='renamed or removed'):
+            check()
+
+
+def test_a_lock_is_not_written_through_a_link(tmp_path):
+    (tmp_path / 'mine').write_text('mine')
+    (tmp_path / LOCK_NAME).symlink_to(tmp_path / 'mine')
+    with pytest.raises(OSError, match='symbolic link'), lock_run(str(tmp_path)):
+        pass
+    assert (tmp_path / 'mine').read_text() == 'mine'

@@ -86,8 +86,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Yields a temporary path in the directory of ``path``; renames that file onto ``path`` at the end.
 
     A reader gets the old file or the new one, never a part of one. When the body raises, the temporary file is deleted
-    and ``path`` is unchanged. The temporary file is new: a name that nobody can foresee, never a file or link that is
-    there already. Its name holds the process id, by which those of killed processes are found.
+    and ``path`` is unchanged. The temporary file is new, never a link that was there; its name has the process id.
 
     Raises:
       OSError: a failed file operation; it names ``path`` rather than the temporary file.

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from utils.cli import as_flag, as_text, given_options
 from utils.config import Flags, TrainConfig
 from utils.errors import UsageError
 from utils.run_directory import CONFIG_NAME, RunConfig, is_resumed
+from utils.train.lock import LOCK_NAME
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def resolve_flags(flags: Flags) -> Flags:
         saved = RunConfig.load(flags.run.savepath)
         check_same_model(saved.model, given_options(flags.given, ModelConfig), flags.run.savepath)
         flags = dataclasses.replace(flags, model=saved.model, train=resumed_options(saved.train, flags))
-    elif run_dir.exists() and any(run_dir.iterdir()) and not (run_dir / CONFIG_NAME).exists():
+    elif run_dir.exists() and {*os.listdir(run_dir)} - {LOCK_NAME} and not (run_dir / CONFIG_NAME).exists():
         raise UsageError(f'-s {run_dir} is not empty and holds no run; give a new or empty directory')
     check_options(flags.model, flags.train, flags.given)
     return flags

@@ -12,14 +12,16 @@ from utils.cli import as_text, out_of_range
 from utils.config import Flags, TrainConfig
 from utils.data.features import FeatureSpec
 from utils.data.index import Index
-from utils.data.statistics import FeatureStatistics, compute_statistics
+from utils.data.statistics import STATISTICS_NAME, FeatureStatistics, compute_statistics
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
 from utils.errors import DataError, UsageError
 from utils.files import read_json, write_text
+from utils.train.lock import LOCK_NAME
 
 log = logging.getLogger(__name__)
 
 CONFIG_NAME = 'config.json'
+RUN_FILES = CONFIG_NAME, VOCABULARY_NAME, STATISTICS_NAME
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +164,9 @@ def _keep_aside(run_dir: str) -> None:
     run_dir = os.path.normpath(run_dir)
     new_name = next(name for i in itertools.count(1) if not os.path.exists(name := f'{run_dir}.{i}'))
     os.rename(run_dir, new_name)
+    if os.path.exists(lock_path := os.path.join(new_name, LOCK_NAME)):  # held for this path, not for the old run
+        os.mkdir(run_dir)
+        os.rename(lock_path, os.path.join(run_dir, LOCK_NAME))
     log.info('the run in %s is kept as %s', run_dir, new_name)
 
 

@@ -22,15 +22,14 @@ from utils.data.batching import BatchSize, plan_epoch
 from utils.data.index import Index, read_index
 from utils.data.loader import Loader
 from utils.data.pipeline import Pipeline
-from utils.data.statistics import STATISTICS_NAME
 from utils.data.transcripts import count_frames_needed, symbol_frequencies, usable_rows
-from utils.data.vocabulary import VOCABULARY_NAME
 from utils.errors import DataError
 from utils.option_rules import check_same_flags
 from utils.recognition.recognizer import Recognizer
 from utils.recognition.validation import Validation
-from utils.run_directory import CONFIG_NAME, Run, RunConfig, open_training_run, write_training_run
+from utils.run_directory import RUN_FILES, Run, RunConfig, open_training_run, write_training_run
 from utils.train.graph import TrainingTask
+from utils.train.lock import lock_run
 from utils.train.step import StepLoss
 from utils.train.strategies import Runtime, describe_batch, local_runtime, session_options, warn_if_emulated
 from utils.train.trainer import LocalCoordinator, Trainer
@@ -64,19 +63,19 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
             f'preprocess both alike'
         )
     _warn_of_overlap(dev_index, train_index)
-    run = open_training_run(flags, train_index)
-    recognizer, options = Recognizer(run, session_config=runtime.session_config), run.config.train
-    fingerprint, train_index = train_index.fingerprint, _usable(train_index, run)
-    images = options.attention_images if run.config.model.family == 'attention' else 0
-    validate = Validation(recognizer, dev_index, options.batch_size, images, run_dir)
-    write_training_run(run, flags)
-    paths = [Path(run_dir) / name for name in (CONFIG_NAME, VOCABULARY_NAME, STATISTICS_NAME)]
-    coordinator.publish(paths, fingerprint)
-    hours = train_index.durations.sum() / 3600
-    log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
-    log.info('effective batch: %s', describe_batch(options.batch_size, options.frames_per_batch, runtime))
-    task = training_task(run, train_index, runtime.num_replicas, validate)
-    return Trainer(task, options, runtime, run_dir, coordinator, flags.run.profile_steps).run()
+    with lock_run(run_dir) as check_run_dir:
+        run = open_training_run(flags, train_index)
+        recognizer, options = Recognizer(run, session_config=runtime.session_config), run.config.train
+        fingerprint, train_index = train_index.fingerprint, _usable(train_index, run)
+        images = options.attention_images if run.config.model.family == 'attention' else 0
+        validate = Validation(recognizer, dev_index, options.batch_size, images, run_dir)
+        write_training_run(run, flags)
+        coordinator.publish([Path(run_dir) / name for name in RUN_FILES], fingerprint)
+        hours = train_index.durations.sum() / 3600
+        log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
+        log.info('effective batch: %s', describe_batch(options.batch_size, options.frames_per_batch, runtime))
+        task = training_task(run, train_index, runtime.num_replicas, validate)._replace(dev=dev_index.fingerprint)
+        return Trainer(task, options, runtime, run_dir, coordinator, flags.run.profile_steps, check_run_dir).run()
 
 
 def _warn_of_overlap(dev_index: Index, train_index: Index) -> None:

@@ -23,6 +23,7 @@ from utils.recognition.posteriors import rounded
 from utils.recognition.report import Evaluation, References
 from utils.run_directory import Run
 from utils.train.checkpoint import Checkpoints
+from utils.train.checkpoint_files import restore
 from utils.train.strategies import local_runtime
 
 
@@ -70,10 +71,9 @@ class Recognizer:
         return decoder.results() if is_attention else decoder.decode(*outputs)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Loads the weights of a checkpoint."""
+        """Loads the weights of a checkpoint; one that is damaged is a `DataError`."""
         self.weights = Path(checkpoint_path).name
-        with self._session.graph.as_default():
-            self._saver.restore(self._session, checkpoint_path)
+        restore(self._session, self._saver, checkpoint_path)
 
     def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[Hypothesis]:
         """Decodes utterances, features `[frames, features]` that are not normalised; the order is kept."""
@@ -106,7 +106,7 @@ class Recognizer:
             lambda rows: loader.batch(rows, 0), references.index.frames, batch_size, True, posteriors=posteriors
         )
         # a transcript that does not fit its frames, or cannot be spelled, has no loss; its errors count all the same
-        loss = float(np.mean(losses[references.fits])) if references.fits.any() else math.nan
+        loss = float(np.mean(losses[references.fits])) if references.fits.any() else math.inf
         return Evaluation.score(references, hypotheses, self.vocabulary, loss, posteriors)
 
     def attention(self, index: Index, batch_size: int) -> list[tuple[list[int], np.ndarray]]:

@@ -1,5 +1,6 @@
 """Scores checkpoints on the dev set with greedy decoding, and draws the attention of some of its utterances."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from utils.data.index import Index
 from utils.decode.hypothesis import repeats_itself
 from utils.plots import draw_attention
 from utils.recognition.recognizer import Recognizer
+
+log = logging.getLogger(__name__)
 
 IMAGES_DIRECTORY = 'attention'
 
@@ -32,6 +35,8 @@ class Validation:
         self._recognizer, self._batch_size = recognizer, batch_size
         self._references = recognizer.prepare(index)
         ranks = np.linspace(0, len(index) - 1, num_images + 2)[1:-1].round().astype(int)
+        if recognizer.config.family == 'attention':  # a beam takes many times as long
+            log.info('the best checkpoint is chosen on dev by greedy decoding; run_test.py decodes with a beam')
         self._drawn = index.take(np.unique(np.argsort(index.frames, kind='stable')[ranks])) if num_images else None
         self._images_dir = Path(run_dir) / IMAGES_DIRECTORY
 

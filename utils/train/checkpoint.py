@@ -8,11 +8,8 @@ last epochs' weights, and `best.json` names the best checkpoint of all.
 import dataclasses
 import json
 import logging
-import re
-import shutil
+import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -22,56 +19,40 @@ import tensorflow.compat.v1 as tf
 
 from utils.errors import DataError
 from utils.files import read_json, write_text
+from utils.train.checkpoint_files import LEFT, NAME, PART, check_readable, find_files, writing
 
 log = logging.getLogger(__name__)
 
-_NUMBERED = re.compile(r'model-(\d+)\.json')
-_AVERAGE = re.compile(r'average-(\d+)\.index')
 
 Natural = Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
 
 
 @dataclasses.dataclass
 class TrainState:
-    """Training state: with the variables, all that a run needs to resume.
+    """Training state: with the variables, all that a run needs to resume."""
 
-    Attributes:
-      step: number of updates.
-      epoch: number of the current epoch or, between two, of the next.
-      batch: number of its batches that are done.
-      loss_sum, loss_count: sum of the losses, and number of utterances, of the epoch so far.
-      seconds: training time of the run, without validation.
-      epoch_seconds: training time of the epoch so far.
-      epoch_wait_seconds: part of it in which the steps waited for their batches.
-      utterances: number of utterances in the epoch so far.
-      progress: training figures for the next validation's record: train_loss, learning_rate, …
-      plan: options that determine the batch plan.
-      validated: whether dev has been scored at this step.
-      shares: (epoch, batch of its share) of each worker of a cluster.
-      plateau_scale: factor on the learning rate, from the plateau schedule.
-      stale_epochs: epochs since dev last improved.
-    """
-
-    step: Natural = 0
-    epoch: Natural = 0
-    batch: Natural = 0
-    loss_sum: float = 0.0
-    loss_count: Natural = 0
-    seconds: float = 0.0
-    epoch_seconds: float = 0.0
-    epoch_wait_seconds: float = 0.0
-    utterances: Natural = 0
-    progress: dict[str, float] = dataclasses.field(default_factory=dict)
-    plan: list = dataclasses.field(default_factory=list)
-    validated: bool = True
+    step: Natural = 0  # updates
+    epoch: Natural = 0  # number of the current epoch or, between two, of the next
+    batch: Natural = 0  # its batches that are done
+    loss_sum: float = 0.0  # of the epoch so far
+    loss_count: Natural = 0  # utterances in it
+    seconds: float = 0.0  # training time of the run, without validation
+    epoch_seconds: float = 0.0  # training time of the epoch so far
+    epoch_wait_seconds: float = 0.0  # part of it in which the steps waited for their batches
+    utterances: Natural = 0  # utterances of the epoch so far
+    progress: dict[str, float] = dataclasses.field(default_factory=dict)  # for the next record: train_loss, …
+    plan: list = dataclasses.field(default_factory=list)  # options that determine the batch plan
+    validated: bool = True  # whether dev has been scored at this step
+    # (epoch, batch of its share) of each worker of a cluster
     shares: list[tuple[Natural, Natural]] = dataclasses.field(default_factory=list)
-    plateau_scale: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
-    stale_epochs: Natural = 0
+    plateau_scale: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0  # factor on the learning rate, of that schedule
+    stale_epochs: Natural = 0  # epochs since dev last improved
+    has_learned: bool = True  # whether a step had a finite loss and gradient; True in states of older versions
 
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The contents of best.json: the name of a checkpoint and its scores on dev."""
+    """The contents of best.json: the name of a checkpoint, its scores on dev, and that set's fingerprint."""
 
     name: Annotated[str, msgspec.Meta(pattern=r'^(model|average)-[0-9]{1,15}\Z')]
     error: float
@@ -81,21 +62,6 @@ class Best:
     repeating: int | None = None
     without_loss: int | None = None
     dev: str = ''
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Removes the incomplete files of a failed save and raises a `DataError`; earlier checkpoints stay."""
-    try:
-        yield
-    except (tf.errors.OpError, OSError) as error:
-        for part in path.parent.glob(f'{path.name}.*'):
-            part.unlink(missing_ok=True)
-        reason = str(getattr(error, 'message', error)).splitlines()[0]
-        raise DataError(
-            f'{path}: cannot be written ({reason}); free some space and run the same command again: '
-            f'it resumes from the newest checkpoint'
-        ) from None
 
 
 def _rank(scores: dict) -> tuple[float, float]:
@@ -114,6 +80,7 @@ class Checkpoints:
             self._tensorflow_dir = Path(self._link.name) / 'checkpoints'
             self._tensorflow_dir.symlink_to(self.directory.absolute())
         self._keep_newest, self._keep_epochs = keep_newest, keep_epochs
+        self._written: set[str] = set()
 
     def prefix(self, name: str) -> str:
         """Returns the path of a checkpoint as tf.train.Saver takes it."""
@@ -121,14 +88,32 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Returns the steps that have a complete checkpoint, oldest first."""
-        found = (_NUMBERED.fullmatch(path.name) for path in self.directory.glob('model-*.json'))
-        steps = sorted(int(match[1]) for match in found if match)
+        names = (path.stem for path in self.directory.glob('model-*.json'))
+        steps = sorted(int(name.removeprefix('model-')) for name in names if NAME.fullmatch(name))
         return [step for step in steps if Path(self.prefix(f'model-{step}.index')).exists()]
 
-    def newest(self) -> str | None:
-        """Returns the path of the newest checkpoint, or None."""
-        steps = self.steps()
-        return self.prefix(f'model-{steps[-1]}') if steps else None
+    def newest_sound(self) -> TrainState | None:
+        """Returns the state of the newest checkpoint that can be read, or None if there are none.
+
+        Damaged newer ones get other names; it is a `DataError` if all are damaged.
+        """
+        damaged: list[tuple[str, str]] = []
+        for step in reversed(self.steps()):
+            name = f'model-{step}'
+            try:
+                check_readable(self.prefix(name))
+                state = self.state(step)
+            except DataError as error:
+                damaged.append((name, str(error).partition(';')[0]))
+                continue
+            for other, reason in damaged:
+                log.warning('%s; kept as damaged-%s.*, resuming from %s', reason, other, name)
+                for path in find_files(self.directory, PART, other):
+                    path.rename(path.with_name(f'damaged-{path.name}'))
+            return state
+        if damaged:
+            raise DataError(f'{damaged[0][1]}; there is no other to resume from: restore it, or start new with -r no')
+        return None
 
     def save(self, session: tf.Session, saver: tf.train.Saver, state: TrainState) -> str:
         """Saves variables and state, and removes old checkpoints; returns the name of the new one.
@@ -137,10 +122,11 @@ class Checkpoints:
           DataError: the disk is full or not writable; earlier checkpoints stay.
         """
         name = f'model-{state.step}'
-        with _writing(self.directory / name):
+        with writing(self.directory / name):
             self.directory.mkdir(parents=True, exist_ok=True)
             saver.save(session, self.prefix(name), write_meta_graph=False, write_state=False)
             self.note(state)
+        self._written.add(name)
         self._forget_old()
         return name
 
@@ -161,14 +147,19 @@ class Checkpoints:
         """Returns the `name` and the scores of the best checkpoint so far, or None."""
         path = self.directory / 'best.json'
         what, remedy = 'the name of a checkpoint and its scores', 'remove it, or name another with --checkpoint'
-        return vars(read_json(path, Best, what, remedy)) if path.exists() else None
+        best = vars(read_json(path, Best, what, remedy)) if path.exists() else None
+        return best if best and Path(self.prefix(f'{best["name"]}.index')).exists() else None
 
-    def note_best(self, name: str, scores: dict) -> bool:
-        """Records a checkpoint as the best if its `error`, or at equal error its `dev_loss`, is lower."""
+    def note_best(self, name: str, scores: dict, dev: str = '') -> bool:
+        """Records a checkpoint as the best if its `error`, or at equal error its `dev_loss`, is lower.
+
+        One whose scores are not numbers is never the best. `dev` is the fingerprint of the dev set.
+        """
         best = self.best()
-        is_best = not best or best['name'] == name or _rank(scores) < _rank(best)
+        is_better = not best or best['name'] == name or _rank(scores) < _rank(best)
+        is_best = is_better and not any(map(math.isnan, _rank(scores)))
         if is_best:
-            write_text(self.directory / 'best.json', json.dumps({'name': name, **scores}) + '\n')
+            write_text(self.directory / 'best.json', json.dumps({'name': name, 'dev': dev, **scores}) + '\n')
         return is_best
 
     def resolve(self, which: str) -> str:
@@ -203,6 +194,8 @@ class Checkpoints:
         steps = self.epoch_ends()[-num_epochs:] if num_epochs else []
         if len(steps) < 2:
             return None
+        for step in steps:
+            check_readable(self.prefix(f'model-{step}'))
         readers = [tf.train.load_checkpoint(self.prefix(f'model-{step}')) for step in steps]
         means = {
             name: np.mean([reader.get_tensor(name) for reader in readers], axis=0, dtype=np.float64).astype(np.float32)
@@ -213,23 +206,27 @@ class Checkpoints:
             session.run(tf.global_variables_initializer())
             saver = tf.train.Saver(holders)
             name = f'average-{steps[-1]}'
-            with _writing(self.directory / name):
+            with writing(self.directory / name):
                 saver.save(session, self.prefix(name), write_meta_graph=False, write_state=False)
+        self._written.add(name)
         for old in self._averages():
             if old not in (name, (self.best() or {}).get('name')):
                 self._remove(old)
         return name
 
     def _averages(self) -> list[str]:
-        found = (_AVERAGE.fullmatch(path.name) for path in self.directory.glob('average-*.index'))
-        return [match[0].removesuffix('.index') for match in found if match]
+        names = (path.stem for path in self.directory.glob('average-*.index'))
+        return [name for name in names if NAME.fullmatch(name)]
 
     def clean(self) -> None:
-        """Removes the incomplete checkpoints of killed processes."""
-        whole = {f'model-{step}' for step in self.steps()}
-        for path in self.directory.glob('model-*'):
-            if path.name.partition('.')[0] not in whole:
-                path.unlink() if path.is_file() else shutil.rmtree(path)
+        """Removes what killed processes have left of incomplete checkpoints; a linked directory is left as it is."""
+        if self.directory.is_symlink():
+            return
+        whole = {f'model-{step}' for step in self.steps()} | {*self._averages()}
+        parts = [path for path in find_files(self.directory, PART) if path.stem not in whole]
+        for path in parts + find_files(self.directory, LEFT):
+            log.info('%s: removed, a part of an incomplete checkpoint', path)
+            path.unlink()
 
     def _forget_old(self) -> None:
         steps = self.steps()
@@ -240,6 +237,8 @@ class Checkpoints:
                 self._remove(f'model-{step}')
 
     def _remove(self, name: str) -> None:
+        if self.directory.is_symlink() and name not in self._written:  # it may be somebody else's
+            return
         # the JSON goes first: without it the rest is not a checkpoint
-        for path in sorted(self.directory.glob(f'{name}.*'), key=lambda path: path.suffix != '.json'):
+        for path in sorted(find_files(self.directory, PART, name), key=lambda path: path.suffix != '.json'):
             path.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ import tensorflow.compat.v1 as tf
 from utils.config import TrainConfig
 from utils.data.batching import worst_batch
 from utils.errors import DataError
+from utils.train.checkpoint_files import restore
 from utils.train.optimizer import learning_rate_at, make_optimizer
 from utils.train.profile import Profiler
 from utils.train.step import Seeds, StepLoss, broadcast, build_step
@@ -32,6 +33,7 @@ class TrainingTask(NamedTuple):
       validate: path of a checkpoint -> scores on dev: at least `error`, by which the best checkpoint is chosen;
         `images` holds files for TensorBoard by name, all other entries are numbers.
       loss_unit: unit of the loss, for the figure.
+      dev: fingerprint of the dev set; scores on different ones are not compared.
     """
 
     loss_fn: Callable[..., StepLoss]
@@ -41,31 +43,29 @@ class TrainingTask(NamedTuple):
     name_row: Callable[[int], str]
     validate: Callable[[str], dict]
     loss_unit: str = 'nats / utterance'
+    dev: str = ''
 
 
 class StepResult(NamedTuple):
-    """The values of one step.
+    """The values of one step."""
 
-    Attributes:
-      number: updates made before this one, by all workers.
-      losses, rows: loss and row number of each utterance of this process.
-      grad_norm: global norm of the gradient before clipping.
-      is_finite: whether the update was made.
-      num_leaving: above 0 if one of the processes that make the update together wants to stop.
-      learning_rate: learning rate of the step.
-      seconds: duration of the step.
-      wait_secs: part of the duration in which this process waited for its batch.
-    """
-
-    number: int
-    losses: np.ndarray
-    rows: np.ndarray
-    grad_norm: float
-    is_finite: bool
-    num_leaving: float
+    number: int  # updates made before this one, by all workers
+    losses: np.ndarray  # of each utterance of this process
+    rows: np.ndarray  # their row numbers
+    grad_norm: float  # global norm of the gradient before clipping
+    is_finite: bool  # whether the update was made
+    num_leaving: float  # above 0 if one of the processes that make the update together wants to stop
     learning_rate: float
-    seconds: float
-    wait_secs: float
+    seconds: float  # duration of the step
+    wait_secs: float  # part of it in which this process waited for its batch
+
+
+class _ClusterSession(tf.Session):
+    """A session that is not closed after an error: that could wait for a lost task."""
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if kind is None:
+            super().__exit__(kind, error, traceback)
 
 
 class TrainGraph:
@@ -116,12 +116,12 @@ class TrainGraph:
         servers a worker uses the variables that the chief has initialised there.
         """
         runtime = self._runtime
-        self.session = tf.Session(runtime.target, self._graph, runtime.cluster_config or runtime.session_config)
+        session_class = _ClusterSession if runtime.target else tf.Session
+        self.session = session_class(runtime.target, self._graph, runtime.cluster_config or runtime.session_config)
         if self._is_one_of_several or (runtime.is_chief and not checkpoint_path):
             self.session.run(self._initializer)
         if runtime.is_chief and checkpoint_path:
-            with self._graph.as_default():
-                self.saver.restore(self.session, checkpoint_path)
+            restore(self.session, self.saver, checkpoint_path)
         if self._is_one_of_several:
             self.session.run(self._broadcast)
         return self.session

@@ -10,15 +10,10 @@ import tensorflow.compat.v1 as tf
 
 
 class StepLoss(NamedTuple):
-    """The result of a loss function.
+    """The result of a loss function."""
 
-    Attributes:
-      losses: float32 `[batch]`, the loss of each utterance.
-      statistics: pairs (variable, new value) to assign with the update, such as moving averages.
-    """
-
-    losses: tf.Tensor
-    statistics: list = []
+    losses: tf.Tensor  # float32 `[batch]`, the loss of each utterance
+    statistics: list = []  # pairs (variable, new value) to assign with the update, such as moving averages
 
 
 class Seeds(NamedTuple):
@@ -30,27 +25,16 @@ class Seeds(NamedTuple):
 
 
 class Step(NamedTuple):
-    """The tensors of one step.
+    """The tensors of one step."""
 
-    Attributes:
-      number: int32 scalar, updates made before this one.
-      losses: float32 `[utterances]`, losses of this process's replicas.
-      rows: int32 `[utterances]`, their rows in the index.
-      grad_norm: global norm of the gradient, before clipping.
-      is_finite: bool scalar; False if loss or gradient is not finite, and the update changes nothing.
-      num_leaving: sum of `leaving` over all replicas: above 0 if a process wants to stop.
-      update: the update.
-      warm_up: computes loss and gradient without the update.
-    """
-
-    number: tf.Tensor
-    losses: tf.Tensor
-    rows: tf.Tensor
-    grad_norm: tf.Tensor
-    is_finite: tf.Tensor
-    num_leaving: tf.Tensor
+    number: tf.Tensor  # int32 scalar, updates made before this one
+    losses: tf.Tensor  # float32 `[utterances]`, losses of this process's replicas
+    rows: tf.Tensor  # int32 `[utterances]`, their rows in the index
+    grad_norm: tf.Tensor  # global norm of the gradient, before clipping
+    is_finite: tf.Tensor  # bool scalar; False if loss or gradient is not finite, and the update changes nothing
+    num_leaving: tf.Tensor  # sum of `leaving` over all replicas: above 0 if a process wants to stop
     update: tf.Operation
-    warm_up: tf.Tensor
+    warm_up: tf.Tensor  # computes loss and gradient without the update
 
 
 def build_step(

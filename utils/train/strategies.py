@@ -17,28 +17,18 @@ BFLOAT16_FLAGS = {'avx512_bf16', 'amx_bf16', 'bf16'}  # names in /proc/cpuinfo; 
 
 
 class Runtime(NamedTuple):
-    """A distribution strategy, this process's part in it, and the configuration of its sessions.
+    """A distribution strategy, this process's part in it, and the configuration of its sessions."""
 
-    Attributes:
-      strategy: distribution strategy, which places variables and replicas.
-      num_replicas: replicas that make an update together, over all processes.
-      session_config: configuration of every session that uses this process only.
-      local_replicas, first_replica: number of replicas in this process, and number of the first of them.
-      share, num_shares: number of this process's share of an epoch's updates, and number of shares.
-      is_chief: whether this process initialises the variables.
-      target, cluster_config: server and configuration of the training session in a cluster.
-    """
-
-    strategy: tf.distribute.Strategy
-    num_replicas: int
-    session_config: tf.ConfigProto
-    local_replicas: int = 1
-    first_replica: int = 0
-    share: int = 0
+    strategy: tf.distribute.Strategy  # places variables and replicas
+    num_replicas: int  # replicas that make an update together, over all processes
+    session_config: tf.ConfigProto  # of every session that uses this process only
+    local_replicas: int = 1  # replicas of this process
+    first_replica: int = 0  # number of the first of them
+    share: int = 0  # number of this process's share of an epoch's updates
     num_shares: int = 1
-    is_chief: bool = True
-    target: str = ''
-    cluster_config: tf.ConfigProto | None = None
+    is_chief: bool = True  # whether this process initialises the variables
+    target: str = ''  # server of the training session in a cluster
+    cluster_config: tf.ConfigProto | None = None  # of that session
 
 
 def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_op_threads: int = 0) -> tf.ConfigProto:

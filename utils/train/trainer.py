@@ -4,6 +4,7 @@ The trainer depends on no model: a `TrainingTask` holds the functions that build
 """
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from utils.config import TrainConfig
+from utils.errors import DataError
 from utils.train.checkpoint import Checkpoints, TrainState
 from utils.train.graph import TrainGraph, TrainingTask
 from utils.train.history import History, Summaries, describe
@@ -61,6 +63,7 @@ class Trainer:
         run_dir: str,
         coordinator: LocalCoordinator | None = None,
         profile_steps: int = 0,
+        check_run_dir: Callable[[], None] = lambda: None,
     ):
         """Builds the graph.
 
@@ -71,9 +74,11 @@ class Trainer:
           run_dir: directory for checkpoints, history and summaries.
           coordinator: coordinator of the cluster's workers; None for training alone.
           profile_steps: number of steps to trace.
+          check_run_dir: called before the run directory is written; see `lock_run`.
         """
         self._task, self._config, self._run_dir = task, config, run_dir
         self._runtime, self._coordinator = runtime, coordinator or LocalCoordinator()
+        self._check_run_dir = check_run_dir
         self._checkpoints = Checkpoints(run_dir, config.keep_checkpoints, config.average_checkpoints)
         self._graph = TrainGraph(task, config, runtime, Profiler(run_dir, profile_steps))
 
@@ -84,20 +89,23 @@ class Trainer:
           The exit status: 0, or 128 + the number of the signal.
         """
         self._checkpoints.clean()
-        steps = self._checkpoints.steps()
-        with StopRequest() as self._stop, self._graph.open(self._checkpoints.newest()):
-            self._state = self._checkpoints.state(steps[-1]) if steps else self._first_state()
-            self._resume()
-            self._coordinator.begin(self._state.shares, (self._state.epoch, self._state.batch))
-            self._history = History(self._run_dir, self._state.step, self._task.loss_unit)
-            self._summaries = Summaries(self._run_dir, self._config.use_summary, self._state.step)
-            try:
-                return self._train()
-            finally:
-                self._summaries.close()
-
-    def _first_state(self) -> TrainState:
-        return TrainState(epoch=self._config.initial_epoch, plan=self._plan_identity())
+        saved = self._checkpoints.newest_sound()
+        with StopRequest() as self._stop:
+            with self._graph.open(self._checkpoints.prefix(f'model-{saved.step}') if saved else None):
+                self._state = saved or TrainState(
+                    epoch=self._config.initial_epoch, plan=self._plan_identity(), has_learned=False
+                )
+                self._resume()
+                self._coordinator.begin(self._state.shares, (self._state.epoch, self._state.batch))
+                self._history = History(self._run_dir, self._state.step, self._task.loss_unit)
+                self._summaries = Summaries(self._run_dir, self._config.use_summary, self._state.step)
+                try:
+                    status = self._train()
+                finally:
+                    self._summaries.close()
+            if not status:
+                self._coordinator.finish()  # the servers leave: the session is closed before
+        return status
 
     def _resume(self) -> None:
         state = self._state
@@ -121,6 +129,7 @@ class Trainer:
 
     def _train(self) -> int:
         config, last = self._config, self._config.initial_epoch + self._config.epochs
+        self._rescore_best()
         if not self._state.validated:
             self._validate()
         if self._state.epoch < last:
@@ -135,8 +144,12 @@ class Trainer:
                 return 128 + number
         if self._stopped_early():
             log.info('dev has not improved for %d epochs: early stop', config.early_stop)
+        if not self._state.has_learned:
+            raise DataError(
+                f'{self._run_dir}: not one of {self._state.step} steps had a finite loss and gradient: nothing was '
+                f'learned; lower -lr, or check the utterances named above'
+            )
         self._average()
-        self._coordinator.finish()
         return 0
 
     def _stopped_early(self) -> bool:
@@ -184,8 +197,9 @@ class Trainer:
         state.utterances += len(losses)
         if result.is_finite:
             state.loss_sum, state.loss_count = state.loss_sum + float(losses.sum()), state.loss_count + len(losses)
+            state.has_learned = True
         state.progress = {
-            'train_loss': state.loss_sum / max(state.loss_count, 1),
+            'train_loss': state.loss_sum / state.loss_count if state.loss_count else math.nan,
             'learning_rate': result.learning_rate,
             'seconds': round(state.seconds, 1),
             'utterances_per_sec': round(state.utterances / max(state.epoch_seconds, 1e-9), 2),
@@ -206,6 +220,7 @@ class Trainer:
         return result.num_leaving > 0
 
     def _save(self, validated: bool) -> None:
+        self._check_run_dir()
         self._state.validated = validated
         self._state.step = self._graph.read_step()  # other workers may have made updates
         self._state.shares = self._coordinator.shares((self._state.epoch, self._state.batch))
@@ -215,10 +230,9 @@ class Trainer:
     def _validate(self) -> None:
         """Scores the newest checkpoint on dev; records the scores, and the checkpoint if it is the best."""
         state, name = self._state, f'model-{self._state.step}'
-        scores = self._task.validate(self._checkpoints.prefix(name))
+        scores, is_best = self._score(name)
         for image, path in scores.pop('images', {}).items():
             self._summaries.add_image(state.step, f'attention/{image}', path)
-        is_best = self._checkpoints.note_best(name, scores)
         if state.batch == 0:
             state.stale_epochs = 0 if is_best else state.stale_epochs + 1
             if not is_best and state.stale_epochs % self._config.patience == 0:
@@ -230,11 +244,25 @@ class Trainer:
         self._checkpoints.note(state)
         log.info('epoch %d step %d: %s', epoch, state.step, describe({**state.progress, **scores}, is_best))
 
+    def _score(self, name: str) -> tuple[dict, bool]:
+        """Scores a checkpoint on dev, and records it if it is the best; returns the scores, and whether it is."""
+        scores = self._task.validate(self._checkpoints.prefix(name))
+        numbers = {key: value for key, value in scores.items() if key != 'images'}
+        self._check_run_dir()
+        return scores, self._checkpoints.note_best(name, numbers, self._task.dev)
+
+    def _rescore_best(self) -> None:
+        """Scores the best checkpoint so far once more if that was on another dev set, or on an unknown one."""
+        best = self._checkpoints.best()
+        if best and best.get('dev') != self._task.dev:
+            scores, _ = self._score(best['name'])
+            log.info('the best so far, %s, on this dev set: %s', best['name'], describe(scores, False))
+            if scores['error'] != best['error']:
+                self._state.stale_epochs = 0  # they were counted on the other set
+
     def _average(self) -> None:
         """Scores the average of the last epochs' weights, and records it as the best checkpoint if it is."""
         name = self._checkpoints.average(self._config.average_checkpoints, self._graph.inference_variables)
         if name:
-            scores = self._task.validate(self._checkpoints.prefix(name))
-            scores.pop('images', None)
-            is_best = self._checkpoints.note_best(name, scores)
+            scores, is_best = self._score(name)
             log.info('average of the last epochs: %s', describe(scores, is_best))
