@@ -80,9 +80,12 @@ class Process:
             assert time.monotonic() < end, f'{self.log_path.name} lacks {text!r}:\n{self.log}'
             time.sleep(0.05)
 
+    def send(self, number):
+        os.kill(self._process.pid, number)
+
     def kill(self):
         if self.is_running:
-            os.kill(self._process.pid, signal.SIGKILL)
+            self.send(signal.SIGKILL)
             self._process.join()
 
 

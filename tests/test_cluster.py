@@ -1,5 +1,7 @@
 """Clusters from flags and from TF_CONFIG, and the reachability of their hosts."""
 
+import base64
+import contextlib
 import json
 import logging
 import os
@@ -10,7 +12,8 @@ import time
 import pytest
 
 import run_train
-from utils.cluster.peers import check_port_is_free, is_reachable, wait_until_reachable
+from utils.cluster.coordinator import ClusterCoordinator
+from utils.cluster.peers import bypass_proxy, check_port_is_free, is_reachable, wait_until_reachable
 from utils.cluster.spec import Cluster, find_cluster
 from utils.config import parse_train_flags
 from utils.errors import DataError, UsageError
@@ -132,6 +135,20 @@ def listener():
         yield server, f'127.0.0.1:{server.getsockname()[1]}'
 
 
+SETTINGS = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])  # the first frame of an HTTP/2 server
+
+
+def greet(server, frame=SETTINGS):
+    """Answers every connection with a frame, as a gRPC server does, until the socket is closed."""
+
+    def run():
+        with contextlib.suppress(OSError):
+            while True:
+                server.accept()[0].sendall(frame)
+
+    threading.Thread(target=run, daemon=True).start()
+
+
 def test_a_port_in_use_is_named_with_its_flag(listener):
     _, host = listener
     with pytest.raises(DataError, match='is in use on this machine; .* --ws_hosts'):
@@ -140,10 +157,12 @@ def test_a_port_in_use_is_named_with_its_flag(listener):
     check_port_is_free(host, '--ws_hosts')
 
 
-def test_a_listening_host_is_reachable_and_another_is_named_after_a_bounded_wait(listener):
-    _, host = listener
+def test_a_host_that_greets_is_reachable_and_another_is_named_after_a_bounded_wait(listener):
+    server, host = listener
+    greet(server)
     assert is_reachable(host)
-    listener[0].close()
+    server.shutdown(socket.SHUT_RDWR)
+    server.close()
     assert not is_reachable(host)
     start = time.monotonic()
     with pytest.raises(DataError, match='ps 3 did not answer within 0.3 s'):
@@ -152,11 +171,63 @@ def test_a_listening_host_is_reachable_and_another_is_named_after_a_bounded_wait
     assert not is_reachable('no-such-host.invalid:1')
 
 
+@pytest.mark.parametrize('frame', [None, b'', b'HTTP/1.1 200 OK\r\n', bytes(9), SETTINGS[:4]])
+def test_a_port_that_the_kernel_or_another_program_answers_is_no_sign_of_life(listener, monkeypatch, frame):
+    monkeypatch.setattr('utils.cluster.peers.PROBE_SECS', 0.2)
+    if frame is not None:
+        greet(listener[0], frame)
+    assert not is_reachable(listener[1])
+
+
 def test_a_host_that_comes_late_is_waited_for(listener):
     _, host = listener
     listener[0].close()
     port = int(host.rpartition(':')[2])
     late = []
-    threading.Timer(0.5, lambda: late.append(socket.create_server(('127.0.0.1', port)))).start()
+
+    def come():
+        late.append(socket.create_server(('127.0.0.1', port)))
+        greet(late[0])
+
+    threading.Timer(0.5, come).start()
     wait_until_reachable({'ps 0': host}, 30)
     late[0].close()
+
+
+@pytest.mark.parametrize(
+    ('before', 'after'),
+    [
+        ({}, 'a,::1'),
+        ({'no_proxy': 'x'}, 'x,a,::1'),
+        ({'no_proxy': 'x', 'no_grpc_proxy': 'y'}, 'y,a,::1'),
+    ],
+)
+def test_hosts_of_the_cluster_are_not_reached_through_a_proxy(monkeypatch, before, after):
+    for name in ('no_proxy', 'no_grpc_proxy'):
+        monkeypatch.setenv(name, '')  # undone after the test
+        monkeypatch.delenv(name)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    bypass_proxy(['a:1', '[::1]:2'])
+    assert os.environ['no_grpc_proxy'] == after  # noqa: SIM112
+
+
+class Store:
+    """A key-value store that holds what another task has written."""
+
+    def __init__(self, **values):
+        self.values = values
+
+    def read(self, key):
+        return self.values.get(key, '')
+
+
+@pytest.mark.parametrize('name', ['../config.json', '/tmp/x', 'checkpoints/best.json', 'config.json.bak', ''])
+def test_files_that_a_chief_sends_have_three_names(tmp_path, name):
+    run = {'files': {name: base64.b64encode(b'a').decode()}, 'fingerprint': 'f'}
+    cluster = Cluster(('p:1',), ('a:1', 'b:1'), 'worker', 1)
+    coordinator = ClusterCoordinator(cluster, [Store(run=json.dumps(run))], None, 1.0)
+    (tmp_path / 'run').mkdir()
+    with pytest.raises(DataError, match=r'worker 0 \(a:1\), the chief, sends .*, which is no file of a run'):
+        coordinator.receive(str(tmp_path / 'run'), 'f')
+    assert not list((tmp_path / 'run').iterdir()) and len(list(tmp_path.iterdir())) == 1

@@ -1,6 +1,7 @@
 """Clusters of processes on this machine: training to the end, and the loss of each kind of task."""
 
 import json
+import signal
 
 import pytest
 
@@ -55,6 +56,31 @@ def test_a_lost_worker_ends_those_that_all_reduce_with_it(tmp_path):
         workers[1].kill()
         assert workers[0].status() == 1
         assert f'worker 1 ({cluster.ws_hosts[1]}) is lost' in workers[0].error
+
+
+def test_a_stopped_worker_ends_those_that_all_reduce_with_it(tmp_path):
+    with ToyCluster(tmp_path, 0, 2, epochs=500, step_secs=0.05, timeout_secs=6) as cluster:
+        workers = [cluster.start('worker', i) for i in (0, 1)]
+        workers[1].wait_for('resuming at epoch')
+        workers[1].send(signal.SIGSTOP)  # the kernel still accepts connections for it
+        assert workers[0].status(60) == 1
+        assert f'worker 1 ({cluster.ws_hosts[1]}) is lost' in workers[0].error
+
+
+def test_a_stopped_parameter_server_ends_its_workers(tmp_path):
+    with ToyCluster(tmp_path, 1, 1, epochs=500, step_secs=0.05, timeout_secs=6) as cluster:
+        server, worker = cluster.start('ps', 0), cluster.start('worker', 0)
+        worker.wait_for('epoch 0 step')
+        server.send(signal.SIGSTOP)
+        assert worker.status(60) == 1
+        assert f'ps 0 ({cluster.ps_hosts[0]}) is lost' in worker.error
+
+
+def test_a_proxy_is_not_used_between_the_tasks(tmp_path):
+    dead = {'http_proxy': f'http://{free_hosts(1)[0]}'}
+    with ToyCluster(tmp_path, 1, 2, epochs=1, timeout_secs=20, environment=dead) as cluster:
+        tasks = [cluster.start('ps', 0), cluster.start('worker', 0), cluster.start('worker', 1)]
+        assert [task.status(120) for task in tasks] == [0, 0, 0]
 
 
 def test_workers_that_all_reduce_end_together(tmp_path):

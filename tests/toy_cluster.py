@@ -47,12 +47,12 @@ def replica_task(cluster, model, steps, batch, path):
 class ToyCluster:
     """The tasks of a cluster, each a process that can be started, killed, and started again."""
 
-    def __init__(self, directory, num_ps, num_workers, epochs=3, step_secs=0.0, timeout_secs=60):
+    def __init__(self, directory, num_ps, num_workers, epochs=3, step_secs=0.0, timeout_secs=60, environment=()):
         hosts = free_hosts(num_ps + num_workers)
         self.ps_hosts, self.ws_hosts = tuple(hosts[:num_ps]), tuple(hosts[num_ps:])
         self.run_dir = directory / 'run'
         self._directory, self._settings = directory, (str(self.run_dir), epochs, step_secs, timeout_secs)
-        self.processes = []
+        self.processes, self._environment = [], dict(environment)
 
     def start(self, job, index, **hosts) -> Process:
         """Starts a task; `hosts` replaces the host lists that it is given."""
@@ -62,7 +62,7 @@ class ToyCluster:
     def run(self, main, cluster, *arguments) -> Process:
         """Starts a main function as a task."""
         name = f'{cluster.job}-{cluster.index}-{len(self.processes)}.log'
-        self.processes.append(Process(self._directory / name, main, cluster, *arguments))
+        self.processes.append(Process(self._directory / name, main, cluster, *arguments, **self._environment))
         return self.processes[-1]
 
     def __enter__(self):

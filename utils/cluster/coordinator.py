@@ -19,6 +19,7 @@ from utils.cluster.spec import Cluster
 from utils.cluster.store import KeyValueStore
 from utils.errors import DataError
 from utils.files import decode_json
+from utils.run_directory import RUN_FILES
 from utils.train.trainer import LocalCoordinator
 
 log = logging.getLogger(__name__)
@@ -160,7 +161,7 @@ class ClusterCoordinator(LocalCoordinator):
         """Waits for the chief's run files and writes them into a directory.
 
         Raises:
-          DataError: the chief trains on other utterances.
+          DataError: the chief trains on other utterances, or sends other files.
         """
         self._run = self._await(lambda: self._store.read('run'), 'to open the run')
         run = _decode(self._run, _Run)
@@ -168,8 +169,13 @@ class ClusterCoordinator(LocalCoordinator):
             raise DataError(
                 f'-t: this worker has {fingerprint}, the chief {run.fingerprint}; give both the same indexes'
             )
+        if unknown := run.files.keys() - {*RUN_FILES}:  # a path would be written outside the directory
+            raise DataError(
+                f'{self.cluster.describe("worker", 0)}, the chief, sends {min(unknown)!r}, which is no file of a run; '
+                f'start all tasks with the same code'
+            )
         for name, content in run.files.items():
-            (Path(run_dir) / Path(name).name).write_bytes(content)
+            (Path(run_dir) / name).write_bytes(content)
 
     def await_chief_state(
         self, is_awaited: Callable[[ChiefState], bool], what: str, should_stop: Callable[[], bool] = bool

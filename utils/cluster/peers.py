@@ -1,8 +1,10 @@
-"""Reachability of the other tasks: TCP checks, and a liveness monitor that exits when a required peer is lost.
+"""Liveness of the other tasks: probes, and a monitor that ends this process when a required peer is lost.
 
-TensorFlow's own waiting has no timeout and logs nothing: a step that needs a lost task blocks for ever.
+TensorFlow's own waiting has no timeout and logs nothing: a step that needs a lost task blocks for ever, and so may the
+closing of its session.
 """
 
+import contextlib
 import errno
 import logging
 import os
@@ -10,15 +12,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
-from utils.errors import DataError
+from utils.errors import DataError, run_main
 
 log = logging.getLogger(__name__)
 
 PROBE_SECS = 2.0  # timeout of one TCP connection
 QUIET_SECS = 15.0  # waits longer than this are logged
 MONITOR_PERIOD_SECS = 2.0
+SETTINGS_TYPE = 4  # of an HTTP/2 frame, whose header has 9 bytes, the type is the fourth
 RESTART = 'start all tasks again: training resumes from the newest checkpoint'
 
 
@@ -28,12 +31,52 @@ def _address(host: str) -> tuple[str, int]:
 
 
 def is_reachable(host: str) -> bool:
-    """Returns whether a process listens at host:port."""
+    """Returns whether a running process serves gRPC at host:port: whether it sends the first frame of HTTP/2.
+
+    The connection itself is accepted by the kernel, even where the process is stopped.
+    """
     try:
-        socket.create_connection(_address(host), timeout=PROBE_SECS).close()
-        return True
+        with socket.create_connection(_address(host), timeout=PROBE_SECS) as connection:
+            header = connection.recv(9, socket.MSG_WAITALL)
+        return len(header) == 9 and header[3] == SETTINGS_TYPE
     except OSError:
         return False
+
+
+def bypass_proxy(hosts: Iterable[str]) -> None:
+    """Excludes hosts from the proxy of `http_proxy`, which gRPC would take even for this machine, in this process."""
+    name = 'no_grpc_proxy'  # takes the place of no_proxy
+    known = os.environ.get(name, os.environ.get('no_proxy', ''))
+    os.environ[name] = ','.join(filter(None, [known, *(_address(host)[0] for host in hosts)]))
+
+
+_leaving = threading.Lock()  # never released: the first error is the one that is reported
+
+
+def leave(error: BaseException) -> None:
+    """Reports an error as `run_main` does and ends this process at once, whatever TensorFlow waits for."""
+
+    def fail() -> int:
+        raise error
+
+    _leaving.acquire()
+    status = 1
+    try:
+        status = run_main(fail)
+    except BaseException:
+        sys.excepthook(type(error), error, error.__traceback__)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+@contextlib.contextmanager
+def leaving_after_errors() -> Iterator[None]:
+    """Ends the process after an error in the body."""
+    try:
+        yield
+    except BaseException as error:
+        leave(error)
 
 
 def check_port_is_free(host: str, flag: str) -> None:
@@ -98,9 +141,7 @@ class LivenessMonitor:
                     last_seen[name] = time.monotonic()
                 elif time.monotonic() - last_seen[name] > self._timeout_secs and not self._stopped.is_set():
                     # the main thread may be blocked in TensorFlow, where no exception reaches it
-                    message = f'error: {name} is lost: no answer for {self._timeout_secs:g} s; {RESTART}'
-                    print(message, file=sys.stderr, flush=True)
-                    os._exit(1)
+                    leave(DataError(f'{name} is lost: no answer for {self._timeout_secs:g} s; {RESTART}'))
 
     def explain(self, error: Exception) -> DataError:
         """Returns an error that names the lost peers behind a failed step; without one, TensorFlow's reason."""

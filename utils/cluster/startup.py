@@ -8,7 +8,14 @@ from collections.abc import Iterator
 import tensorflow.compat.v1 as tf
 
 from utils.cluster.coordinator import POLL_SECS, ClusterCoordinator
-from utils.cluster.peers import LivenessMonitor, check_port_is_free, is_reachable, wait_until_reachable
+from utils.cluster.peers import (
+    LivenessMonitor,
+    bypass_proxy,
+    check_port_is_free,
+    is_reachable,
+    leaving_after_errors,
+    wait_until_reachable,
+)
 from utils.cluster.runtime import check_worker_towers, cluster_runtime
 from utils.cluster.spec import FLAGS, Cluster
 from utils.cluster.store import KeyValueStore
@@ -25,6 +32,12 @@ def start_server(cluster: Cluster, config: tf.ConfigProto) -> tf.train.Server:
       DataError: its port is taken.
     """
     check_port_is_free(cluster.address, FLAGS[cluster.job])
+    bypass_proxy([*cluster.ps_hosts, *cluster.ws_hosts])
+    log.info(
+        'TensorFlow listens on port %s of all addresses of this machine, without authentication: keep the port closed '
+        'to networks that are not trusted',
+        cluster.address.rpartition(':')[2],
+    )
     try:
         return tf.train.Server(cluster.jobs, job_name=cluster.job, task_index=cluster.index, config=config)
     except tf.errors.OpError as error:
@@ -88,35 +101,33 @@ def _connect(cluster: Cluster, server: tf.train.Server, timeout_secs: float) -> 
 def join_cluster(
     cluster: Cluster, options: tf.ConfigProto, towers: int, timeout_secs: float
 ) -> Iterator[tuple[Runtime, ClusterCoordinator]]:
-    """Makes this process a worker of a cluster; errors of the cluster in the body become a `DataError`.
+    """Makes this process a worker of a cluster; any error, in the body too, ends the process with a line.
 
     Args:
       cluster: the cluster, with this process's task.
       options: session options, see `session_options`.
       towers: number of towers of each worker.
       timeout_secs: longest wait for a task that does not answer.
-
-    Raises:
-      DataError: names the peer that is missing or lost.
     """
-    check_worker_towers(towers)
-    runtime = cluster_runtime(cluster, options, towers)
-    server = start_server(cluster, runtime.cluster_config)
-    coordinator = _connect(cluster, server, timeout_secs)
-    log.info('%s of a cluster: %s', cluster.describe('worker', cluster.index), cluster.layout)
-    try:
-        yield runtime._replace(target=server.target), coordinator
-    except tf.errors.OpError as error:
-        raise coordinator.monitor.explain(error) from error
-    finally:
-        coordinator.monitor.stop()
+    with leaving_after_errors():
+        check_worker_towers(towers)
+        runtime = cluster_runtime(cluster, options, towers)
+        server = start_server(cluster, runtime.cluster_config)
+        coordinator = _connect(cluster, server, timeout_secs)
+        log.info('%s of a cluster: %s', cluster.describe('worker', cluster.index), cluster.layout)
+        try:
+            yield runtime._replace(target=server.target), coordinator
+        except tf.errors.OpError as error:
+            raise coordinator.monitor.explain(error) from error
+        finally:
+            coordinator.monitor.stop()
 
 
+@leaving_after_errors()
 def run_parameter_server(cluster: Cluster, config: tf.ConfigProto, timeout_secs: float) -> int:
     """Runs a parameter server until the chief announces the end of the run; returns the exit status 0.
 
-    Raises:
-      DataError: no worker has been reachable for the timeout.
+    An error ends the process with a line: above all that no worker has been reachable for the timeout.
     """
     store = _create_store(cluster, start_server(cluster, config), timeout_secs)
     log.info('%s is ready for %d workers', cluster.describe('ps', cluster.index), len(cluster.ws_hosts))

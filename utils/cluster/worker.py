@@ -1,8 +1,11 @@
 """Training loop of the workers other than the chief: their share of the batch plan, without validation or files."""
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable
+
+import tensorflow.compat.v1 as tf
 
 from utils.cluster.coordinator import DONE, LEFT, TRAINING, ChiefState, ClusterCoordinator, WorkerProgress
 from utils.config import TrainConfig
@@ -28,13 +31,18 @@ class WorkerLoop:
         Returns:
           The exit status: 0, or 128 + the number of the signal.
         """
-        with StopRequest() as self._stop, self._graph.open(None):
-            state = self._coordinator.await_chief_state(
-                lambda state: not state.finished, 'to initialise the variables', self._is_stopping
-            )
-            if state:
-                self._resume(state)
-                self._train()
+        with StopRequest() as self._stop:
+            with self._graph.open(None):
+                state = self._coordinator.await_chief_state(
+                    lambda state: not state.finished, 'to initialise the variables', self._is_stopping
+                )
+                if state:
+                    self._resume(state)
+                    self._train()
+            # only now may the servers leave, which the session needs until it is closed
+            if not self._stop.signal:
+                with contextlib.suppress(tf.errors.OpError):  # the chief may be gone before it has answered
+                    self._report(LEFT)
         if self._stop.signal:
             log.warning('stopped by signal %d; the same command joins again', self._stop.signal)
             return 128 + self._stop.signal
@@ -60,8 +68,6 @@ class WorkerLoop:
             else:
                 self._report(DONE)
                 self._await(lambda state: state.finished, 'to end the run')
-        if not self._stop.signal:
-            self._report(LEFT)
 
     def _run_epoch(self, batches: list) -> None:
         """Trains on the rest of an epoch, until a signal, the end of the run, or a restart of the chief."""
