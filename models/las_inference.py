@@ -71,7 +71,7 @@ def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable
       config: model configuration.
       secs_per_frame: seconds between encoder frames.
       begin: begin(symbol limits `[batch]`, CTC log-posteriors `[batch, frames, classes]`, with 0 frames without a CTC
-        head, and their frames `[batch]`) -> beam width, int32.
+        head, their frames `[batch]`, and encoder frames `[batch]`) -> beam width, int32.
       advance: advance(logits `[batch · width, classes]`, attention weights `[batch · width, frames]`) -> (row that each
         new hypothesis continues, its symbol, whether the search is done), the first two int32 `[batch · width]`.
 
@@ -85,7 +85,8 @@ def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable
     else:
         posteriors = tf.transpose(tf.nn.log_softmax(listened.ctc_logits), [1, 0, 2])
     limits = symbol_limits(listened.lengths, secs_per_frame)
-    width = tf.numpy_function(begin, [limits, posteriors, CTC_FRAMES * listened.lengths], tf.int32)
+    frames = CTC_FRAMES * listened.lengths, listened.lengths
+    width = tf.numpy_function(begin, [limits, posteriors, *frames], tf.int32)
     rows = batch * tf.reshape(width, [])
 
     def body(t, symbols, _, state):

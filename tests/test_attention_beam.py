@@ -6,13 +6,25 @@ import math
 import numpy as np
 import pytest
 
-from tests.oracles import CLASSES, END, all_texts, ctc_head, ctc_probability
+from tests.oracles import (
+    CLASSES,
+    END,
+    TOKENS,
+    all_texts,
+    char_model,
+    ctc_head,
+    ctc_probability,
+    ngram_model,
+    word_model,
+)
 from utils.decode.attention_beam import AttentionBeam, AttentionBeamOptions, greedy
 from utils.decode.hypothesis import make_spans, repeats_itself
-from utils.errors import UsageError
+from utils.errors import DataError, UsageError
+from utils.lm.ngram import load_model
+from utils.lm.scorer import Weights, fused, make_scorer, score_symbols
 
-WIDE = {'beam_width': 200, 'num_best': 200, 'margin': math.inf, 'end_threshold': 0.0, 'candidates': CLASSES}
-NO_HEAD = np.zeros([1, 0, CLASSES]), np.array([0])
+WIDE = {'beam_width': 200, 'num_best': 200, 'end_threshold': 0.0, 'candidates': CLASSES}
+NO_HEAD = np.zeros([1, 0, CLASSES]), np.array([0]), np.array([4])
 
 
 class Toy:
@@ -43,7 +55,8 @@ def search(toys, options, limit, heads=None, fusion=None):
     """Runs a beam over a batch of toys as the graph would."""
     beam = AttentionBeam(END, options, fusion)
     heard, lengths = heads or (np.zeros([len(toys), 0, CLASSES]), np.zeros(len(toys), int))
-    width = int(beam.begin(np.full(len(toys), limit), heard, lengths))
+    frames = np.array([len(toy.answer(())[1]) for toy in toys])
+    width = int(beam.begin(np.full(len(toys), limit), heard, lengths, frames))
     texts = [[()] * width for _ in toys]
     done, steps = False, 0
     while not done:
@@ -75,6 +88,116 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(options):
         for hypothesis in found:
             assert math.isclose(hypothesis.score, expected[hypothesis.ids], abs_tol=1e-9)
         assert found[0].ids == max(expected, key=expected.get)
+
+
+class Steady(Toy):
+    """A speller that writes symbol 0 with probability 0.78 and ends with 0.2, until its text has 60 symbols."""
+
+    def answer(self, text):
+        weights = np.eye(46)[min(len(text), 45)]  # each symbol is heard in a frame of its own
+        return np.log([1e-9, 1e-9, 1e-9, 1.0] if len(text) == 60 else [0.78, 0.01, 0.01, 0.2]), weights
+
+
+def test_a_long_text_wins_by_its_mean_though_short_ones_end_at_every_step():
+    ((best,),) = search([Steady(0)], AttentionBeamOptions(), 100)
+    assert best.ids == (0,) * 60 and math.isclose(best.score, 60 * math.log(0.78) / 61, rel_tol=1e-6)
+
+
+def test_a_long_text_wins_by_its_coverage_though_its_probability_is_small():
+    options = AttentionBeamOptions(coverage_weight=1.0, length_norm=0.0)
+    ((best,),) = search([Steady(0)], options, 100)
+    score = max(n * math.log(0.78) + math.log(0.2) + min(n + 1, 46) for n in range(60))
+    assert len(best.ids) == 45 and math.isclose(best.score, score, rel_tol=1e-6)
+
+
+def all_scores(toy, options, limit, scorer=None, head=None):
+    """s(y) of every text that can be written, by the definition."""
+    found = {}
+    for text in all_texts(limit):
+        total = (1 - options.ctc_weight) * toy.log_prob(text, options.temperature)
+        if options.ctc_weight:
+            probability = ctc_probability(head, text)
+            total = total + options.ctc_weight * math.log(probability) if probability > 0 else -math.inf
+        if scorer:
+            total += fused(scorer, *score_symbols(scorer, np.array(text, np.int64)))
+        covered = options.coverage_weight * toy.covered(text, options.coverage_threshold)
+        found[text] = total / (len(text) + 1) ** options.length_norm + covered
+    return {text: score for text, score in found.items() if score > -math.inf}
+
+
+@pytest.mark.parametrize('seed', range(12))
+def test_the_best_texts_are_never_pruned(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    limit, frames, ctc_weight = 4, 5, float(rng.choice([0.0, 0.4]))
+    options = AttentionBeamOptions(
+        beam_width=200, num_best=int(rng.integers(1, 4)), end_threshold=0.0, candidates=CLASSES, ctc_weight=ctc_weight,
+        temperature=rng.uniform(0.5, 2), length_norm=float(rng.choice([0, 0.5, 1, 1.7])),
+        coverage_weight=float(rng.choice([0, 0.3, 2])),
+    )  # fmt: skip
+    model = [None, word_model, char_model][seed % 3]
+    weights = Weights(rng.uniform(0, 2), rng.uniform(-1, 3))
+    scorer = model and make_scorer(model(tmp_path), TOKENS, weights, unknown_words=bool(seed % 2))
+    toy, head = Toy(seed, frames=7), ctc_head(frames, seed)
+    (found,) = search([toy], options, limit, (head[np.newaxis], np.array([frames])), scorer)
+    expected = all_scores(toy, options, limit, scorer, head)
+    assert [each.ids for each in found] == sorted(expected, key=expected.get, reverse=True)[: options.num_best]
+    for each in found:
+        assert math.isclose(each.score, expected[each.ids], abs_tol=1e-4)
+
+
+def test_a_word_that_is_likely_only_where_it_stands_wins_though_its_prefix_was_charged_more(tmp_path):
+    """The language model gives "ab" a thousandth, but nearly 1 at the beginning; the empty text ends first."""
+
+    class Short(Toy):
+        def answer(self, text):
+            return np.log([[1e-9, 0.4, 1e-9, 0.6], [1e-9, 1e-9, 1, 1e-9], [1e-9, 1e-9, 1e-9, 1]][len(text)]), np.ones(1)
+
+    (tmp_path / 'lm.arpa').write_text(
+        '\\data\\\nngram 1=5\nngram 2=3\n\n\\1-grams:\n-9 <unk>\n-99 <s> -0.1\n-1 </s>\n-3 ab -0.1\n-1 b -0.1\n\n'
+        '\\2-grams:\n-0.01 <s> ab\n-0.3 <s> </s>\n-0.01 ab </s>\n\n\\end\\\n'
+    )
+    scorer = make_scorer(load_model(tmp_path / 'lm.arpa'), TOKENS, Weights(1.0, 0.0))
+    ((best,),) = search([Short(0)], AttentionBeamOptions(length_norm=0.0), 2, None, scorer)
+    assert best.ids == (1, 2)
+
+
+def test_the_search_ends_when_no_text_can_win_any_more():
+    class Sure(Toy):
+        steps = 0
+
+        def answer(self, text):
+            self.steps = max(self.steps, len(text))
+            return np.log([0.99, 0.004, 0.003, 0.003] if len(text) < 5 else [0.01, 0.01, 0.01, 0.97]), np.ones(1)
+
+    toy = Sure(0)
+    ((best,),) = search([toy], AttentionBeamOptions(), 50)
+    assert best.ids == (0,) * 5 and toy.steps < 10
+
+
+def test_a_word_that_the_limit_leaves_open_is_dropped_with_a_closed_lexicon(tmp_path):
+    """The speller writes "a abb", all of it words; the limit comes within the second one."""
+
+    class Rambling(Toy):
+        def answer(self, text):
+            return np.eye(CLASSES)[[1, 0, 1, 2, 2, 2][len(text)]] * 9.0, np.ones(1)
+
+    words = ngram_model(tmp_path, [['a'], ['abb', 'a']])
+    scorer = make_scorer(words, TOKENS, Weights(1.0, 0.0), unknown_words=False)
+    (found,) = search([Rambling(0)], AttentionBeamOptions(beam_width=1, num_best=3), 4, None, scorer)
+    assert [(each.ids, each.is_cut, len(each.frames)) for each in found] == [((1, 0), True, 2)]
+
+
+@pytest.mark.filterwarnings('ignore:invalid value')
+def test_a_model_that_gives_nan_is_said_to_have_diverged():
+    class Diverged(Toy):
+        def answer(self, text):
+            return np.full(CLASSES, np.nan if len(text) == 2 else 0.0), np.ones(4)
+
+    with pytest.raises(DataError, match='NaN; the model has diverged: take an earlier checkpoint'):
+        search([Toy(0), Diverged(1)], AttentionBeamOptions(), 4)
+    heads = np.full([1, 4, CLASSES], np.nan), np.array([4])
+    with pytest.raises(DataError, match='NaN'):
+        search([Toy(0)], AttentionBeamOptions(ctc_weight=0.5), 4, heads)
 
 
 def test_a_beam_of_one_is_greedy():
@@ -156,6 +279,8 @@ def test_fusion_adds_its_scores_and_follows_its_states():
     class Bigram:
         """Adds 9 to symbol 2 after symbol 1, nothing else; its state is the last symbol."""
 
+        word_bonus = 9.0
+
         def start(self, num_hypotheses):
             return np.full([num_hypotheses, 1], -1)
 
@@ -166,6 +291,9 @@ def test_fusion_adds_its_scores_and_follows_its_states():
 
         def follow(self, states, symbols):
             return np.asarray(symbols)[:, np.newaxis]
+
+        def charged(self, states):
+            return np.zeros(states.shape[:-1])
 
     toy, limit = Toy(4), 3
     found = search([toy], AttentionBeamOptions(**WIDE), limit, fusion=Bigram())[0]

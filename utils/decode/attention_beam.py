@@ -3,8 +3,10 @@
     s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + lm(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
 
 where |y| counts `<eos>`; p 1 is the first paper's normalisation, p 0 with coverage the second's. The first paper adds
-the language model unnormalised; divided like the rest, one weight suits short and long texts. The graph of the model
-calls `begin`, which returns the width, and at each step `advance`, which returns the hypotheses that go on.
+the language model unnormalised; divided like the rest, one weight suits short and long texts. Texts that ended leave
+the beam, as in the first paper, and the search goes on until no live hypothesis can reach a score among the best. The
+graph of the model calls `begin`, which returns the width, and at each step `advance`, which returns the hypotheses that
+go on.
 """
 
 from dataclasses import dataclass
@@ -14,8 +16,10 @@ import numpy as np
 
 from utils.decode import ctc_prefix
 from utils.decode.hypothesis import SpelledHypothesis, make_spans, with_alternatives
-from utils.errors import UsageError
+from utils.errors import DataError, UsageError
 from utils.lm.scorer import Scorer
+
+MOST_BONUS = 10.0  # nats of a bonus to come that count in pruning; with all, no search would end before the limit
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,6 @@ class AttentionBeamOptions:
       end_threshold: `<eos>` may end a text only when its probability is at least this share of the best symbol's.
       ctc_weight: w, the share of the CTC head.
       candidates: symbols tried after each hypothesis.
-      margin: a hypothesis whose log-probability is further below that of the best finished one is pruned (nats).
     """
 
     beam_width: int = 32
@@ -44,7 +47,6 @@ class AttentionBeamOptions:
     end_threshold: float = 0.1
     ctc_weight: float = 0.0
     candidates: int = 16
-    margin: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ('beam_width', 'num_best', 'candidates'):
@@ -97,13 +99,16 @@ class AttentionBeam:
     def __init__(self, end_id: int, options: AttentionBeamOptions, scorer: Scorer | None = None):
         self._end, self.options, self._scorer = end_id, options, scorer
 
-    def begin(self, limits: np.ndarray, log_posteriors: np.ndarray, lengths: np.ndarray) -> np.int32:
+    def begin(
+        self, limits: np.ndarray, log_posteriors: np.ndarray, lengths: np.ndarray, encoder_lengths: np.ndarray
+    ) -> np.int32:
         """Starts a batch.
 
         Args:
           limits: most symbols of each utterance, int `[batch]`.
           log_posteriors: log-posteriors of the CTC head, `[batch, frames, classes]`; no frames without a head.
-          lengths: frames of each utterance, int `[batch]`.
+          lengths: its frames of each utterance, int `[batch]`.
+          encoder_lengths: encoder frames of each utterance, which may get attention, int `[batch]`.
 
         Returns:
           The width of the beam.
@@ -115,7 +120,8 @@ class AttentionBeam:
         if options.ctc_weight and not num_frames:
             raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0; leave it out')
         width = options.beam_width
-        self._limits, self._steps = limits, 0
+        self._limits, self._encoder_lengths, self._steps = limits, encoder_lengths, 0
+        self._has_nan = bool(options.ctc_weight and np.isnan(log_posteriors).any())
         # one live hypothesis an utterance; dead slots have a score of minus infinity
         self._spelled = np.full([batch, width], -np.inf)  # log P(y | x)
         self._spelled[:, 0] = 0
@@ -123,7 +129,8 @@ class AttentionBeam:
         self._attended = None  # Σ α of each encoder frame, from the first step on
         self._last = np.full([batch, width], -1)
         self._finished: list[list[_Ended]] = [[] for _ in range(batch)]
-        self._best_finished = np.full(batch, -np.inf)
+        self._needed = np.full(batch, -np.inf)  # score of the worst of the `num_best` best texts that ended
+        self._is_stuck = np.zeros(batch, bool)  # whether the limit came within the words of a closed lexicon
         # of each step: parents, symbols, log-probabilities, frames with most attention, and how much
         self._past: list[tuple[np.ndarray, ...]] = []
         if self._scorer:
@@ -150,16 +157,16 @@ class AttentionBeam:
         batch, width = self._spelled.shape
         logits = logits.reshape(batch, width, -1) / options.temperature
         log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+        self._has_nan |= bool(np.isnan(log_probs).any())
         weights = weights.reshape(batch, width, -1)
         attended = weights if self._attended is None else self._attended + weights
         symbols, spelled, fused, aligned = self._extensions(log_probs)
-        log_prob = (1 - options.ctc_weight) * spelled + options.ctc_weight * aligned
+        total = (1 - options.ctc_weight) * spelled + options.ctc_weight * aligned + fused
         covered = options.coverage_weight * (attended > options.coverage_threshold).sum(2)
-        scores = (log_prob + fused) / (self._steps + 1) ** options.length_norm + covered[:, :, np.newaxis]
-        # prunes hypotheses that can no longer win, and ends that are not allowed yet
-        hopeless = log_prob + fused < self._best_finished[:, np.newaxis, np.newaxis] - options.margin
-        scores = np.where(hopeless | ~np.isfinite(scores), -np.inf, scores)
-        kept, best = self._choose(scores)
+        scores = total / (self._steps + 1) ** options.length_norm + covered[:, :, np.newaxis]
+        scores = np.where(np.isfinite(scores), scores, -np.inf)
+        scores = scores.reshape(batch, -1)
+        kept = np.argsort(-scores, 1, kind='stable')[:, :width]
         parents, slots = np.divmod(kept, symbols.shape[2])
         rows = np.arange(batch)[:, np.newaxis]
         taken = (rows, parents, slots)
@@ -168,10 +175,11 @@ class AttentionBeam:
         peaks = weights.argmax(2)[rows, parents], weights.max(2)[rows, parents]
         self._past.append((parents, chosen, chances, *peaks))
         self._spelled, self._fused, self._attended = spelled[taken], fused[taken], attended[rows, parents]
-        self._finish(best, chosen, log_prob[taken] + fused[taken])
-        is_live = np.isfinite(self._spelled)
-        self._follow(parents, chosen, is_live)
+        self._finish(np.take_along_axis(scores, kept, 1), chosen)
+        self._follow(parents, chosen, np.isfinite(self._spelled))
         self._steps += 1
+        self._prune(total[taken])
+        is_live = np.isfinite(self._spelled)
         return (
             (rows * width + parents).astype(np.int32).ravel(),
             np.where(is_live, chosen, self._end).astype(np.int32).ravel(),
@@ -191,6 +199,9 @@ class AttentionBeam:
         if self._scorer:
             states = self._states.reshape(-1, self._states.shape[2])
             added = self._scorer.scores(states).reshape(log_probs.shape)
+            may_end = np.isfinite(self._spelled + added[:, :, end]).any(1)
+            self._is_stuck |= at_limit & ~may_end & [not finished for finished in self._finished]
+            added[self._is_stuck & at_limit, :, end] = 0  # the open words are dropped in `results`
         num = min(options.candidates, log_probs.shape[2])
         symbols = np.argsort(-(allowed + added), 2, kind='stable')[:, :, :num]
         spelled = self._spelled[:, :, np.newaxis] + np.take_along_axis(allowed, symbols, 2)
@@ -202,27 +213,33 @@ class AttentionBeam:
             ctc_prefix.score_batch(self._posteriors, self._lengths, end, self._alignments, last, symbols, aligned)
         return symbols, spelled, fused + np.zeros_like(spelled), aligned
 
-    def _choose(self, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The best extensions of each utterance and their scores, `[batch, width]`.
-
-        As many slots stay dead, with a score of -inf, as texts are finished.
-        """
-        batch, width = self._spelled.shape
-        flat = scores.reshape(batch, -1)
-        order = np.argsort(-flat, 1, kind='stable')[:, :width]
-        num_free = width - np.array([len(finished) for finished in self._finished])
-        best = np.take_along_axis(flat, order, 1)
-        return order, np.where(np.arange(width) < num_free[:, np.newaxis], best, -np.inf)
-
-    def _finish(self, scores: np.ndarray, symbols: np.ndarray, totals: np.ndarray) -> None:
+    def _finish(self, scores: np.ndarray, symbols: np.ndarray) -> None:
         """Moves the hypotheses that ended to the finished ones; their slots, and those of score -inf, are dead."""
         ended = np.isfinite(scores) & (symbols == self._end)
         for row, slot in zip(*np.nonzero(ended), strict=True):
             score, log_prob = float(scores[row, slot]), float(self._spelled[row, slot])
             is_cut = bool(self._steps >= self._limits[row])
             self._finished[row].append(_Ended(score, log_prob, self._steps, slot, is_cut))
-            self._best_finished[row] = max(self._best_finished[row], totals[row, slot])
+        for row in np.flatnonzero(ended.any(1)):
+            best = sorted((each.score for each in self._finished[row]), reverse=True)[: self.options.num_best]
+            self._needed[row] = best[-1] if len(best) == self.options.num_best else -np.inf
         self._spelled[ended | ~np.isfinite(scores)] = -np.inf
+
+    def _prune(self, totals: np.ndarray) -> None:
+        """Ends the hypotheses whose text can no longer be among the best.
+
+        A logarithm of a probability only lowers a sum. The language model returns at most what it charged for an open
+        word, and adds at most its bonus for each symbol, of which `MOST_BONUS` are counted.
+        """
+        options, limits = self.options, self._limits[:, np.newaxis]
+        if self._scorer:
+            bonus = max(self._scorer.word_bonus, 0.0) * (limits - self._steps)
+            totals = totals + self._scorer.charged(self._states) + np.minimum(bonus, MOST_BONUS)
+        # the longest text has the smallest loss, the shortest one the largest gain
+        lengths = np.where(totals < 0, limits, self._steps) + 1
+        reached = totals / lengths**options.length_norm
+        reached += options.coverage_weight * self._encoder_lengths[:, np.newaxis]
+        self._spelled[reached <= self._needed[:, np.newaxis]] = -np.inf
 
     def _trace(self, row: int, ended: _Ended) -> SpelledHypothesis:
         """Follows a hypothesis back from its end."""
@@ -233,7 +250,11 @@ class AttentionBeam:
         written = steps[:0:-1]  # the last is the end
         ids, chances, peaks, weights = (np.array(each) for each in zip(*written, strict=True)) if written else [()] * 4
         spans = make_spans(peaks, weights, chances)
-        return SpelledHypothesis(tuple(map(int, ids)), ended.log_prob, spans, ended.score, ended.is_cut)
+        length = len(ids)
+        while self._is_stuck[row] and length and ids[length - 1] != self._scorer.space_id:
+            length -= 1  # an open word that the lexicon does not hold
+        text = tuple(map(int, ids[:length]))
+        return SpelledHypothesis(text, ended.log_prob, spans[:length], ended.score, ended.is_cut)
 
     def _follow(self, parents: np.ndarray, symbols: np.ndarray, is_live: np.ndarray) -> None:
         """Updates the states of the language model and of the CTC head."""
@@ -252,7 +273,14 @@ class AttentionBeam:
         self._last = symbols
 
     def results(self) -> list[SpelledHypothesis]:
-        """The best finished hypothesis of each utterance, with the next `num_best` - 1 as its alternatives."""
+        """The best finished hypothesis of each utterance, with the next `num_best` - 1 as its alternatives.
+
+        Raises:
+          DataError: the model gave NaN.
+        """
+        if self._has_nan:
+            raise DataError("the speller's scores hold NaN; the model has diverged: take an earlier checkpoint")
         ranked = (sorted(finished, key=lambda ended: -ended.score) for finished in self._finished)
-        best = (finished[: self.options.num_best] for finished in ranked)
+        counts = np.where(self._is_stuck, 1, self.options.num_best)  # texts without their last words may be equal
+        best = (finished[:count] for finished, count in zip(ranked, counts, strict=True))
         return with_alternatives([[self._trace(row, each) for each in finished] for row, finished in enumerate(best)])

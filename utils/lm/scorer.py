@@ -75,6 +75,15 @@ class Scorer(NamedTuple):
         _follow_all(self, following, symbols.astype(np.int64))
         return following
 
+    def charged(self, states: np.ndarray) -> np.ndarray:
+        """The look-ahead that the open word of each state `[..., 2]` was charged, weighted, as a gain."""
+        nodes = states[..., 1]
+        if self.mode != WORD:
+            return np.zeros(nodes.shape)
+        unknown = self.tables.log_probs[1 + self.unknown_id] - self.unknown_letter * nodes
+        charges = np.where(nodes > AT_ROOT, self.lexicon.look_ahead[np.maximum(nodes, AT_ROOT)], unknown)
+        return np.where(nodes == AT_ROOT, 0.0, -self.lm_weight * charges)
+
 
 @kernel
 def word_log_prob(scorer: Scorer, state: int, lexicon_node: int) -> tuple[float, np.int64]:
