@@ -21,6 +21,7 @@ class Spelled(NamedTuple):
       log_probs: log-probabilities of the symbols, `[batch, symbols]`.
       lengths: int32 `[batch]`, symbols.
       end_log_probs: log-probabilities of `<eos>`, `[batch]`; 0 where the symbol limit was reached first.
+      is_cut: bool `[batch]`, whether the symbol limit was reached first.
       weights: attention weights, `[batch, symbols, frames]`.
     """
 
@@ -28,6 +29,7 @@ class Spelled(NamedTuple):
     log_probs: tf.Tensor
     lengths: tf.Tensor
     end_log_probs: tf.Tensor
+    is_cut: tf.Tensor
     weights: tf.Tensor
 
 
@@ -59,8 +61,10 @@ def greedy(las: Las, config: ModelConfig, secs_per_frame: float) -> Spelled:
     ids, log_probs, weights = tf.transpose(ids), tf.transpose(log_probs), tf.transpose(weights, [1, 0, 2])
     is_end = tf.equal(ids, end)
     lengths = tf.reduce_sum(tf.cast(~is_end, tf.int32), 1)
-    first_end = is_end & tf.equal(tf.cumsum(tf.cast(is_end, tf.int32), 1), 1) & tf.expand_dims(lengths < limits, 1)
-    return Spelled(ids, log_probs, lengths, tf.reduce_sum(tf.where(first_end, log_probs, 0 * log_probs), 1), weights)
+    is_cut = lengths >= limits
+    first_end = is_end & tf.equal(tf.cumsum(tf.cast(is_end, tf.int32), 1), 1) & ~tf.expand_dims(is_cut, 1)
+    end_log_probs = tf.reduce_sum(tf.where(first_end, log_probs, tf.zeros_like(log_probs)), 1)
+    return Spelled(ids, log_probs, lengths, end_log_probs, is_cut, weights)
 
 
 def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable, advance: Callable) -> tf.Tensor:

@@ -307,12 +307,13 @@ def test_fusion_adds_its_scores_and_follows_its_states():
 def test_greedy_hypotheses_end_at_their_lengths_and_peak_where_attention_does():
     weights = np.array([[[0.1, 0.9], [0.9, 0.1]], [[0.7, 0.3], [0.5, 0.5]]])
     log_probs = np.log([[0.5, 0.25], [0.5, 0.5]])
-    first, second = greedy(np.array([[1, 2], [0, END]]), log_probs, np.array([2, 1]), np.array([0.0, -1.0]), weights)
+    lengths, is_cut = np.array([2, 1]), np.array([True, False])
+    first, second = greedy(np.array([[1, 2], [0, END]]), log_probs, lengths, np.array([0.0, 0.0]), is_cut, weights)
     assert first.ids == (1, 2) and first.is_cut
     # the peaks are frames 1 and 0, one as sure as the other: both move to the middle, which is rounded to even
     assert [span.start_frame for span in first.frames] == [0, 0]
-    assert second.ids == (0,) and not second.is_cut
-    assert math.isclose(second.log_prob, math.log(0.5) - 1)
+    assert second.ids == (0,) and not second.is_cut  # its end was certain, which is a log-probability of 0, too
+    assert math.isclose(second.log_prob, math.log(0.5))
 
 
 def test_a_vague_peak_that_runs_back_in_time_moves_between_its_neighbours():

@@ -145,7 +145,7 @@ def test_greedy_spelling_says_what_teacher_forcing_says_of_the_same_symbols(name
     for row, length in enumerate(written.lengths):
         frames = -(-LENGTHS[row] // las.TIME_STRIDE)
         limit = 2 * frames + 10
-        assert length <= limit
+        assert length <= limit and written.is_cut[row] == (length == limit)
         np.testing.assert_array_equal(log_probs[row, :length, :].argmax(1), written.ids[row, :length])
         likeliest = log_probs[row].max(1)
         np.testing.assert_allclose(likeliest[:length], written.log_probs[row, :length], rtol=1e-3, atol=1e-4)

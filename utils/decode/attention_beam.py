@@ -57,8 +57,9 @@ class AttentionBeamOptions:
 
 
 def greedy(
-    ids: np.ndarray, log_probs: np.ndarray, lengths: np.ndarray, end_log_probs: np.ndarray, weights: np.ndarray
-) -> list[SpelledHypothesis]:
+    ids: np.ndarray, log_probs: np.ndarray, lengths: np.ndarray, end_log_probs: np.ndarray, is_cut: np.ndarray,
+    weights: np.ndarray,
+) -> list[SpelledHypothesis]:  # fmt: skip
     """Makes hypotheses of the outputs of a graph that decodes greedily.
 
     Args:
@@ -66,6 +67,7 @@ def greedy(
       log_probs: log-probabilities of the symbols, `[batch, symbols]`.
       lengths: symbols of each utterance, int `[batch]`.
       end_log_probs: log-probability of `<eos>`, `[batch]`; 0 where the limit came first.
+      is_cut: bool `[batch]`, whether it did.
       weights: attention, `[batch, symbols, frames]`.
     """
     hypotheses = []
@@ -73,7 +75,7 @@ def greedy(
         seen = weights[row, :length]
         spans = make_spans(seen.argmax(1), seen.max(1, initial=0), log_probs[row, :length])
         text, log_prob = tuple(ids[row, :length].tolist()), float(log_probs[row, :length].sum() + end_log_probs[row])
-        hypotheses.append(SpelledHypothesis(text, log_prob, spans, log_prob / (length + 1), end_log_probs[row] == 0))
+        hypotheses.append(SpelledHypothesis(text, log_prob, spans, log_prob / (length + 1), bool(is_cut[row])))
     return hypotheses
 
 

@@ -113,7 +113,7 @@ class Recognizer:
         """Greedy transcripts and attention of each utterance: ids of the symbols, and weights `[symbols, frames]`."""
         loader, frames = Loader(index, self.vocabulary, self._statistics), -(-index.frames // self._model.time_stride)
 
-        def keep(ids, log_probs, lengths, end_log_probs, weights):
+        def keep(ids, log_probs, lengths, end_log_probs, is_cut, weights):
             return [(row[:n].tolist(), each[:n]) for row, each, n in zip(ids, weights, lengths, strict=True)]
 
         found, _ = self._run(lambda rows: loader.batch(rows, 0), index.frames, batch_size, greedy=keep)
