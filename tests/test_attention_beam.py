@@ -1,5 +1,6 @@
 """The speller's beam search against exhaustive search, by hand, and with a CTC head; the spellers are toys."""
 
+import functools
 import itertools
 import math
 
@@ -17,14 +18,15 @@ from tests.oracles import (
     ngram_model,
     word_model,
 )
-from utils.decode.attention_beam import AttentionBeam, AttentionBeamOptions, greedy
+from utils.decode.attention_beam import AttentionBeam, greedy
 from utils.decode.hypothesis import make_spans, repeats_itself
-from utils.errors import DataError, UsageError
+from utils.decode.options import DecodingOptions
+from utils.errors import DataError
 from utils.lm.ngram import load_model
 from utils.lm.scorer import Weights, fused, make_scorer, score_symbols
 
-WIDE = {'beam_width': 200, 'num_best': 200, 'end_threshold': 0.0, 'candidates': CLASSES}
-NO_HEAD = np.zeros([1, 0, CLASSES]), np.array([0]), np.array([4])
+WIDE = {'beam_width': 200, 'num_best': 200, 'end_threshold': 0.0}
+Options = functools.partial(DecodingOptions, family='attention', beam_width=32)
 
 
 class Toy:
@@ -77,7 +79,7 @@ def search(toys, options, limit, heads=None, fusion=None):
 )
 def test_a_wide_beam_finds_what_exhaustive_search_finds(options):
     toys, limit = [Toy(1), Toy(2)], 4
-    settings = AttentionBeamOptions(**WIDE, **options)
+    settings = Options(**WIDE, **options)
     for toy, found in zip(toys, search(toys, settings, limit), strict=True):
         expected = {
             text: toy.log_prob(text, settings.temperature) / (len(text) + 1) ** settings.length_norm
@@ -99,12 +101,12 @@ class Steady(Toy):
 
 
 def test_a_long_text_wins_by_its_mean_though_short_ones_end_at_every_step():
-    ((best,),) = search([Steady(0)], AttentionBeamOptions(), 100)
+    ((best,),) = search([Steady(0)], Options(), 100)
     assert best.ids == (0,) * 60 and math.isclose(best.score, 60 * math.log(0.78) / 61, rel_tol=1e-6)
 
 
 def test_a_long_text_wins_by_its_coverage_though_its_probability_is_small():
-    options = AttentionBeamOptions(coverage_weight=1.0, length_norm=0.0)
+    options = Options(coverage_weight=1.0, length_norm=0.0)
     ((best,),) = search([Steady(0)], options, 100)
     score = max(n * math.log(0.78) + math.log(0.2) + min(n + 1, 46) for n in range(60))
     assert len(best.ids) == 45 and math.isclose(best.score, score, rel_tol=1e-6)
@@ -114,13 +116,13 @@ def all_scores(toy, options, limit, scorer=None, head=None):
     """s(y) of every text that can be written, by the definition."""
     found = {}
     for text in all_texts(limit):
-        total = (1 - options.ctc_weight) * toy.log_prob(text, options.temperature)
-        if options.ctc_weight:
+        total = (1 - options.ctc_decode_weight) * toy.log_prob(text, options.temperature)
+        if options.ctc_decode_weight:
             probability = ctc_probability(head, text)
-            total = total + options.ctc_weight * math.log(probability) if probability > 0 else -math.inf
+            total = total + options.ctc_decode_weight * math.log(probability) if probability > 0 else -math.inf
         if scorer:
             total += fused(scorer, *score_symbols(scorer, np.array(text, np.int64)))
-        covered = options.coverage_weight * toy.covered(text, options.coverage_threshold)
+        covered = options.coverage_weight * toy.covered(text, 0.5)
         found[text] = total / (len(text) + 1) ** options.length_norm + covered
     return {text: score for text, score in found.items() if score > -math.inf}
 
@@ -129,8 +131,8 @@ def all_scores(toy, options, limit, scorer=None, head=None):
 def test_the_best_texts_are_never_pruned(seed, tmp_path):
     rng = np.random.default_rng(seed)
     limit, frames, ctc_weight = 4, 5, float(rng.choice([0.0, 0.4]))
-    options = AttentionBeamOptions(
-        beam_width=200, num_best=int(rng.integers(1, 4)), end_threshold=0.0, candidates=CLASSES, ctc_weight=ctc_weight,
+    options = Options(
+        beam_width=200, num_best=int(rng.integers(1, 4)), end_threshold=0.0, ctc_decode_weight=ctc_weight,
         temperature=rng.uniform(0.5, 2), length_norm=float(rng.choice([0, 0.5, 1, 1.7])),
         coverage_weight=float(rng.choice([0, 0.3, 2])),
     )  # fmt: skip
@@ -157,7 +159,7 @@ def test_a_word_that_is_likely_only_where_it_stands_wins_though_its_prefix_was_c
         '\\2-grams:\n-0.01 <s> ab\n-0.3 <s> </s>\n-0.01 ab </s>\n\n\\end\\\n'
     )
     scorer = make_scorer(load_model(tmp_path / 'lm.arpa'), TOKENS, Weights(1.0, 0.0))
-    ((best,),) = search([Short(0)], AttentionBeamOptions(length_norm=0.0), 2, None, scorer)
+    ((best,),) = search([Short(0)], Options(length_norm=0.0), 2, None, scorer)
     assert best.ids == (1, 2)
 
 
@@ -170,7 +172,7 @@ def test_the_search_ends_when_no_text_can_win_any_more():
             return np.log([0.99, 0.004, 0.003, 0.003] if len(text) < 5 else [0.01, 0.01, 0.01, 0.97]), np.ones(1)
 
     toy = Sure(0)
-    ((best,),) = search([toy], AttentionBeamOptions(), 50)
+    ((best,),) = search([toy], Options(), 50)
     assert best.ids == (0,) * 5 and toy.steps < 10
 
 
@@ -183,7 +185,7 @@ def test_a_word_that_the_limit_leaves_open_is_dropped_with_a_closed_lexicon(tmp_
 
     words = ngram_model(tmp_path, [['a'], ['abb', 'a']])
     scorer = make_scorer(words, TOKENS, Weights(1.0, 0.0), unknown_words=False)
-    (found,) = search([Rambling(0)], AttentionBeamOptions(beam_width=1, num_best=3), 4, None, scorer)
+    (found,) = search([Rambling(0)], Options(beam_width=1, num_best=3), 4, None, scorer)
     assert [(each.ids, each.is_cut, len(each.frames)) for each in found] == [((1, 0), True, 2)]
 
 
@@ -194,10 +196,10 @@ def test_a_model_that_gives_nan_is_said_to_have_diverged():
             return np.full(CLASSES, np.nan if len(text) == 2 else 0.0), np.ones(4)
 
     with pytest.raises(DataError, match='NaN; the model has diverged: take an earlier checkpoint'):
-        search([Toy(0), Diverged(1)], AttentionBeamOptions(), 4)
+        search([Toy(0), Diverged(1)], Options(), 4)
     heads = np.full([1, 4, CLASSES], np.nan), np.array([4])
     with pytest.raises(DataError, match='NaN'):
-        search([Toy(0)], AttentionBeamOptions(ctc_weight=0.5), 4, heads)
+        search([Toy(0)], Options(ctc_decode_weight=0.5), 4, heads)
 
 
 def test_a_beam_of_one_is_greedy():
@@ -205,12 +207,12 @@ def test_a_beam_of_one_is_greedy():
         toy, text = Toy(seed), ()
         while len(text) < 8 and (symbol := int(np.argmax(toy.answer(text)[0]))) != END:
             text = (*text, symbol)
-        (found,) = search([toy], AttentionBeamOptions(beam_width=1), 8)
+        (found,) = search([toy], Options(beam_width=1), 8)
         assert found[0].ids == text
 
 
 def test_other_members_of_the_batch_change_nothing():
-    options = AttentionBeamOptions(beam_width=3, num_best=3)
+    options = Options(beam_width=3, num_best=3)
     together = search([Toy(5), Toy(6), Toy(7)], options, 6)
     assert together == [search([Toy(seed)], options, 6)[0] for seed in (5, 6, 7)]
 
@@ -223,7 +225,7 @@ def test_coverage_counts_frames_whose_attention_sums_up_above_the_threshold():
             logits = np.where(np.arange(CLASSES) == (0 if len(text) < 2 else END), 0.0, -1e9)
             return logits, np.array([[0.4, 0.1, 0.0], [0.4, 0.1, 0.0], [0.0, 0.0, 1.0]])[min(len(text), 2)]
 
-    options = AttentionBeamOptions(beam_width=1, coverage_weight=0.25, length_norm=0.0)
+    options = Options(beam_width=1, coverage_weight=0.25, length_norm=0.0)
     ((best,),) = search([Listener(0)], options, 5)
     assert best.ids == (0, 0) and math.isclose(best.score, 2 * 0.25)
     assert [span.start_frame for span in best.frames] == [0, 0]
@@ -237,7 +239,7 @@ def test_the_end_must_be_nearly_as_likely_as_the_best_symbol():
             return np.log([0.6, 0.1, 0.1, 0.2]), np.ones(1)  # the end has a third of the best one's probability
 
     def lengths(end_threshold):
-        options = AttentionBeamOptions(beam_width=8, num_best=50, end_threshold=end_threshold)
+        options = Options(beam_width=8, num_best=50, end_threshold=end_threshold)
         return {len(hypothesis.ids) for hypothesis in search([Hasty(0)], options, 3)[0]}
 
     assert 0 in lengths(0.3)
@@ -249,14 +251,14 @@ def test_no_text_is_longer_than_its_limit_and_one_that_is_cut_says_so():
         def answer(self, text):
             return np.array([5.0, 0.0, 0.0, -50.0]), np.ones(1)
 
-    ((best, *_),) = search([Endless(0)], AttentionBeamOptions(beam_width=2), 5)
+    ((best, *_),) = search([Endless(0)], Options(beam_width=2), 5)
     assert best.ids == (0,) * 5 and best.is_cut
 
 
 def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
     toys, limit, weight, frames = [Toy(1), Toy(2)], 3, 0.4, [4, 5]
     heads = [ctc_head(5, 8), ctc_head(5, 9)]
-    options = AttentionBeamOptions(**WIDE, ctc_weight=weight, length_norm=1.0)
+    options = Options(**WIDE, ctc_decode_weight=weight, length_norm=1.0)
     found = search(toys, options, limit, (np.array(heads), np.array(frames)))
     for toy, head, length, hypotheses in zip(toys, heads, frames, found, strict=True):
         expected = {}
@@ -268,11 +270,6 @@ def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
         best = max(expected, key=expected.get)
         assert hypotheses[0].ids == best
         assert math.isclose(hypotheses[0].score, expected[best], rel_tol=1e-9)
-
-
-def test_joint_scoring_without_a_ctc_head_is_a_users_mistake():
-    with pytest.raises(UsageError, match='--ctc_weight 0'):
-        AttentionBeam(END, AttentionBeamOptions(ctc_weight=0.3)).begin(np.array([4]), *NO_HEAD)
 
 
 def test_fusion_adds_its_scores_and_follows_its_states():
@@ -296,7 +293,7 @@ def test_fusion_adds_its_scores_and_follows_its_states():
             return np.zeros(states.shape[:-1])
 
     toy, limit = Toy(4), 3
-    found = search([toy], AttentionBeamOptions(**WIDE), limit, fusion=Bigram())[0]
+    found = search([toy], Options(**WIDE), limit, fusion=Bigram())[0]
     for hypothesis in found:
         bonus = 9.0 * sum(pair == (1, 2) for pair in itertools.pairwise(hypothesis.ids))
         expected = (toy.log_prob(hypothesis.ids) + bonus) / (len(hypothesis.ids) + 1)

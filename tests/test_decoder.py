@@ -122,9 +122,17 @@ def test_a_speller_searches_as_it_was_tuned_and_flags_win(lm, tmp_path, caplog):
     caplog.set_level('INFO')
     write_tuned(tmp_path, tuned(lm, speller={'length_norm': 0.0, 'ctc_decode_weight': 0.7, 'temperature': 1.5}))
     search = decoder('--lm', lm, '--ctc_decode_weight', '0.3', model=LAS, run_dir=str(tmp_path))
-    assert (search.options.length_norm, search.options.ctc_weight, search.options.temperature) == (0.0, 0.3, 1.5)
+    assert (search.options.length_norm, search.options.ctc_decode_weight, search.options.temperature) == (0.0, 0.3, 1.5)
     assert search.options.beam_width == 7
     assert 'length_norm 0 (decoding.json), temperature 1.5 (decoding.json)' in caplog.text
+
+
+def test_a_share_of_the_ctc_head_is_refused_for_a_model_without_one(lm, tmp_path):
+    write_tuned(tmp_path, tuned(lm, speller={'ctc_decode_weight': 0.7}))
+    headless = ModelConfig(model='las', ctc_weight=0.0)
+    for flags, run_dir in ((['--ctc_decode_weight', '0.3'], None), (['--lm', lm], str(tmp_path))):
+        with pytest.raises(UsageError, match='--ctc_decode_weight: .* has no CTC head; give 0'):
+            decoder(*flags, model=headless, run_dir=run_dir)
 
 
 @pytest.mark.parametrize('speller', [None, {'no_flag': 1}, 3])

@@ -2,58 +2,26 @@
 
     s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + lm(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
 
-where |y| counts `<eos>`; p 1 is the first paper's normalisation, p 0 with coverage the second's. The first paper adds
-the language model unnormalised; divided like the rest, one weight suits short and long texts. Texts that ended leave
-the beam, as in the first paper, and the search goes on until no live hypothesis can reach a score among the best. The
-graph of the model calls `begin`, which returns the width, and at each step `advance`, which returns the hypotheses that
-go on.
+with the options w = ctc_decode_weight, p = length_norm, b = coverage_weight; |y| counts `<eos>`. p 1 is the first
+paper's normalisation, p 0 with coverage the second's. The first paper adds the language model unnormalised; divided
+like the rest, one weight suits short and long texts. Texts that ended leave the beam, as in the first paper, and the
+search goes on until no live hypothesis can reach a score among the best. The graph of the model calls `begin`, which
+returns the width, and at each step `advance`, which returns the hypotheses that go on.
 """
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from utils.decode import ctc_prefix
 from utils.decode.hypothesis import SpelledHypothesis, make_spans, with_alternatives
-from utils.errors import DataError, UsageError
+from utils.decode.options import DecodingOptions
+from utils.errors import DataError
 from utils.lm.scorer import Scorer
 
+COVERAGE_THRESHOLD = 0.5  # τ
+CANDIDATES = 16  # symbols tried after each hypothesis
 MOST_BONUS = 10.0  # nats of a bonus to come that count in pruning; with all, no search would end before the limit
-
-
-@dataclass(frozen=True)
-class AttentionBeamOptions:
-    """Options of the search, with the symbols of the equation above.
-
-    Attributes:
-      beam_width: hypotheses kept at a step.
-      num_best: texts to return.
-      temperature: divisor of the logits; above 1 it evens out an over-confident model.
-      length_norm: p.
-      coverage_weight: b, for each encoder frame that got attention.
-      coverage_threshold: τ.
-      end_threshold: `<eos>` may end a text only when its probability is at least this share of the best symbol's.
-      ctc_weight: w, the share of the CTC head.
-      candidates: symbols tried after each hypothesis.
-    """
-
-    beam_width: int = 32
-    num_best: int = 1
-    temperature: float = 1.0
-    length_norm: float = 1.0
-    coverage_weight: float = 0.0
-    coverage_threshold: float = 0.5
-    end_threshold: float = 0.1
-    ctc_weight: float = 0.0
-    candidates: int = 16
-
-    def __post_init__(self) -> None:
-        for name in ('beam_width', 'num_best', 'candidates'):
-            if getattr(self, name) < 1:
-                raise UsageError(f'{name} {getattr(self, name)} must be at least 1')
-        if not self.temperature > 0:
-            raise UsageError(f'temperature {self.temperature} must lie above 0')
 
 
 def greedy(
@@ -98,7 +66,7 @@ class AttentionBeam:
       scorer: language model, or None.
     """
 
-    def __init__(self, end_id: int, options: AttentionBeamOptions, scorer: Scorer | None = None):
+    def __init__(self, end_id: int, options: DecodingOptions, scorer: Scorer | None = None):
         self._end, self.options, self._scorer = end_id, options, scorer
 
     def begin(
@@ -114,16 +82,11 @@ class AttentionBeam:
 
         Returns:
           The width of the beam.
-
-        Raises:
-          UsageError: a CTC weight for a model without a CTC head.
         """
         options, (batch, num_frames, _) = self.options, log_posteriors.shape
-        if options.ctc_weight and not num_frames:
-            raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0; leave it out')
         width = options.beam_width
         self._limits, self._encoder_lengths, self._steps = limits, encoder_lengths, 0
-        self._has_nan = bool(options.ctc_weight and np.isnan(log_posteriors).any())
+        self._has_nan = bool(options.ctc_decode_weight and np.isnan(log_posteriors).any())
         # one live hypothesis an utterance; dead slots have a score of minus infinity
         self._spelled = np.full([batch, width], -np.inf)  # log P(y | x)
         self._spelled[:, 0] = 0
@@ -137,7 +100,7 @@ class AttentionBeam:
         self._past: list[tuple[np.ndarray, ...]] = []
         if self._scorer:
             self._states = self._scorer.start(batch * width).reshape(batch, width, -1)
-        if options.ctc_weight:
+        if options.ctc_decode_weight:
             self._log_posteriors = np.ascontiguousarray(log_posteriors, np.float64)
             self._posteriors, self._lengths = np.exp(self._log_posteriors), lengths
             self._alignments = np.full([batch, width, num_frames, 2], ctc_prefix.LOG_ZERO)
@@ -163,11 +126,11 @@ class AttentionBeam:
         weights = weights.reshape(batch, width, -1)
         attended = weights if self._attended is None else self._attended + weights
         symbols, spelled, fused, aligned = self._extensions(log_probs)
-        total = (1 - options.ctc_weight) * spelled + options.ctc_weight * aligned + fused
-        covered = options.coverage_weight * (attended > options.coverage_threshold).sum(2)
+        share = options.ctc_decode_weight
+        total = (1 - share) * spelled + share * aligned + fused
+        covered = options.coverage_weight * (attended > COVERAGE_THRESHOLD).sum(2)
         scores = total / (self._steps + 1) ** options.length_norm + covered[:, :, np.newaxis]
-        scores = np.where(np.isfinite(scores), scores, -np.inf)
-        scores = scores.reshape(batch, -1)
+        scores = np.where(np.isfinite(scores), scores, -np.inf).reshape(batch, -1)
         kept = np.argsort(-scores, 1, kind='stable')[:, :width]
         parents, slots = np.divmod(kept, symbols.shape[2])
         rows = np.arange(batch)[:, np.newaxis]
@@ -204,12 +167,12 @@ class AttentionBeam:
             may_end = np.isfinite(self._spelled + added[:, :, end]).any(1)
             self._is_stuck |= at_limit & ~may_end & [not finished for finished in self._finished]
             added[self._is_stuck & at_limit, :, end] = 0  # the open words are dropped in `results`
-        num = min(options.candidates, log_probs.shape[2])
+        num = min(CANDIDATES, log_probs.shape[2])
         symbols = np.argsort(-(allowed + added), 2, kind='stable')[:, :, :num]
         spelled = self._spelled[:, :, np.newaxis] + np.take_along_axis(allowed, symbols, 2)
         fused = self._fused[:, :, np.newaxis] + (np.take_along_axis(added, symbols, 2) if self._scorer else 0.0)
         aligned = np.zeros(symbols.shape)
-        if options.ctc_weight:
+        if options.ctc_decode_weight:
             aligned[:] = ctc_prefix.LOG_ZERO
             last = np.where(np.isfinite(self._spelled), self._last, -2)
             ctc_prefix.score_batch(self._posteriors, self._lengths, end, self._alignments, last, symbols, aligned)
@@ -265,7 +228,7 @@ class AttentionBeam:
             states = self._states[rows, parents]
             shape = states.shape
             self._states = self._scorer.follow(states.reshape(-1, shape[2]), symbols.ravel()).reshape(shape)
-        if self.options.ctc_weight:
+        if self.options.ctc_decode_weight:
             new = np.full_like(self._alignments, ctc_prefix.LOG_ZERO)
             kept = np.where(is_live, parents, -1)
             ctc_prefix.follow_batch(

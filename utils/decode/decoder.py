@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from utils.decode.attention_beam import AttentionBeam, AttentionBeamOptions
+from utils.decode.attention_beam import AttentionBeam
 from utils.decode.ctc_beam import BeamOptions, decode
 from utils.decode.greedy import best_paths
 from utils.decode.hypothesis import BeamHypothesis, Hypothesis, SpelledHypothesis, repeats_itself, with_alternatives
-from utils.decode.options import LAS_FLAGS, DecodingOptions
+from utils.decode.options import DecodingOptions
 from utils.jit import is_cached
 from utils.lm.scorer import Scorer, load_scorer
 
@@ -73,8 +73,7 @@ def make_decoder(
         log.info('compiling the beam search, this once: 15 seconds or more')
     if options.family == 'ctc':
         return BeamDecoder(blank_id, BeamOptions(options.beam_width, options.num_best), scorer)
-    settings = {name.replace('ctc_decode_weight', 'ctc_weight'): getattr(options, name) for name in LAS_FLAGS}
-    return AttentionBeam(blank_id, AttentionBeamOptions(options.beam_width, options.num_best, **settings), scorer)
+    return AttentionBeam(blank_id, options, scorer)
 
 
 def load_decoder(options: DecodingOptions, tokens: Sequence[str], from_posteriors: bool = False) -> Decoder | None:

@@ -144,10 +144,8 @@ def _check_given(given: dict[str, object], options: DecodingOptions, model: Mode
         raise UsageError('--lm needs a beam, --beam_width 0 is greedy; leave --beam_width out')
     if options.num_best > 1 and not options.beam_width:
         raise UsageError(f'--nbest {options.num_best}: greedy decoding has one text; give --beam_width or --lm')
-    if given.get('ctc_decode_weight') and not model.ctc_weight:
-        raise UsageError(
-            '--ctc_decode_weight: the model was trained with --ctc_weight 0 and has no CTC head; leave it out'
-        )
+    if options.ctc_decode_weight and not model.ctc_weight:  # a flag, or decoding.json of another run
+        raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0 and has no CTC head; give 0')
 
 
 @dataclass(frozen=True)
