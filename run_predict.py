@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {problem}', file=sys.stderr)
     if not files:
         return 1
-    from utils.decode.decoder import load_decoder, warn_if_empty
+    from utils.decode.decoder import load_decoder, warn_if_empty, warn_of_other_weights
     from utils.run_directory import Run
 
     run = Run.open(args.savepath)
@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.recognition.recognizer import load_recognizer
 
     recognizer = load_recognizer(run, options.checkpoint, decoder)
+    warn_of_other_weights(options, recognizer.weights)
     texts = []
     shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])
     for answer in transcribe(files, recognizer, args.batch_size, args.longest):

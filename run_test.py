@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from utils.cli import Parser, add_options, count, natural
-from utils.decode.options import DecodingOptions, resolve_decoding
+from utils.decode.options import DecodingOptions, lm_id, resolve_decoding
 from utils.errors import run_main
 from utils.system import import_tensorflow
 
@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def evaluate(
     args: argparse.Namespace, options: DecodingOptions, run: 'Run', indexes: 'dict[str, Index]', out_dir: Path
 ):
-    """The evaluation of each index by name; saves the posteriors where the flags ask for them."""
+    """The evaluation of each index by name, and the weights; saves the posteriors where the flags ask for them."""
     from utils.decode.decoder import load_decoder, warn_of_runaways
 
     decoder = load_decoder(options, run.vocabulary.tokens, from_posteriors=args.save_posteriors)
@@ -67,30 +67,31 @@ def evaluate(
         if recognizer.config.family == 'attention':
             warn_of_runaways([Path(key).stem for key in index.keys], result.hypotheses)
         results[name] = dataclasses.replace(result, posteriors=None)  # they may be large
-    return results
+    return results, recognizer.weights
 
 
 def decode(
     args: argparse.Namespace, options: DecodingOptions, run: 'Run', indexes: 'dict[str, Index]', out_dir: Path
 ):
-    """The evaluation of saved posteriors of each index; all of them are read before the first is decoded."""
+    """The evaluation of saved posteriors of each index, all read before the first is decoded, and their weights."""
     from utils.decode.decoder import load_decoder
-    from utils.recognition.posteriors import Posteriors
+    from utils.recognition.posteriors import Posteriors, find_weights
     from utils.recognition.report import Evaluation, References
 
     decoder: Any = load_decoder(options, run.vocabulary.tokens, from_posteriors=True)
-    wanted = run.vocabulary.tokens, options.checkpoint
+    wanted = run.vocabulary.tokens, options.checkpoint, find_weights(run.path, options.checkpoint)
     saved = {name: Posteriors.open(Path(args.posteriors) / name, index, *wanted) for name, index in indexes.items()}
-    return {
+    results = {
         name: Evaluation.score(References.prepare(indexes[name], run.vocabulary), each.decode(decoder), run.vocabulary)
         for name, each in saved.items()
     }
+    return results, next(iter(saved.values())).weights
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
-    from utils.decode.decoder import warn_if_empty
+    from utils.decode.decoder import warn_if_empty, warn_of_other_weights
     from utils.recognition.report import index_names, report
     from utils.run_directory import Run
 
@@ -98,10 +99,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = resolve_decoding(args, run.config.model, run.path)
     names = index_names(args.testfiles)
     indexes = {name: read_index([path], verify=True) for name, path in zip(names, args.testfiles, strict=True)}
-    results = (decode if args.posteriors else evaluate)(args, options, run, indexes, out_dir)
+    results, weights = (decode if args.posteriors else evaluate)(args, options, run, indexes, out_dir)
+    warn_of_other_weights(options, weights)
     if options.lm:
         warn_if_empty([text for result in results.values() for text in result.texts])
-    report(results, out_dir, options.checkpoint, args.worst)
+    model = {'lm_id': lm_id(options.lm)} if options.lm else {}
+    report(results, out_dir, {**dataclasses.asdict(options), **model, 'weights': weights}, args.worst)
     return 0
 
 

@@ -116,7 +116,7 @@ def model_decode(args: argparse.Namespace, run: 'Run', options: DecodingOptions,
 def posteriors_decode(args: argparse.Namespace, run: 'Run', options: DecodingOptions, indexes: 'dict[str, Index]'):
     """As `model_decode`, from saved posteriors of a CTC model, which is run before if the flags name none."""
     from utils.decode.decoder import make_decoder
-    from utils.recognition.posteriors import Posteriors
+    from utils.recognition.posteriors import Posteriors, find_weights
 
     tokens, directory = run.vocabulary.tokens, Path(args.posteriors or Path(args.savepath) / OUT_NAME)
     if not args.posteriors:
@@ -129,7 +129,8 @@ def posteriors_decode(args: argparse.Namespace, run: 'Run', options: DecodingOpt
             result = recognizer.evaluate(recognizer.prepare(index), args.batch_size, keep_posteriors=True)
             origin = tokens, run.path, options.checkpoint, recognizer.weights
             Posteriors.of(result.posteriors, index, *origin).save(directory / name)
-    saved = [Posteriors.open(directory / name, index, tokens, options.checkpoint) for name, index in indexes.items()]
+    wanted = tokens, options.checkpoint, find_weights(run.path, options.checkpoint)
+    saved = [Posteriors.open(directory / name, index, *wanted) for name, index in indexes.items()]
 
     def decode(options, scorer):
         decoder = make_decoder(options, tokens, scorer, from_posteriors=True)
@@ -143,6 +144,7 @@ def report(args: argparse.Namespace, unit: str, found: 'Tuning', fixed: Sequence
     from utils.decode.options import Tuned, lm_id, write_tuned
     from utils.decode.tuning import format_points, rank
     from utils.plots import draw_surface
+    from utils.recognition.posteriors import find_weights
 
     options, lm, is_las = found.options, Path(args.lm), found.options.family == 'attention'
     scores = min(found.points, key=rank).scores
@@ -162,6 +164,7 @@ def report(args: argparse.Namespace, unit: str, found: 'Tuning', fixed: Sequence
         beam_width=options.beam_width, checkpoint=options.checkpoint, dev=tuple(args.devfiles), speller=speller,
         wer=scores.words.rate if has_words else None, cer=scores.characters.rate,
         wer_without=found.greedy.words.rate if has_words else None, cer_without=found.greedy.characters.rate,
+        weights=find_weights(args.savepath, options.checkpoint),
     )  # fmt: skip
     log.info('weights in %s, figure in %s', write_tuned(args.savepath, tuned), figure)
     without = f'greedy {rate_name} {100 * found.greedy.leading.rate:.2f} %'

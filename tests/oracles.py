@@ -68,6 +68,7 @@ class EchoRecognizer:
 
     spec = FeatureSpec('fbank', 40)
     secs_per_frame = 0.02
+    weights = 'model-1 (c0ffee)'
 
     def __init__(self, vocabulary, text):
         self.vocabulary = vocabulary

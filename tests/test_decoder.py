@@ -8,7 +8,7 @@ import pytest
 
 from models.config import ModelConfig
 from utils.cli import Parser, add_options
-from utils.decode.decoder import load_decoder, make_decoder, warn_if_empty
+from utils.decode.decoder import load_decoder, make_decoder, warn_if_empty, warn_of_other_weights
 from utils.decode.options import DecodingOptions, Tuned, lm_id, resolve_decoding, write_tuned
 from utils.errors import DataError, UsageError
 
@@ -125,6 +125,19 @@ def test_a_speller_searches_as_it_was_tuned_and_flags_win(lm, tmp_path, caplog):
     assert (search.options.length_norm, search.options.ctc_decode_weight, search.options.temperature) == (0.0, 0.3, 1.5)
     assert search.options.beam_width == 7
     assert 'length_norm 0 (decoding.json), temperature 1.5 (decoding.json)' in caplog.text
+
+
+def test_weights_that_were_tuned_with_other_weights_of_the_model_are_warned_of(lm, tmp_path, caplog):
+    write_tuned(tmp_path, tuned(lm, weights='model-7 (c0ffee)'))
+    options = resolve_decoding(parse('--lm', lm), CTC, str(tmp_path))
+    warn_of_other_weights(options, 'model-7 (c0ffee)')
+    assert not caplog.text
+    warn_of_other_weights(options, 'model-9 (b0a710ad)')
+    assert 'was tuned with the weights model-7 (c0ffee), not model-9 (b0a710ad); scripts/tune_lm.py' in caplog.text
+    all_given = parse('--lm', lm, '--lm_weight', '1', '--word_bonus', '1', '--lexicon', 'no', '--beam_width', '5')
+    assert resolve_decoding(all_given, CTC, str(tmp_path)).tuned_weights == ''
+    write_tuned(tmp_path, tuned(lm))  # of an older version, which did not note them
+    assert resolve_decoding(parse('--lm', lm), CTC, str(tmp_path)).tuned_weights == ''
 
 
 def test_a_share_of_the_ctc_head_is_refused_for_a_model_without_one(lm, tmp_path):

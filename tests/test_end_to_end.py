@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -77,6 +78,15 @@ def test_saved_posteriors_decode_to_the_same_texts_without_the_model(run_dir, fe
     assert len(first['nbest']) == 3 and first['nbest'][0]['text'] == first['hypothesis']
     assert first['nbest'][0]['score'] == pytest.approx(first['log_prob'], abs=1e-3)
     assert first['nbest'][0]['score'] > first['nbest'][1]['score']
+    decoding = json.loads((tmp_path / 'out/train/hypotheses.json').read_text())['decoding']
+    assert (decoding['beam_width'], decoding['num_best']) == (20, 3) and decoding['weights'].startswith('model-')
+    assert (tmp_path / 'out/train/hypotheses.json.bak').exists()
+    other = shutil.copytree(run_dir, tmp_path / 'other')
+    for path in (other / 'checkpoints').glob('*.index'):
+        path.write_bytes(path.read_bytes() + b'0')
+    done = command('run_test.py', '-s', other, '-t', features, '--posteriors', tmp_path / 'out')
+    assert (done.returncode, done.stdout) == (1, '')
+    assert re.search('posteriors.npz: of the weights (.*) of .*, not .*; write them again', done.stderr)
 
 
 def test_a_damaged_checkpoint_is_one_line_of_the_command_that_reads_it(run_dir, features, tmp_path):

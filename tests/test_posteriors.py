@@ -7,7 +7,7 @@ import pytest
 
 from tests.indexes import make_index
 from utils.errors import DataError
-from utils.recognition.posteriors import Posteriors, rounded
+from utils.recognition.posteriors import Posteriors, find_weights, rounded, weights_id
 
 TOKENS = [' ', 'a', 'é']
 LENGTHS = [6, 0, 3]
@@ -81,17 +81,39 @@ def test_a_file_of_another_format_is_refused_in_one_line(tmp_path):
 
 
 def test_posteriors_of_something_else_are_refused(saved, index):
-    def opened(directory=saved[1], index=index, tokens=TOKENS, checkpoint='best'):
-        return Posteriors.open(directory, index, tokens, checkpoint)
+    def opened(directory=saved[1], index=index, tokens=TOKENS, checkpoint='best', weights=''):
+        return Posteriors.open(directory, index, tokens, checkpoint, weights)
 
     moved = dataclasses.replace(saved[0], keys=[f'/elsewhere/{key}' for key in saved[0].keys])
     moved.save(saved[1].parent / 'moved')
     assert len(opened(saved[1].parent / 'moved').utterances()) == 3
+    assert opened(weights='model-7 (c0ffee)') and opened(weights='model-7')  # the file has a name without a hash
+    dataclasses.replace(saved[0], weights='model-7 (c0ffee)').save(saved[1].parent / 'new')
+    assert opened(saved[1].parent / 'new', weights='model-7 (c0ffee)')
     for wrong, message in (
         ({'directory': saved[1].parent / 'test'}, 'no such file; make it'),
         ({'index': index.take(np.arange(2))}, 'not of those of .*train.json'),
         ({'tokens': 'ab'}, 'another vocabulary'),
+        ({'weights': 'model-8 (c0ffee)'}, 'of the weights model-7 of run, not model-8 .c0ffee.; write them again'),
+        ({'directory': saved[1].parent / 'new', 'weights': 'model-7 (b0a710ad)'}, 'not model-7 .b0a710ad.'),
         ({'checkpoint': 'latest'}, 'checkpoint best, not latest; give --checkpoint best'),
     ):
         with pytest.raises(DataError, match=message):
             opened(**wrong)
+
+
+def test_weights_are_named_with_a_hash_as_a_checkpoint_is_chosen(tmp_path):
+    directory = tmp_path / 'checkpoints'
+    assert [find_weights(tmp_path, which) for which in ('best', 'latest', 'average')] == ['', '', '']
+    directory.mkdir()
+    for name in ('model-9', 'model-10', 'model-11-kept', 'model-mine', 'average-9'):
+        (directory / f'{name}.index').write_text(name)
+    (directory / 'best.json').write_text('{"name": "model-9", "error": 0.1, "dev_loss": Infinity}')
+    for which, name in (('best', 'model-9'), ('latest', 'model-10'), ('average', 'average-9')):
+        assert find_weights(tmp_path, which) == weights_id(directory / name)
+        assert weights_id(directory / name).startswith(f'{name} (')
+    before = find_weights(tmp_path, 'best')
+    (directory / 'model-9.index').write_text('other weights')
+    assert find_weights(tmp_path, 'best') != before
+    (directory / 'best.json').write_text('{"name": "average-9"}')
+    assert find_weights(tmp_path, 'best') == find_weights(tmp_path, 'average')

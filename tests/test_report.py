@@ -17,6 +17,8 @@ from utils.recognition.report import (
     write_hypotheses,
 )
 
+DECODING = {'checkpoint': 'best', 'beam_width': 0, 'lm': None, 'weights': 'model-7 (c0ffee)'}
+
 
 def result(references, hypotheses, has_word_boundaries=True, loss=None):
     keys = [f'feat/utt-{number}.npz' for number in range(len(references))]
@@ -91,12 +93,12 @@ def test_utterances_are_called_by_stem_unless_stems_repeat():
 
 
 def test_text_file_holds_utterance_tab_text(tmp_path):
-    text_path, _ = write_hypotheses(result(['a', 'b'], ['x y', '']), tmp_path / 'new' / 'dir', 'dev')
-    assert text_path.read_bytes() == b'utt-0\tx y\nutt-1\t\n'
+    text_path, _ = write_hypotheses(result(['a', 'b'], ['x  y', '']), tmp_path / 'new' / 'dir', 'dev', {})
+    assert text_path.read_bytes() == b'utt-0\tx  y\nutt-1\t\n'  # as it was scored
 
 
 def test_json_file_holds_references_errors_and_scores(tmp_path):
-    _, json_path = write_hypotheses(result(['a b', '绿'], ['a', '绿'], loss=2.5), tmp_path, 'dev', 'best')
+    _, json_path = write_hypotheses(result(['a b', '绿'], ['a', '绿'], loss=2.5), tmp_path, 'dev', DECODING)
     document = json.loads(json_path.read_text(encoding='utf-8'))
     assert document['utterances'][0] == {
         'utterance': 'utt-0',
@@ -108,16 +110,29 @@ def test_json_file_holds_references_errors_and_scores(tmp_path):
         'log_prob': -1.5,
     }
     assert (document['index'], document['checkpoint'], document['loss']) == ('dev', 'best', 2.5)
+    assert document['decoding'] == DECODING
     assert document['scores']['wer'] == 1 / 3
     assert document['scores']['utterances'] == 2
     assert '绿' in json_path.read_text(encoding='utf-8')
 
 
+def test_texts_of_other_options_or_weights_are_kept(tmp_path, caplog):
+    write_hypotheses(result(['a'], ['greedy']), tmp_path, 'dev', DECODING)
+    write_hypotheses(result(['a'], ['again']), tmp_path, 'dev', DECODING)
+    assert not caplog.text and len(list(tmp_path.iterdir())) == 2
+    for changes in ({'beam_width': 8}, {'weights': 'model-9 (c0ffee)'}):
+        before = [path.read_bytes() for path in sorted(tmp_path.glob('hypotheses.*')) if path.suffix != '.bak']
+        write_hypotheses(result(['a'], ['beam']), tmp_path, 'dev', {**DECODING, **changes})
+        assert [path.read_bytes() for path in sorted(tmp_path.glob('*.bak'))] == before
+        assert 'dev: texts that were decoded with other options or weights are kept as' in caplog.text
+        caplog.clear()
+
+
 def test_json_has_null_for_infinity(tmp_path):
-    _, json_path = write_hypotheses(result(['a'], ['a'], loss=math.inf), tmp_path, 'dev')
+    _, json_path = write_hypotheses(result(['a'], ['a'], loss=math.inf), tmp_path, 'dev', {})
     assert json.loads(json_path.read_text(), parse_constant=lambda name: 1 / 0)['loss'] is None
 
 
 def test_json_of_no_utterances_is_valid(tmp_path):
-    _, json_path = write_hypotheses(result([], []), tmp_path, 'dev')
+    _, json_path = write_hypotheses(result([], []), tmp_path, 'dev', {})
     assert json.loads(json_path.read_text())['utterances'] == []

@@ -95,6 +95,13 @@ def warn_if_empty(texts: Sequence[str]) -> None:
                     'lower --lm_weight or raise --word_bonus', num_empty, len(texts))  # fmt: skip
 
 
+def warn_of_other_weights(options: DecodingOptions, weights: str) -> None:
+    """Warns where the language model was tuned with other weights of the acoustic model than these."""
+    if options.tuned_weights not in ('', weights):
+        log.warning('%s was tuned with the weights %s, not %s; scripts/tune_lm.py tunes it again',
+                    options.lm, options.tuned_weights, weights)  # fmt: skip
+
+
 def warn_of_runaways(names: Sequence[str], hypotheses: Sequence[SpelledHypothesis]) -> None:
     """Warns of utterances whose text repeats itself or reached its limit: the attention was lost there."""
     for what, is_lost in (

@@ -49,9 +49,7 @@ class BeamHypothesis(Hypothesis):
     """A text that the search found; `words` gives its words and their times.
 
     Attributes:
-      ids: the symbols.
-      log_prob: log p(y | x), over all alignments.
-      frames: a `Span` for each symbol in the best alignment.
+      ids, log_prob, frames: as in `Hypothesis`; log p(y | x) over all alignments, spans of the best one.
       lm_log_prob: log P_LM(y), natural log, without its weight; 0 without language model.
       num_words: the words that the bonus counts (symbols with a character model; 0 without language model).
       score: Q(y).
@@ -76,7 +74,7 @@ class SpelledHypothesis(Hypothesis):
     Attributes:
       ids, log_prob, frames: as in `Hypothesis`; log_prob is log P(y | x) with `<eos>`.
       score: s(y), by which the hypotheses are ranked.
-      is_cut: whether the limit ended it, not `<eos>`.
+      is_cut: whether the limit ended it, not `<eos>`; a word that no lexicon has is then dropped, but scored.
       alternatives: the next best texts, where more than one was asked for.
     """
 
@@ -119,9 +117,6 @@ def words(
       space_id: the id of the space; None where every token is a word by itself.
       secs_per_frame: seconds from one output frame to the next.
       offset_secs: where the utterance begins in its recording.
-
-    Returns:
-      The words in order.
     """
     groups: list[list[int]] = [[]]
     for position, symbol in enumerate(hypothesis.ids):

@@ -33,6 +33,7 @@ class DecodingOptions:
 
     Attributes:
       family: family of the model, 'ctc' or 'attention'.
+      tuned_weights: weights of the model that the language model's were tuned with; '' where they are not tuned.
     """
 
     checkpoint: str = _decoding(
@@ -78,6 +79,7 @@ class DecodingOptions:
         0.1, low=0, high=1, help="share of the best symbol's probability that the end of a text needs"
     )
     family: str = 'ctc'
+    tuned_weights: str = ''
 
 
 LAS_FLAGS = tuple(each.name for each in fields(DecodingOptions) if getattr(each.metadata.get('option'), 'models', ()))
@@ -108,6 +110,7 @@ def resolve_decoding(args: argparse.Namespace, model: ModelConfig, run_dir: str 
     options = DecodingOptions(
         **{
             'family': model.family,
+            'tuned_weights': tuned.weights if tuned and found.keys() - given.keys() else '',
             'beam_width': BEAM_WIDTHS[model.family] if lm or is_las else 0,
             'ctc_decode_weight': DEFAULT_CTC_WEIGHT if is_las and model.ctc_weight else 0.0,
             # coverage is in proportion to the whole text
@@ -144,7 +147,7 @@ def _check_given(given: dict[str, object], options: DecodingOptions, model: Mode
         raise UsageError('--lm needs a beam, --beam_width 0 is greedy; leave --beam_width out')
     if options.num_best > 1 and not options.beam_width:
         raise UsageError(f'--nbest {options.num_best}: greedy decoding has one text; give --beam_width or --lm')
-    if options.ctc_decode_weight and not model.ctc_weight:  # a flag, or decoding.json of another run
+    if options.ctc_decode_weight and not model.ctc_weight:
         raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0 and has no CTC head; give 0')
 
 
@@ -164,6 +167,7 @@ class Tuned:
       wer, cer: error rates there, as fractions; wer None where texts have no words.
       wer_without, cer_without: the same with greedy decoding.
       speller: las: options of its beam search by the names of their flags; defaults for those that are absent.
+      weights: name and hash of the checkpoint's weights; '' where an older version tuned.
     """
 
     lm: str
@@ -180,6 +184,7 @@ class Tuned:
     wer_without: float | None
     cer_without: float
     speller: dict[str, float] = field(default_factory=dict)
+    weights: str = ''
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ One file per index, in the format of `numpy.savez`. Log-probabilities are rounde
 text by about 0.01; an hour of English takes 10 MB.
 """
 
+import hashlib
 import logging
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,22 @@ def rounded(log_probs: np.ndarray) -> np.ndarray:
     return np.maximum(log_probs, LEAST_LOG_PROB).astype(np.float16)
 
 
+def weights_id(path: str | os.PathLike) -> str:
+    """Name of a checkpoint with a hash of its index file, which holds a checksum of each tensor."""
+    return f'{Path(path).name} ({hashlib.sha256(Path(f"{path}.index").read_bytes()).hexdigest()[:12]})'
+
+
+def find_weights(run_dir: str | os.PathLike, checkpoint: str) -> str:
+    """The `weights_id` of a run's `best`, `latest` or `average` checkpoint, without TensorFlow; '' if there is none."""
+    directory = Path(run_dir) / 'checkpoints'
+    wanted, best = r'average-\d+' if checkpoint == 'average' else r'model-\d+', directory / 'best.json'
+    if checkpoint == 'best':
+        wanted = ''.join(re.findall(r'"name": "([a-z]+-\d+)"', best.read_text())) if best.exists() else ''
+    names = [path.stem for path in directory.glob('*.index') if re.fullmatch(wanted, path.stem)]
+    newest = max(names, key=lambda name: int(name.split('-')[1]), default='')
+    return weights_id(directory / newest) if newest else ''
+
+
 @dataclass(frozen=True)
 class Posteriors:
     """Log-posteriors of the utterances of an index, and their origin.
@@ -43,7 +61,7 @@ class Posteriors:
       tokens: tokens of the vocabulary; the blank is the class after them.
       run: run directory.
       checkpoint: best, latest or average.
-      weights: name of that checkpoint's file.
+      weights: its `weights_id`; in files of older versions the name alone.
       index: path of the index.
     """
 
@@ -93,12 +111,13 @@ class Posteriors:
 
     @classmethod
     def open(
-        cls, directory: str | os.PathLike, index: Index, tokens: Sequence[str], checkpoint: str
+        cls, directory: str | os.PathLike, index: Index, tokens: Sequence[str], checkpoint: str, weights: str = ''
     ) -> 'Posteriors':
         """Reads DIRECTORY/posteriors.npz for decoding an index.
 
         Raises:
-          DataError: no such file, or posteriors of other utterances, another vocabulary or another checkpoint.
+          DataError: no such file, or posteriors of other utterances, another vocabulary, another checkpoint or, where
+            `weights` tells the run's, of other weights.
         """
         path, index_path = Path(directory) / POSTERIORS_NAME, ' '.join(index.index_paths)
         if not path.exists():
@@ -113,7 +132,9 @@ class Posteriors:
                 f'{path}: of the checkpoint {found.checkpoint}, not {checkpoint}; '
                 f'give --checkpoint {found.checkpoint}, or {REMEDY}'
             )
-        log.info('%s: posteriors of %s (%s)', path, found.weights, checkpoint)
+        if weights and found.weights not in (weights, weights.split()[0]):
+            raise DataError(f'{path}: of the weights {found.weights} of {found.run}, not {weights}; {REMEDY}')
+        log.info('%s: posteriors of %s, %s', path, checkpoint, found.weights)
         return found
 
     def utterances(self) -> list[np.ndarray]:

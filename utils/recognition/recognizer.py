@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from utils.decode import attention_beam
 from utils.decode.decoder import Decoder
 from utils.decode.greedy import best_paths
 from utils.decode.hypothesis import Hypothesis
-from utils.recognition.posteriors import rounded
+from utils.recognition.posteriors import rounded, weights_id
 from utils.recognition.report import Evaluation, References
 from utils.run_directory import Run
 from utils.train.checkpoint import Checkpoints
@@ -40,7 +39,7 @@ class Recognizer:
       config: `ModelConfig` of the run.
       spec: kind of the features.
       secs_per_frame: seconds between output frames.
-      weights: name of the checkpoint that was loaded last.
+      weights: `weights_id` of the checkpoint that was loaded last.
     """
 
     def __init__(self, run: Run, decoder: Decoder | None = None, session_config: tf.ConfigProto | None = None):
@@ -72,8 +71,8 @@ class Recognizer:
 
     def restore(self, checkpoint_path: str) -> None:
         """Loads the weights of a checkpoint; one that is damaged is a `DataError`."""
-        self.weights = Path(checkpoint_path).name
         restore(self._session, self._saver, checkpoint_path)
+        self.weights = weights_id(checkpoint_path)
 
     def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[Hypothesis]:
         """Decodes utterances, features `[frames, features]` that are not normalised; the order is kept."""

@@ -142,33 +142,31 @@ def format_worst(result: Evaluation, num_worst: int) -> str:
 
 
 def write_hypotheses(
-    result: Evaluation, out_dir: str | os.PathLike, name: str, checkpoint: str = ''
+    result: Evaluation, out_dir: str | os.PathLike, name: str, decoding: Mapping[str, Any]
 ) -> tuple[Path, Path]:
     """Writes ``hypotheses.txt`` (``UTTERANCE<tab>TEXT`` a line) and ``hypotheses.json`` (with references and errors).
 
-    Args:
-      result: the outcome of the index.
-      out_dir: directory of the two files; made where it is missing.
-      name: name of the index.
-      checkpoint: the checkpoint of the run that was evaluated.
-
-    Returns:
-      The two paths.
+    Files of another `decoding` (options, and weights of the model) are kept as ``*.bak``; returns the two new paths.
     """
     text_path, json_path = Path(out_dir) / TEXT_NAME, Path(out_dir) / JSON_NAME
     names = utterance_names(result.keys)
-    lines = [f'{name}\t{" ".join(text.split())}\n' for name, text in zip(names, result.texts, strict=True)]
+    how = f' "decoding": {_to_json(dict(decoding))},\n'
+    if json_path.exists() and how not in json_path.read_text(encoding='utf-8', errors='replace'):
+        for path in filter(Path.exists, (text_path, json_path)):
+            path.replace(f'{path}.bak')
+        log.warning('%s: texts that were decoded with other options or weights are kept as %s.bak', name, json_path)
+    lines = [f'{name}\t{text}\n' for name, text in zip(names, result.texts, strict=True)]
     write_text(text_path, ''.join(lines))
     document = {
         'index': name,
-        'checkpoint': checkpoint,
+        'checkpoint': decoding.get('checkpoint', ''),
         'loss': _finite(result.loss),
         'scores': describe_scores(result.scores),
     }
     # one utterance a line: a person can grep it, and a diff of two runs reads well
     entries = ',\n'.join(_to_json(_describe_utterance(result, row, name)) for row, name in enumerate(names))
     head = _to_json(document, indent=1)[:-2]
-    write_text(json_path, f'{head},\n "utterances": [\n{entries}\n]}}\n')
+    write_text(json_path, f'{head},\n{how} "utterances": [\n{entries}\n]}}\n')
     return text_path, json_path
 
 
@@ -219,17 +217,10 @@ def index_names(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def report(results: Mapping[str, Evaluation], out_dir: Path, checkpoint: str, num_worst: int) -> None:
-    """Writes the hypotheses of each index below a directory; prints the worst utterances, then the table.
-
-    Args:
-      results: evaluation of each index by name.
-      out_dir: directory of the directories that have these names.
-      checkpoint: the checkpoint of the run that was evaluated.
-      num_worst: utterances to print per index.
-    """
+def report(results: Mapping[str, Evaluation], out_dir: Path, decoding: Mapping[str, Any], num_worst: int) -> None:
+    """Writes the hypotheses of each index in a directory of its name; prints the worst utterances, then the table."""
     for name, result in results.items():
-        paths = write_hypotheses(result, out_dir / name, name, checkpoint)
+        paths = write_hypotheses(result, out_dir / name, name, decoding)
         log.info('%s: hypotheses in %s and %s', name, *paths)
         worst = format_worst(result, num_worst)
         if worst:
