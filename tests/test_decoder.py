@@ -140,6 +140,18 @@ def test_weights_that_were_tuned_with_other_weights_of_the_model_are_warned_of(l
     assert resolve_decoding(parse('--lm', lm), CTC, str(tmp_path)).tuned_weights == ''
 
 
+@pytest.mark.parametrize(
+    ('flags', 'model', 'message'),
+    [
+        (['--beam_width', '5', '--nbest', '6'], CTC, 'a beam of 5 has no more texts'),
+        (['--beam_width', '1001'], LAS, 'las takes 1000 at most'),
+    ],
+)
+def test_widths_that_cannot_be_meant_are_refused(flags, model, message):
+    with pytest.raises(UsageError, match=message):
+        decoder(*flags, model=model)
+
+
 def test_a_share_of_the_ctc_head_is_refused_for_a_model_without_one(lm, tmp_path):
     write_tuned(tmp_path, tuned(lm, speller={'ctc_decode_weight': 0.7}))
     headless = ModelConfig(model='las', ctc_weight=0.0)

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 DECODING_NAME = 'decoding.json'
 BEAM_WIDTHS = {'ctc': 100, 'attention': 32}  # default width of a beam search
+WIDEST_OF_LAS = 1000  # a batch of 16 then has 16,000 states of the model, some gigabytes
 DEFAULT_CTC_WEIGHT = 0.5  # where the model has a CTC head
 
 _decoding = partial(option, group='decoding')
@@ -147,6 +148,10 @@ def _check_given(given: dict[str, object], options: DecodingOptions, model: Mode
         raise UsageError('--lm needs a beam, --beam_width 0 is greedy; leave --beam_width out')
     if options.num_best > 1 and not options.beam_width:
         raise UsageError(f'--nbest {options.num_best}: greedy decoding has one text; give --beam_width or --lm')
+    if options.num_best > max(options.beam_width, 1):
+        raise UsageError(f'--nbest {options.num_best}: a beam of {options.beam_width} has no more texts than that')
+    if options.family == 'attention' and options.beam_width > WIDEST_OF_LAS:
+        raise UsageError(f'--beam_width {options.beam_width}: las takes {WIDEST_OF_LAS} at most, each with a state')
     if options.ctc_decode_weight and not model.ctc_weight:
         raise UsageError('--ctc_decode_weight: the model was trained with --ctc_weight 0 and has no CTC head; give 0')
 
