@@ -42,7 +42,7 @@ class PretendingRecognizer(EchoRecognizer):
 def run_dir(monkeypatch, tmp_path):
     """A run whose recogniser finds 'hi yo' in everything; it has no checkpoint."""
     path = str(tmp_path / 'run')
-    config = RunConfig(ModelConfig(), TrainConfig(), 'fbank-40-0.02-0.01')
+    config = RunConfig(ModelConfig(features=40), TrainConfig(), 'fbank-40-0.02-0.01')
     Run.create(path, config, Vocabulary.english(), FeatureStatistics(np.zeros(40), np.ones(40)))
     monkeypatch.setattr(
         'utils.recognition.recognizer.load_recognizer',
