@@ -22,6 +22,7 @@ BUDGETS = {
     'models': 1300,
     'models/fast': 800,
     'utils': 1150,
+    'utils/audio': 300,
     'utils/data': 1850,
     'utils/train': 1250,
     'utils/cluster': 870,
@@ -29,11 +30,16 @@ BUDGETS = {
     'utils/lm': 1200,
     'utils/decode': 1700,
 }
-READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 4500, 400, 60
-DATA_PATH = 'corpora audio features index vocabulary transcripts statistics loader batching pipeline'
+# lines beyond these budgets, and what they are for
+GROWTH = {
+    'utils': 240,  # rules between options, the typed JSON reader, values that cannot be meant, places for caches
+    'utils/recognition': 60,  # recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
+}
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 4750, 400, 60  # 4,500 before checks of damaged files and odd input
+DATA_PATH = 'corpora features index vocabulary transcripts statistics loader batching pipeline'
 READING_PATH = (
     'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()
-    + [f'utils/data/{name}.py' for name in DATA_PATH.split()]
+    + ['utils/audio/reader.py', *(f'utils/data/{name}.py' for name in DATA_PATH.split())]
     + ['models/*.py']
     + [f'utils/train/{name}.py' for name in 'step graph trainer checkpoint optimizer strategies'.split()]
     + ['utils/recognition/recognizer.py']
@@ -46,6 +52,7 @@ FORBIDDEN = {
     'utils/lm/': ('utils/decode/', 'utils/train/', 'utils/cluster/', 'utils/recognition/'),
     'utils/decode/': ('utils/train/', 'utils/cluster/', 'utils/recognition/'),
     'utils/data/': ('utils/train/', 'utils/cluster/', 'utils/recognition/'),
+    'utils/audio/': ('utils/data/', 'utils/train/', 'utils/cluster/', 'utils/recognition/'),
 }
 # the rest of utils/ has no TensorFlow
 USES_TENSORFLOW = ('utils/train/', 'utils/cluster/', 'utils/recognition/', 'utils/data/pipeline.py')
@@ -250,7 +257,7 @@ def budget_violations(root: Path) -> list[str]:
     return [
         f'{room}: {lines[room]} lines, budget {BUDGETS.get(room, 0)} and a tenth'
         for room in sorted(lines)
-        if lines[room] > BUDGETS.get(room, 0) * 1.1
+        if lines[room] > BUDGETS.get(room, 0) * 1.1 + GROWTH.get(room, 0)
     ]
 
 

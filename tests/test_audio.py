@@ -9,8 +9,8 @@ import pytest
 import scipy.signal
 import soundfile
 
-from utils.data import audio
-from utils.data.audio import measure, read_audio, read_blocks
+from utils.audio import reader
+from utils.audio.reader import measure, read_audio, read_blocks
 from utils.errors import DataError
 
 
@@ -80,7 +80,7 @@ def test_gsm_610_is_read_to_the_end(tmp_path):
 
 @pytest.mark.parametrize('rate', [8000, 22050, 44100, 44101, 48000])
 def test_blocks_are_resampled_as_the_whole_would_be(tmp_path, rate, monkeypatch):
-    monkeypatch.setattr(audio, '_BLOCK_VALUES', 1 << 14)
+    monkeypatch.setattr(reader, '_BLOCK_VALUES', 1 << 14)
     samples = np.random.default_rng(0).uniform(-1, 1, 4 * rate).astype(np.float32)
     soundfile.write(tmp_path / 'a.wav', samples, rate, subtype='FLOAT')
     blocks = list(read_blocks(str(tmp_path / 'a.wav')))
@@ -208,7 +208,7 @@ def test_special_files_do_not_block(tmp_path):
 
 
 def test_an_utterance_has_a_longest_length(tmp_path, monkeypatch):
-    monkeypatch.setattr(audio, '_MAX_WHOLE_SECS', 3)
+    monkeypatch.setattr(reader, '_MAX_WHOLE_SECS', 3)
     path = str(noise_file(tmp_path / 'a.flac', 4))
     with pytest.raises(DataError, match=r'a\.flac: longer than 3 s'):
         read_audio(path)

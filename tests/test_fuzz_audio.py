@@ -12,7 +12,7 @@ import numpy as np
 import soundfile
 
 from tests.processes import ROOT
-from utils.data import audio
+from utils.audio import reader
 from utils.errors import DataError
 
 NUM_MUTATIONS = 300
@@ -91,10 +91,10 @@ def check(path, subtype):
     """Reads a mutation; returns what is wrong with the answer, or ''."""
     warnings = []
     try:
-        audio.measure(path)
-        samples = audio.read_audio(path, warnings)
-        with audio._open(path) as sound:
-            values_per_sample, now = sound.samplerate / audio.SAMPLE_RATE * sound.channels, sound.subtype
+        reader.measure(path)
+        samples = reader.read_audio(path, warnings)
+        with reader._open(path) as sound:
+            values_per_sample, now = sound.samplerate / reader.SAMPLE_RATE * sound.channels, sound.subtype
     except DataError as error:
         message = str(error)
         return '' if message.startswith(f'{path}: ') and '\n' not in message else f'message: {message}'
@@ -108,15 +108,15 @@ def check(path, subtype):
 
 def main(folder):
     """Reads all mutations; prints what is wrong, and the memory that reading took."""
-    audio._BLOCK_VALUES = 4096
+    reader._BLOCK_VALUES = 4096
     rng = random.Random(int(os.environ.get("SEED", 1)))
     recordings = [(*form, make_recording(*form)) for form in FORMATS]
     for file_format, subtype, data in recordings:  # loads the libraries
         path = os.path.join(folder, 'whole')
         with open(path, 'wb') as stream:
             stream.write(data)
-        if len(audio.read_audio(path)) != NUM_SAMPLES:
-            print(f'{file_format} {subtype}: {len(audio.read_audio(path))} samples')
+        if len(reader.read_audio(path)) != NUM_SAMPLES:
+            print(f'{file_format} {subtype}: {len(reader.read_audio(path))} samples')
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for number in range(int(os.environ.get('NUM_MUTATIONS', NUM_MUTATIONS))):
         file_format, subtype, data = rng.choice(recordings)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.data.segment import segments as cut_blocks
+from utils.audio.segment import segments as cut_blocks
 
 RATE = 1000
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from utils.data.audio import SAMPLE_RATE, measure, read_audio
+from utils.audio.reader import SAMPLE_RATE, measure, read_audio
 from utils.data.feature_file import is_current, remove_stale, write_features
 from utils.data.features import FeatureSpec, extract
 from utils.errors import DataError

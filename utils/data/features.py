@@ -13,8 +13,8 @@ import python_speech_features as psf
 import scipy.fft
 import scipy.signal
 
-from utils.data.audio_checks import MAX_PEAK
-from utils.data.resample import SAMPLE_RATE
+from utils.audio.checks import MAX_PEAK
+from utils.audio.resample import SAMPLE_RATE
 from utils.errors import DataError, UsageError
 
 DEFAULT_FEATLEN = {'mfcc': 13, 'fbank': 40, 'log': 161}

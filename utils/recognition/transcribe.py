@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from utils.data.audio import SAMPLE_RATE, read_blocks
+from utils.audio.reader import SAMPLE_RATE, read_blocks
+from utils.audio.segment import segments
 from utils.data.features import FeatureSpec, extract
-from utils.data.segment import segments
 from utils.decode import hypothesis as decoded
 from utils.decode.hypothesis import Span, Word
 from utils.errors import DataError, describe_os_error

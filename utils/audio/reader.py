@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 import soundfile
 
-from utils.data.audio_checks import FORMATS, REPAIR, Levels, check_end, silent_stderr
-from utils.data.resample import SAMPLE_RATE, ratio, resample
+from utils.audio.checks import FORMATS, REPAIR, Levels, check_end, silent_stderr
+from utils.audio.resample import SAMPLE_RATE, ratio, resample
 from utils.errors import DataError
 
 _BLOCK_VALUES = 1 << 19  # most utterances are one block, which takes a quarter of the time less than several
