@@ -32,6 +32,9 @@ BUDGETS = {
 }
 # lines beyond these budgets, and what they are for
 GROWTH = {
+    'models': 20,  # frame stride of ds1, dense layers of ds2, seeds of scheduled sampling
+    'utils/train': 80,  # a lock on the run, damaged checkpoints, epochs without an update
+    'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
     'utils': 240,  # rules between options, the typed JSON reader, values that cannot be meant, places for caches
     'utils/recognition': 60,  # recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
 }
