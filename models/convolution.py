@@ -8,7 +8,6 @@ On a CPU `tf.nn.conv2d` reaches a fraction of the machine's speed; the forms bel
 scripts/benchmark/convolution.py compares them.
 """
 
-import numpy as np
 import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
@@ -185,16 +184,23 @@ def _library(x, kernel, time_stride, freq_stride, frequency_first):
 def _spread_kernel(kernel, rows, width, freq_stride):
     """`[rows · width · in, frequencies out · out]`: each output's taps in its own columns, zeros elsewhere."""
     kernel_time, kernel_freq, inputs, channels = kernel.shape.as_list()
-    low, _ = dft_convolution.same_padding(width, kernel_freq, freq_stride)
-    bins = output_length(width, freq_stride)
-    tap = np.arange(width)[:, None] + low - freq_stride * np.arange(bins)  # that an input meets for an output
-    place = (tap[..., None] == np.arange(kernel_freq)).astype(np.float32).reshape(width * bins, kernel_freq)
-    taps = tf.pad(kernel, [[0, rows - kernel_time], [0, 0], [0, 0], [0, 0]])
-    taps = tf.reshape(taps, [rows, kernel_freq, inputs * channels])
-    dense = tf.matmul(tf.tile(place[None], [rows, 1, 1]), taps)
-    dense = tf.reshape(dense, [rows, width, -1, inputs, channels])
-    dense = tf.transpose(dense, [0, 1, 3, 2, 4])
-    return tf.reshape(dense, [rows * width * inputs, bins * channels])
+    bins, place = output_length(width, freq_stride), dft_convolution.spread(width, kernel_freq, freq_stride)
+
+    @tf.custom_gradient
+    def spread(kernel):
+        taps = tf.pad(kernel, [[0, rows - kernel_time], [0, 0], [0, 0], [0, 0]])
+        taps = tf.reshape(taps, [rows, kernel_freq, inputs * channels])
+        dense = tf.matmul(tf.tile(place[None], [rows, 1, 1]), taps)
+        dense = tf.transpose(tf.reshape(dense, [rows, width, bins, inputs, channels]), [0, 1, 3, 2, 4])
+
+        def gradient(d_dense):  # TensorFlow's multiplies all rows with place, in another order: other last bits
+            d_dense = tf.reshape(d_dense, [-1, width, inputs, bins, channels])[:kernel_time]
+            d_dense = tf.reshape(tf.transpose(d_dense, [0, 1, 3, 2, 4]), [kernel_time, -1, inputs * channels])
+            return tf.reshape(tf.matmul(tf.tile(place.T[None], [kernel_time, 1, 1]), d_dense), kernel.shape)
+
+        return tf.reshape(dense, [rows * width * inputs, bins * channels]), gradient
+
+    return spread(kernel)
 
 
 def _patches(x, kernel, time_stride, freq_stride):

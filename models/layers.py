@@ -114,11 +114,10 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, sco
     """
     units = int(x.shape[-1]) // repeats
     with tf.variable_scope(scope):
-        gamma = tf.get_variable('gamma', [units], initializer=tf.ones_initializer())
-        moving_mean = tf.get_variable('moving_mean', [units], initializer=tf.zeros_initializer(), trainable=False)
-        moving_variance = tf.get_variable(
-            'moving_variance', [units], initializer=tf.ones_initializer(), trainable=False
-        )
+        zeros, ones = tf.zeros_initializer(), tf.ones_initializer()
+        gamma = tf.get_variable('gamma', [units], initializer=ones)
+        moving_mean = tf.get_variable('moving_mean', [units], initializer=zeros, trainable=False)
+        moving_variance = tf.get_variable('moving_variance', [units], initializer=ones, trainable=False)
     gamma, bias = tf.convert_to_tensor(gamma), tf.convert_to_tensor(bias)
     if phase.is_training:
         y, mean, variance = normaliser(mask, repeats)(x, gamma, bias)

@@ -77,9 +77,8 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: 
         # an eighth of the frames would be too few for many transcripts: each encoder frame gives two output frames
         ctc_logits = dense(phase.dropout(x, 'ctc'), CTC_FRAMES * config.classes, 'ctc', initializer)
         ctc_logits = tf.reshape(ctc_logits, [tf.shape(x)[0], -1, CTC_FRAMES, config.classes])
-        ctc_logits = tf.reshape(
-            tf.transpose(ctc_logits, [0, 2, 1, 3]), [CTC_FRAMES * tf.shape(x)[0], -1, config.classes]
-        )
+        ctc_logits = tf.transpose(ctc_logits, [0, 2, 1, 3])
+        ctc_logits = tf.reshape(ctc_logits, [CTC_FRAMES * tf.shape(x)[0], -1, config.classes])
     mask = tf.sequence_mask(lengths, tf.shape(x)[0], x.dtype)
     return Listened(tf.transpose(phase.dropout(x, 'memory'), [1, 0, 2]), mask, lengths, ctc_logits)
 

@@ -23,15 +23,11 @@ def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse,
     inputs, gates = int(x.shape[2]), NUM_GATES[cell]
     # each direction has its own variables: slices of shared ones would be copies; the two loops run in parallel
     with tf.variable_scope(scope):
-        kernel = tf.get_variable(
-            'kernel',
-            [inputs, gates * units],
-            initializer=initializer or _per_gate(tf.glorot_uniform_initializer(), gates),
-        )
-        recurrent = tf.get_variable(
-            'recurrent_kernel',
-            [units, gates * units],
-            initializer=initializer or _per_gate(tf.orthogonal_initializer(), gates),
+        matrices = [('kernel', inputs, tf.glorot_uniform_initializer())]
+        matrices += [('recurrent_kernel', units, tf.orthogonal_initializer())]
+        kernel, recurrent = (
+            tf.get_variable(name, [rows, gates * units], initializer=initializer or _per_gate(default, gates))
+            for name, rows, default in matrices
         )
         bias = tf.get_variable('bias', initializer=initial_bias(cell, units))
         projected = matmul(tf.reshape(x, [-1, inputs]), tf.cast(kernel, phase.dtype))

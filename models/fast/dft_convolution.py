@@ -22,6 +22,14 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
+def spread(size: int, kernel: int, stride: int) -> np.ndarray:
+    """`[size · outputs, kernel]`: 1 where an input meets a tap of the kernel for an output."""
+    low, _ = same_padding(size, kernel, stride)
+    outputs = -(-size // stride)
+    tap = np.arange(size)[:, None] + low - stride * np.arange(outputs)
+    return (tap[..., None] == np.arange(kernel)).astype(np.float32).reshape(size * outputs, kernel)
+
+
 def _roots(rows, columns, size, sign=-1):
     """exp(sign · 2πi · rows · columns / size), `[rows, columns]`."""
     return np.exp(sign * 2j * np.pi * (np.outer(rows, columns) % size) / size)
