@@ -9,7 +9,7 @@ search goes on until no live hypothesis can reach a score among the best. The gr
 returns the width, and at each step `advance`, which returns the hypotheses that go on.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -67,7 +67,8 @@ class AttentionBeam:
     """
 
     def __init__(self, end_id: int, options: DecodingOptions, scorer: Scorer | None = None):
-        self._end, self.options, self._scorer = end_id, options, scorer
+        self._end, self.options = end_id, options
+        self._scorer: Any = scorer
 
     def begin(
         self, limits: np.ndarray, log_posteriors: np.ndarray, lengths: np.ndarray, encoder_lengths: np.ndarray
@@ -91,7 +92,7 @@ class AttentionBeam:
         self._spelled = np.full([batch, width], -np.inf)  # log P(y | x)
         self._spelled[:, 0] = 0
         self._fused = np.zeros([batch, width])
-        self._attended = None  # Σ α of each encoder frame, from the first step on
+        self._attended: np.ndarray | None = None  # Σ α of each encoder frame, from the first step on
         self._last = np.full([batch, width], -1)
         self._finished: list[list[_Ended]] = [[] for _ in range(batch)]
         self._needed = np.full(batch, -np.inf)  # score of the worst of the `num_best` best texts that ended
@@ -160,7 +161,7 @@ class AttentionBeam:
         allowed[self._steps >= self._limits, :, :end] = -np.inf  # nothing but the end is left
         at_limit = self._steps >= self._limits
         allowed[at_limit, :, end] = log_probs[at_limit, :, end]
-        added = 0.0
+        added: Any = 0.0
         if self._scorer:
             states = self._states.reshape(-1, self._states.shape[2])
             added = self._scorer.scores(states).reshape(log_probs.shape)
@@ -213,7 +214,8 @@ class AttentionBeam:
             steps.append([each[row, slot] for each in noted])
             slot = parents[row, slot]
         written = steps[:0:-1]  # the last is the end
-        ids, chances, peaks, weights = (np.array(each) for each in zip(*written, strict=True)) if written else [()] * 4
+        columns = zip(*written, strict=True) if written else [()] * 4
+        ids, chances, peaks, weights = (np.array(each) for each in columns)
         spans = make_spans(peaks, weights, chances)
         length = len(ids)
         while self._is_stuck[row] and length and ids[length - 1] != self._scorer.space_id:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -87,7 +87,7 @@ class SpelledHypothesis(Hypothesis):
         return {'score': round(self.score, 4), 'log_prob': round(self.log_prob, 4)}
 
 
-def with_alternatives(results: Sequence[Sequence[BeamHypothesis]]) -> list[BeamHypothesis]:
+def with_alternatives(results: Sequence[Sequence[Any]]) -> list[Any]:
     """The best hypothesis of each utterance, with the others as its alternatives."""
     return [replace(best, alternatives=tuple(others)) for best, *others in results]
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,11 +100,12 @@ class Posteriors:
         Raises:
           DataError: a damaged file, or one of another kind, such as an older version wrote.
         """
-        texts = dict.fromkeys(('keys', 'tokens'), (str, (None,)))
+        texts: dict[str, Any] = dict.fromkeys(('keys', 'tokens'), (str, (None,)))
         texts |= dict.fromkeys(('run', 'checkpoint', 'weights', 'index'), (str, ()))
         wanted = {'log_probs': (np.float16, (None, None)), 'lengths': (np.int64, (None,)), **texts}
         found = read_arrays(path, wanted, REMEDY)
-        posteriors = cls(**{name: value.tolist() if name in texts else value for name, value in found.items()})
+        fields: dict[str, Any] = {name: each.tolist() if name in texts else each for name, each in found.items()}
+        posteriors = cls(**fields)
         lengths, shape = posteriors.lengths, (sum(posteriors.lengths.tolist()), len(posteriors.tokens) + 1)
         if lengths.min() < 0 or len(lengths) != len(posteriors.keys) or posteriors.log_probs.shape != shape:
             raise DataError(f'{path}: its arrays do not fit together; {REMEDY}')
@@ -143,7 +145,7 @@ class Posteriors:
 
     def decode(self, decoder: CtcDecoder) -> list[Hypothesis]:
         """Applies a decoder of posteriors to all utterances."""
-        utterances, hypotheses = self.utterances(), []
+        utterances, hypotheses = self.utterances(), list[Hypothesis]()
         for first in range(0, len(utterances), UTTERANCES_AT_ONCE):
             batch = [each.astype(np.float32) for each in utterances[first : first + UTTERANCES_AT_ONCE]]
             hypotheses += decoder.decode(batch, [len(each) for each in batch])

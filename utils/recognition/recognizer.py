@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,11 +64,10 @@ class Recognizer:
 
     def _decode(self, *outputs: Any) -> list:
         decoder: Any = self._decoder
-        is_attention = self.config.family == 'attention'
-        if decoder is None:
-            blank_id = self.config.classes - 1
-            return attention_beam.greedy(*outputs) if is_attention else best_paths(*outputs, blank_id=blank_id)
-        return decoder.results() if is_attention else decoder.decode(*outputs)
+        if self.config.family == 'attention':
+            return decoder.results() if decoder else attention_beam.greedy(*outputs)
+        greedy: Any = partial(best_paths, blank_id=self.config.classes - 1)
+        return decoder.decode(*outputs) if decoder else greedy(*outputs)
 
     def restore(self, checkpoint_path: str) -> None:
         """Loads the weights of a checkpoint; one that is damaged is a `DataError`."""
