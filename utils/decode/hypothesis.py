@@ -69,7 +69,7 @@ class BeamHypothesis(Hypothesis):
 
 @dataclass(frozen=True)
 class SpelledHypothesis(Hypothesis):
-    """A text that a speller wrote; each symbol's `Span` is the listened frame that got most attention.
+    """A text of an attention model; each symbol's `Span` is the encoder frame with most attention.
 
     Attributes:
       ids, log_prob, frames: as in `Hypothesis`; log_prob is log P(y | x) with `<eos>`.
@@ -83,7 +83,7 @@ class SpelledHypothesis(Hypothesis):
     alternatives: 'tuple[SpelledHypothesis, ...]' = ()
 
     def scores(self) -> dict[str, float]:
-        """For reports."""
+        """Scores of the text by name, rounded, for reports."""
         return {'score': round(self.score, 4), 'log_prob': round(self.log_prob, 4)}
 
 
@@ -139,15 +139,14 @@ def words(
 
 
 def make_spans(peaks: np.ndarray, weights: np.ndarray, log_probs: np.ndarray) -> tuple[Span, ...]:
-    """Where each symbol stood: the listened frame that got most attention, moved so that time never runs back.
+    """Times of the symbols: the encoder frame with most attention each, made monotonic by isotonic regression.
 
-    A space is often listened to anywhere. Of all orders in time, the least squares from the peaks are taken, in which a
-    vague peak counts little.
+    The attention of a space may peak anywhere, so a peak is weighted by its attention in the least squares.
 
     Args:
-      peaks: int `[symbols]`, frames.
-      weights: attention there, `[symbols]`.
-      log_probs: of the symbols, `[symbols]`.
+      peaks: encoder frame with most attention of each symbol, int `[symbols]`.
+      weights: attention of these frames, `[symbols]`.
+      log_probs: log-probabilities of the symbols, `[symbols]`.
     """
     if not len(peaks):
         return ()
