@@ -213,3 +213,81 @@ def test_an_utterance_has_a_longest_length(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r'a\.flac: longer than 3 s'):
         read_audio(path)
     assert sum(map(len, read_blocks(path))) == 64000
+
+
+SEGMENTED = 'a.wav a.aiff a.au a.w64 a.rf64 a.ogg a.sph a.caf a.opus a.flac a.mp3 gsm.wav ima.wav'
+
+
+@pytest.mark.parametrize('name', SEGMENTED.split())
+def test_a_segment_has_the_very_samples_of_the_whole(tmp_path, name, monkeypatch, capfd):
+    monkeypatch.setattr(reader, '_BLOCK_VALUES', 1 << 14)
+    kinds = {'a.sph': {'format': 'NIST'}, 'a.opus': {'format': 'OGG', 'subtype': 'OPUS'}}
+    kinds |= {'gsm.wav': {'subtype': 'GSM610'}, 'ima.wav': {'subtype': 'IMA_ADPCM'}}
+    path = str(noise_file(tmp_path / name, 10, **kinds.get(name, {})))
+    whole = read_audio(path)
+    for start, end in [(0, 0.5), (0.123456, 1), (4.2, 9.9), (8.00003, None), (0, len(whole) / 16000)]:
+        last = len(whole) if end is None else round(end * 16000)
+        warnings = []
+        np.testing.assert_array_equal(read_audio(path, warnings, start, end), whole[round(start * 16000) : last])
+        assert measure(path, start, end) == (last - round(start * 16000), (last - round(start * 16000)) / 16000)
+        assert warnings == []
+    assert capfd.readouterr().err == ''
+
+
+def test_a_segment_at_another_rate_is_resampled_as_its_own_file_would_be(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, 44100).astype(np.float32)
+    soundfile.write(tmp_path / 'long.wav', samples, 44100, subtype='FLOAT')
+    soundfile.write(tmp_path / 'cut.wav', samples[11025:33075], 44100, subtype='FLOAT')
+    cut, segment = str(tmp_path / 'cut.wav'), (str(tmp_path / 'long.wav'), None, 0.25, 0.75)
+    np.testing.assert_array_equal(read_audio(*segment), read_audio(cut))
+    assert measure(segment[0], *segment[2:]) == measure(cut) == (8000, 0.5)
+
+
+def test_segments_of_a_file_longer_than_an_hour_are_read(tmp_path):
+    path, samples = str(tmp_path / 'a.flac'), np.zeros(3700 * 1000, np.int16)
+    samples[3650 * 1000 : 3651 * 1000] = 1000 * np.arange(1000) // 100
+    soundfile.write(path, samples, 1000)
+    assert len(read_audio(path, None, 3650, 3651)) == 16000
+    assert np.abs(read_audio(path, None, 3650, 3651)).max() > 0.2
+    for segment in ((), (0, 3650)):
+        with pytest.raises(DataError, match=r'a\.flac: longer than 3600 s; cut it into utterances'):
+            read_audio(path, None, *segment)
+
+
+@pytest.mark.parametrize(
+    ('start', 'end', 'message'),
+    [
+        (math.nan, 1, 'from nan s to 1 s: not times in seconds, the end after the start'),
+        (-0.5, 1, 'from -0.5 s to 1 s: not times'),
+        (1, math.nan, 'to nan s: not times'),
+        (1, 0.5, 'from 1 s to 0.5 s: not times'),
+        (math.inf, None, 'from inf s to the end: '),
+        (0, math.inf, 'from 0 s to inf s: the file ends at 2.000 s'),
+        (0.5, 2.1, 'from 0.5 s to 2.1 s: the file ends at 2.000 s'),
+        (3, None, 'from 3 s to the end: the file ends at 2.000 s'),
+        (1e300, 1e301, 'not times'),
+        (1, 1.00001, 'no samples in it'),
+        (2, 2.01, 'no samples in it'),
+    ],
+)
+def test_segments_that_are_not_within_the_file_are_refused(tmp_path, start, end, message):
+    path = str(noise_file(tmp_path / 'a.wav'))
+    for read in (lambda: measure(path, start, end), lambda: read_audio(path, None, start, end)):
+        with pytest.raises(DataError, match=rf'a\.wav: segment .*{message}.*; correct '):
+            read()
+
+
+def test_an_end_that_was_rounded_up_is_the_end_of_the_file(tmp_path):
+    path = str(noise_file(tmp_path / 'a.wav', 1.996))
+    assert len(read_audio(path, None, 1, 2)) == round(0.996 * 16000)
+    assert measure(path, 1, 2)[0] == round(0.996 * 16000)
+
+
+def test_a_segment_ends_where_a_damaged_file_does(tmp_path):
+    path = noise_file(tmp_path / 'a.flac', 10)
+    whole = read_audio(str(path))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    np.testing.assert_array_equal(read_audio(str(path), None, 1, 2), whole[16000:32000])
+    for start, end in ((4, 8), (7, 8)):
+        with pytest.raises(DataError, match=r'a\.flac: (ends at .* within the segment|not readable)'):
+            read_audio(str(path), None, start, end)

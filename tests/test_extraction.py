@@ -51,6 +51,23 @@ def test_failures_name_the_file_and_suspicions_are_returned(tmp_path):
     assert (piped.frames, piped.duration_secs, piped.warnings) == (99, 1.0, ())
 
 
+def test_segments_have_features_of_their_own_and_are_made_again_when_they_move(tmp_path):
+    (whole,) = make_tasks(tmp_path, 1)
+    samples, _ = soundfile.read(whole.audio_path)
+    soundfile.write(tmp_path / 'cut.wav', samples[48000:64000], 16000)
+    segment = whole._replace(npz_path=str(tmp_path / 'segment.npz'), start_secs=3.0, end_secs=4.0)
+    cut = whole._replace(npz_path=str(tmp_path / 'cut.npz'), audio_path=str(tmp_path / 'cut.wav'))
+    late = segment._replace(npz_path=str(tmp_path / 'late.npz'), end_secs=20.5)
+    outcomes = extract_all([segment, cut, late], 3, FeatureSpec(), 1)
+    assert [outcome.frames for outcome in outcomes] == [99, 99, 0]
+    assert outcomes[0].duration_secs == 1.0 and 'the file ends at 20.000 s' in outcomes[2].detail
+    features = [np.load(task.npz_path)['features'] for task in (segment, cut)]
+    np.testing.assert_array_equal(*features)
+    moved = segment._replace(start_secs=5.0, end_secs=6.0)
+    runs = [extract_all([task], 1, FeatureSpec(), 1)[0].is_reused for task in (segment, moved, moved, segment)]
+    assert runs == [True, False, True, False]
+
+
 def _start(tmp_path):
     """A command that extracts for a long time; returns it when its workers are at work."""
     make_tasks(tmp_path, 1)

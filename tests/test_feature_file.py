@@ -35,6 +35,18 @@ def test_feature_file_is_current_only_if_whole_and_equal(tmp_path):
     assert not is_current(path, str(audio), (3, 2), label)
 
 
+def test_features_of_another_part_of_a_recording_are_not_current(tmp_path):
+    audio, path = tmp_path / 'a.flac', str(tmp_path / 'a.npz')
+    audio.write_bytes(b'')
+    label = np.array([1, 2], np.int32)
+    for source in ('', '["a.flac", 1.0, 2.0]'):
+        write_features(path, np.ones((3, 2)), label, source)
+        sources = ('', '["a.flac", 1.0, 2.0]', '["a.flac", 1.5, 2.5]')
+        assert [each for each in sources if is_current(path, str(audio), (3, 2), label, each)] == [source]
+        with np.load(path) as arrays:
+            assert sorted(arrays) == ['features', 'label'] + ['source'] * bool(source)
+
+
 def test_no_damage_to_a_feature_file_stops_preprocessing(tmp_path):
     audio, path = tmp_path / 'a.flac', tmp_path / 'a.npz'
     audio.write_bytes(b'')

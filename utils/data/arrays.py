@@ -44,6 +44,12 @@ def read_shape(path: str, name: str, wanted: tuple[type, Shape], remedy: str) ->
         return opened[1]
 
 
+def array_names(path: str | os.PathLike, remedy: str) -> set[str]:
+    """Names of the arrays of an npz file; a `DataError` if it is missing or damaged."""
+    with _open(path, remedy, '') as archive:
+        return {name.removesuffix('.npy') for name in archive.namelist()}
+
+
 @contextlib.contextmanager
 def _open(path: str | os.PathLike, remedy: str, where: str) -> Iterator[zipfile.ZipFile]:
     """Opens an npz file; any failure in the block becomes a `DataError` that names the file."""

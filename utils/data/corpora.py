@@ -15,13 +15,32 @@ _BAD_TRANSCRIPT = 'transcript that cannot be read'
 
 
 class Recording(NamedTuple):
-    """An utterance of a corpus; ``relative_path`` is the path of its feature file below SAVE, without the suffix."""
+    """An utterance of a corpus.
+
+    Attributes:
+      utterance_id: name of the utterance.
+      audio_path: path of the recording that holds it.
+      text: its transcript.
+      speaker: name of the speaker; empty: unknown.
+      relative_path: path of its feature file below SAVE, without the suffix.
+      start_secs: start of the utterance in the recording, seconds.
+      end_secs: its end, seconds; None: the end of the recording.
+      place: file and line that name it, for messages; empty: the utterance's name is enough.
+    """
 
     utterance_id: str
     audio_path: str
     text: str
     speaker: str
     relative_path: str
+    start_secs: float = 0.0
+    end_secs: float | None = None
+    place: str = ''
+
+    @property
+    def where(self) -> str:
+        """Place and name of the utterance, for messages: ``train.csv line 812 (84-121-0003)``."""
+        return f'{self.place} ({self.utterance_id})' if self.place else self.utterance_id
 
 
 class Problem(NamedTuple):

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import itertools
+import json
 import multiprocessing
 import os
 import signal
@@ -26,11 +27,23 @@ _THREAD_VARIABLES = ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS
 
 
 class Task(NamedTuple):
-    """One utterance: the features of ``audio_path`` are written to ``npz_path``, with ``label``."""
+    """One utterance: the features of ``audio_path`` are written to ``npz_path``, with ``label``.
+
+    ``start_secs`` and ``end_secs`` name a segment of the recording, in seconds; None: to its end.
+    """
 
     audio_path: str
     npz_path: str
     label: list[int]
+    start_secs: float = 0.0
+    end_secs: float | None = None
+
+    @property
+    def source(self) -> str:
+        """Description of the segment, which tells it from others of the same length; empty: the whole recording."""
+        if self.start_secs == 0 and self.end_secs is None:
+            return ''
+        return json.dumps([os.path.basename(self.audio_path), self.start_secs, self.end_secs])
 
 
 class Outcome(NamedTuple):
@@ -169,17 +182,17 @@ def _do_task(task: Task, spec: FeatureSpec) -> Outcome:
     kind = 'audio that cannot be read'
     warnings: list[str] = []
     try:
-        num_samples, duration_secs = measure(task.audio_path)
+        num_samples, duration_secs = measure(task.audio_path, task.start_secs, task.end_secs)
         shape = spec.num_frames(num_samples), spec.featlen
-        if is_current(task.npz_path, task.audio_path, shape, label):
+        if is_current(task.npz_path, task.audio_path, shape, label, task.source):
             return Outcome(shape[0], duration_secs, is_reused=True)
-        samples = read_audio(task.audio_path, warnings)
+        samples = read_audio(task.audio_path, warnings, task.start_secs, task.end_secs)
         kind = 'audio too short'
         features = extract(samples, spec)
     except DataError as error:
         where = '' if task.audio_path in str(error) else f'{task.audio_path}: '
         return Outcome(kind=kind, detail=f'{where}{error}')
-    write_features(task.npz_path, features, label)
+    write_features(task.npz_path, features, label, task.source)
     if len(samples) != num_samples:  # the header of an MP3 may be wrong, and that of a streamed FLAC has no length
         duration_secs = len(samples) / SAMPLE_RATE
     return Outcome(len(features), duration_secs, warnings=tuple(warnings))

@@ -1,34 +1,50 @@
-"""The npz file of one utterance: `features` (float32 `[frames, featlen]`) and `label` (int32 `[units]`)."""
+"""The npz file of one utterance: `features` (float32 `[frames, featlen]`) and `label` (int32 `[units]`).
+
+A `source` (text `[1]`) is added where the features are not those of a whole recording as it is.
+"""
 
 import contextlib
 import os
 
 import numpy as np
 
-from utils.data.arrays import read_arrays, read_shape
+from utils.data.arrays import array_names, read_arrays, read_shape
 from utils.errors import DataError
 from utils.files import replacing
 
 REMEDY = 'run the preprocessing again'
 
 
-def write_features(path: str, features: np.ndarray, label: np.ndarray) -> None:
-    """Writes a feature file atomically; equal arrays give equal bytes."""
+def write_features(path: str, features: np.ndarray, label: np.ndarray, source: str = '') -> None:
+    """Writes a feature file atomically; equal arrays give equal bytes.
+
+    Args:
+      path: the file.
+      features: `[frames, featlen]`.
+      label: `[units]`.
+      source: description of the part of a recording and of its changes; empty: a whole recording as it is.
+    """
+    arrays = {'features': np.asarray(features, np.float32), 'label': np.asarray(label, np.int32)}
+    if source:
+        arrays['source'] = np.array([source])
     try:
         with replacing(path) as temporary_path, open(temporary_path, 'wb') as stream:
-            np.savez(stream, features=np.asarray(features, np.float32), label=np.asarray(label, np.int32))
+            np.savez(stream, **arrays)  # type: ignore[arg-type]
     except OSError as error:
         error.filename, error.filename2 = path, None  # numpy does not name the file of a failed write
         raise
 
 
-def is_current(path: str, audio_path: str, shape: tuple[int, int], label: np.ndarray) -> bool:
-    """Whether a feature file exists, is intact, is no older than its audio, and has this shape and label."""
+def is_current(path: str, audio_path: str, shape: tuple[int, int], label: np.ndarray, source: str = '') -> bool:
+    """Whether a feature file exists, is intact, is no older than its audio, and has this shape, label and source."""
     try:
         if not os.path.isfile(path) or os.stat(path).st_mtime_ns < os.stat(audio_path).st_mtime_ns:
             return False
-        wanted = {'features': (np.float32, shape), 'label': (np.int32, label.shape)}
-        return np.array_equal(read_arrays(path, wanted, REMEDY)['label'], label)
+        wanted: dict[str, tuple[type, tuple]] = {'features': (np.float32, shape), 'label': (np.int32, label.shape)}
+        if 'source' in array_names(path, REMEDY):
+            wanted['source'] = (np.str_, (1,))
+        found = read_arrays(path, wanted, REMEDY)
+        return np.array_equal(found['label'], label) and found.get('source', [''])[0] == source
     except (OSError, DataError):
         return False
 

@@ -95,7 +95,7 @@ def _spellable(recordings: Sequence[Recording], vocabulary: Vocabulary, problems
         unknown = vocabulary.unknown(recording.text)
         if unknown:
             detail = f'{", ".join(map(repr, unknown[:5]))} not in {vocabulary.name}'
-            problems.append(Problem('transcript outside the vocabulary', recording.utterance_id, detail))
+            problems.append(Problem('transcript outside the vocabulary', recording.where, detail))
         else:
             result.append(recording)
     return result
@@ -125,16 +125,16 @@ def _make_features(
     """
     paths = [os.path.join(save_dir, f'{recording.relative_path}.npz') for recording in recordings]
     tasks = (
-        Task(recording.audio_path, path, vocabulary.encode(recording.text, unknown=UNKNOWN))
-        for recording, path in zip(recordings, paths, strict=True)
+        Task(each.audio_path, path, vocabulary.encode(each.text, unknown=UNKNOWN), each.start_secs, each.end_secs)
+        for each, path in zip(recordings, paths, strict=True)
     )
     outcomes = extract_all(tasks, len(recordings), spec, num_jobs)
     entries, suspicious = [], []
     for recording, path, outcome in zip(recordings, paths, outcomes, strict=True):
         if outcome.kind:
-            problems.append(Problem(outcome.kind, recording.utterance_id, outcome.detail))
+            problems.append(Problem(outcome.kind, recording.where, outcome.detail))
             continue
-        suspicious += [Problem('suspicious recording', recording.utterance_id, text) for text in outcome.warnings]
+        suspicious += [Problem('suspicious recording', recording.where, text) for text in outcome.warnings]
         entries.append(
             {
                 'key': path,
