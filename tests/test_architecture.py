@@ -199,3 +199,8 @@ assert not {{'tensorflow', 'numpy', 'scipy', 'numba'}} & set(sys.modules)
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert 'usage:' in done.stdout
+
+
+def test_training_does_not_import_numba_which_takes_more_than_half_a_second():
+    code = "import sys, run_train, utils.training; sys.exit('numba' in sys.modules)"
+    assert not subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode

@@ -18,7 +18,7 @@ from tests.oracles import (
     ngram_model,
     word_model,
 )
-from utils.decode.attention_beam import AttentionBeam, greedy
+from utils.decode.attention_beam import AttentionBeam
 from utils.decode.hypothesis import make_spans, repeats_itself
 from utils.decode.options import DecodingOptions
 from utils.errors import DataError
@@ -299,18 +299,6 @@ def test_fusion_adds_its_scores_and_follows_its_states():
         expected = (toy.log_prob(hypothesis.ids) + bonus) / (len(hypothesis.ids) + 1)
         assert math.isclose(hypothesis.score, expected, abs_tol=1e-6)
     assert (1, 2) in set(itertools.pairwise(found[0].ids))
-
-
-def test_greedy_hypotheses_end_at_their_lengths_and_peak_where_attention_does():
-    weights = np.array([[[0.1, 0.9], [0.9, 0.1]], [[0.7, 0.3], [0.5, 0.5]]])
-    log_probs = np.log([[0.5, 0.25], [0.5, 0.5]])
-    lengths, is_cut = np.array([2, 1]), np.array([True, False])
-    first, second = greedy(np.array([[1, 2], [0, END]]), log_probs, lengths, np.array([0.0, 0.0]), is_cut, weights)
-    assert first.ids == (1, 2) and first.is_cut
-    # the peaks are frames 1 and 0, one as sure as the other: both move to the middle, which is rounded to even
-    assert [span.start_frame for span in first.frames] == [0, 0]
-    assert second.ids == (0,) and not second.is_cut  # its end was certain, which is a log-probability of 0, too
-    assert math.isclose(second.log_prob, math.log(0.5))
 
 
 def test_a_vague_peak_that_runs_back_in_time_moves_between_its_neighbours():

@@ -1,4 +1,4 @@
-"""Greedy CTC decoding: merged best paths, times and confidences worked out by hand."""
+"""Greedy decoding: merged best paths of CTC, times and confidences worked out by hand; attention peaks."""
 
 import itertools
 import math
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.decode.greedy import best_paths
+from utils.decode.greedy import attention_hypotheses, best_paths
 from utils.decode.hypothesis import Hypothesis, Span, confidence, words
 
 BLANK = 3
@@ -115,3 +115,16 @@ def test_confidence_stays_in_bounds():
     assert confidence([]) == 0.0
     assert confidence([Span(0, 1, 1e-7)]) == 1.0  # rounding in a softmax
     assert confidence([Span(0, 1, -math.inf)]) == 0.0
+
+
+def test_greedy_hypotheses_end_at_their_lengths_and_peak_where_attention_does():
+    weights = np.array([[[0.1, 0.9], [0.9, 0.1]], [[0.7, 0.3], [0.5, 0.5]]])
+    log_probs = np.log([[0.5, 0.25], [0.5, 0.5]])
+    lengths, is_cut = np.array([2, 1]), np.array([True, False])
+    ids, ends = np.array([[1, 2], [0, BLANK]]), np.zeros(2)
+    first, second = attention_hypotheses(ids, log_probs, lengths, ends, is_cut, weights)
+    assert first.ids == (1, 2) and first.is_cut
+    # the peaks are frames 1 and 0, one as sure as the other: both move to the middle, which is rounded to even
+    assert [span.start_frame for span in first.frames] == [0, 0]
+    assert second.ids == (0,) and not second.is_cut  # its end was certain, which is a log-probability of 0, too
+    assert math.isclose(second.log_prob, math.log(0.5))

@@ -24,29 +24,6 @@ CANDIDATES = 16  # symbols tried after each hypothesis
 MOST_BONUS = 10.0  # nats of a bonus to come that count in pruning; with all, no search would end before the limit
 
 
-def greedy(
-    ids: np.ndarray, log_probs: np.ndarray, lengths: np.ndarray, end_log_probs: np.ndarray, is_cut: np.ndarray,
-    weights: np.ndarray,
-) -> list[SpelledHypothesis]:  # fmt: skip
-    """Makes hypotheses of the outputs of a graph that decodes greedily.
-
-    Args:
-      ids: symbols, int `[batch, symbols]`.
-      log_probs: log-probabilities of the symbols, `[batch, symbols]`.
-      lengths: symbols of each utterance, int `[batch]`.
-      end_log_probs: log-probability of `<eos>`, `[batch]`; 0 where the limit came first.
-      is_cut: bool `[batch]`, whether it did.
-      weights: attention, `[batch, symbols, frames]`.
-    """
-    hypotheses = []
-    for row, length in enumerate(lengths.tolist()):
-        seen = weights[row, :length]
-        spans = make_spans(seen.argmax(1), seen.max(1, initial=0), log_probs[row, :length])
-        text, log_prob = tuple(ids[row, :length].tolist()), float(log_probs[row, :length].sum() + end_log_probs[row])
-        hypotheses.append(SpelledHypothesis(text, log_prob, spans, log_prob / (length + 1), bool(is_cut[row])))
-    return hypotheses
-
-
 class _Ended(NamedTuple):
     """A finished hypothesis: its score, log P(y | x), last step and slot, and whether the limit ended it."""
 

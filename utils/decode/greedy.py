@@ -1,10 +1,10 @@
-"""Greedy decoding of CTC posteriors; it does not import Numba, which would delay the start of training."""
+"""Greedy decoding for both families of models; it does not import Numba, which would delay the start of training."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from utils.decode.hypothesis import Hypothesis, Span
+from utils.decode.hypothesis import Hypothesis, Span, SpelledHypothesis, make_spans
 
 
 def best_paths(
@@ -38,4 +38,27 @@ def best_paths(
         runs = starts, np.append(starts[1:], len(path)), np.add.reduceat(path_log_probs, starts)
         spans = tuple(map(Span, *(each[is_symbol].tolist() for each in runs)))
         hypotheses.append(Hypothesis(tuple(path[starts][is_symbol].tolist()), total, spans))
+    return hypotheses
+
+
+def attention_hypotheses(
+    ids: np.ndarray, log_probs: np.ndarray, lengths: np.ndarray, end_log_probs: np.ndarray, is_cut: np.ndarray,
+    weights: np.ndarray,
+) -> list[SpelledHypothesis]:  # fmt: skip
+    """Makes hypotheses of the outputs of an attention model that decodes greedily in its graph.
+
+    Args:
+      ids: symbols, int `[batch, symbols]`.
+      log_probs: log-probabilities of the symbols, `[batch, symbols]`.
+      lengths: symbols of each utterance, int `[batch]`.
+      end_log_probs: log-probability of `<eos>`, `[batch]`; 0 where the limit came first.
+      is_cut: bool `[batch]`, whether the limit came first.
+      weights: attention, `[batch, symbols, frames]`.
+    """
+    hypotheses = []
+    for row, length in enumerate(lengths.tolist()):
+        seen = weights[row, :length]
+        spans = make_spans(seen.argmax(1), seen.max(1, initial=0), log_probs[row, :length])
+        text, log_prob = tuple(ids[row, :length].tolist()), float(log_probs[row, :length].sum() + end_log_probs[row])
+        hypotheses.append(SpelledHypothesis(text, log_prob, spans, log_prob / (length + 1), bool(is_cut[row])))
     return hypotheses

@@ -11,16 +11,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from utils.data.arrays import read_arrays
 from utils.data.index import Index
-from utils.decode.decoder import CtcDecoder
 from utils.decode.hypothesis import Hypothesis
 from utils.errors import DataError
 from utils.files import replacing
+
+if TYPE_CHECKING:
+    from utils.decode.decoder import CtcDecoder
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +145,7 @@ class Posteriors:
         """Log-probabilities of each utterance, float16 `[frames, classes]`; views into one array."""
         return np.split(self.log_probs, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
 
-    def decode(self, decoder: CtcDecoder) -> list[Hypothesis]:
+    def decode(self, decoder: 'CtcDecoder') -> list[Hypothesis]:
         """Applies a decoder of posteriors to all utterances."""
         utterances, hypotheses = self.utterances(), list[Hypothesis]()
         for first in range(0, len(utterances), UTTERANCES_AT_ONCE):

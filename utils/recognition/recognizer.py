@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -15,9 +15,7 @@ from utils.data.features import FeatureSpec
 from utils.data.index import Index
 from utils.data.loader import Loader, pad
 from utils.data.pipeline import Batch, Pipeline
-from utils.decode import attention_beam
-from utils.decode.decoder import Decoder
-from utils.decode.greedy import best_paths
+from utils.decode.greedy import attention_hypotheses, best_paths
 from utils.decode.hypothesis import Hypothesis
 from utils.recognition.posteriors import rounded, weights_id
 from utils.recognition.report import Evaluation, References
@@ -25,6 +23,9 @@ from utils.run_directory import Run
 from utils.train.checkpoint import Checkpoints
 from utils.train.checkpoint_files import restore
 from utils.train.strategies import local_runtime
+
+if TYPE_CHECKING:
+    from utils.decode.decoder import Decoder
 
 
 class Recognizer:
@@ -43,7 +44,7 @@ class Recognizer:
       weights: `weights_id` of the checkpoint that was loaded last.
     """
 
-    def __init__(self, run: Run, decoder: Decoder | None = None, session_config: tf.ConfigProto | None = None):
+    def __init__(self, run: Run, decoder: 'Decoder | None' = None, session_config: tf.ConfigProto | None = None):
         self.vocabulary, self.config = run.vocabulary, run.config.model
         self.spec = FeatureSpec.parse(run.config.feature_spec)
         self._statistics, self._decoder, self._model = run.statistics, decoder, models.get(self.config)
@@ -65,7 +66,7 @@ class Recognizer:
     def _decode(self, *outputs: Any) -> list:
         decoder: Any = self._decoder
         if self.config.family == 'attention':
-            return decoder.results() if decoder else attention_beam.greedy(*outputs)
+            return decoder.results() if decoder else attention_hypotheses(*outputs)
         greedy: Any = partial(best_paths, blank_id=self.config.classes - 1)
         return decoder.decode(*outputs) if decoder else greedy(*outputs)
 
@@ -153,7 +154,7 @@ class Recognizer:
         return hypotheses, losses
 
 
-def load_recognizer(run: Run, checkpoint: str = 'best', decoder: Decoder | None = None) -> Recognizer:
+def load_recognizer(run: Run, checkpoint: str = 'best', decoder: 'Decoder | None' = None) -> Recognizer:
     """A recognizer with the weights of a run's `best`, `latest` or `average` checkpoint.
 
     Raises:
