@@ -26,12 +26,29 @@ find_python() {
 
 # need_corpus VARIABLE SUBSET...: fails unless the directory named by VARIABLE contains these directories.
 need_corpus() {
-  local variable=$1 directory=${!1} subset
+  local variable=$1 directory=${!1} subset command
   shift
-  [ -d "$directory" ] || fail "$variable=$directory: no such directory; set $variable to the corpus, with $1/"
+  command=$(download_command "$variable" "$directory" "$@")
+  [ -d "$directory" ] ||
+    fail "$variable=$directory: no such directory; set $variable to the corpus, with $1/, or download it: $command"
   for subset in "$@"; do
-    [ -d "$directory/$subset" ] || fail "$variable=$directory: no $subset/ there; set $variable to its parent directory"
+    [ -d "$directory/$subset" ] ||
+      fail "$variable=$directory: no $subset/ there; set $variable to its parent directory, or download it: $command"
   done
+}
+
+# download_command VARIABLE DIRECTORY SUBSET...: prints the command that downloads a corpus, to DIRECTORY where its name
+# is the one that the command gives it.
+download_command() {
+  local variable=$1 directory=$2 name what
+  shift 2
+  case $variable in
+  LIBRISPEECH) name=LibriSpeech what="librispeech $*" ;;
+  THCHS30) name=data_thchs30 what=thchs30 ;;
+  *) name=an4 what=an4 ;;
+  esac
+  if [ "${directory##*/}" = "$name" ]; then directory=$(dirname "$directory"); else directory=DIR; fi
+  echo "scripts/download_corpus.sh $what $directory"
 }
 
 # make_index SCRIPT CORPUS SUBSET INDEX FLAG...: preprocesses a subset, with the features beside the index, unless the

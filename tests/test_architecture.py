@@ -10,7 +10,7 @@ import pytest
 from tests import architecture
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = [*architecture.SCRIPTS, 'scripts/train_lm.py', 'scripts/tune_lm.py']
+COMMANDS = [*architecture.SCRIPTS, 'scripts/train_lm.py', 'scripts/tune_lm.py', 'scripts/convert_an4.py']
 README_LINES = 200
 BENCHMARK = 'scripts/benchmark'
 

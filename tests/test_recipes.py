@@ -1,6 +1,7 @@
 """The shell scripts: what they say when something is missing, and what they pass on."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,14 @@ def test_a_missing_corpus_is_one_line_that_names_the_variable(recipe, tmp_path):
     assert result.stdout == ''
     (line,) = result.stderr.splitlines()
     assert f'{variable}={tmp_path}/nowhere' in line and 'set ' in line
+    arguments = '(an4|thchs30|librispeech train-clean-100 dev-clean) DIR'
+    assert re.search(rf'download it: scripts/download_corpus\.sh {arguments}$', line)
+
+
+def test_the_download_of_a_missing_corpus_goes_where_the_recipe_looks(tmp_path):
+    result = run_script('run_libri_las_train.sh', tmp_path, PYTHON=sys.executable, TRAIN_SETS='train-other-500')
+    command = f'scripts/download_corpus.sh librispeech train-other-500 dev-clean {tmp_path}/corpus\n'
+    assert result.stderr.endswith(command)
 
 
 @pytest.mark.parametrize('recipe', RECIPES)
