@@ -3,37 +3,41 @@
 import os
 import sys
 
-from utils.data.preprocess_flags import PreprocessParser
+from utils.data.preprocess_flags import PreprocessParser, add_alphabet_flags
 from utils.errors import run_main
 
 NAMES = ('dev-clean', 'dev-other', 'test-clean', 'test-other', 'train-clean-100', 'train-clean-360', 'train-other-500')
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = PreprocessParser(
-        NAMES,
-        'test-clean',
-        path_help='corpus directory, the one that holds train-clean-100/, ...',
+    parser = PreprocessParser(
+        NAMES, 'test-clean', path_help='corpus directory, the one that holds train-clean-100/, ...',
         prog='libri_preprocess.py',
         description='Computes features of LibriSpeech, or a corpus laid out like it, and writes an index for training.',
-    ).parse_args(argv)
+    )  # fmt: skip
+    add_alphabet_flags(parser)
+    args = parser.parse_args(argv)
 
+    from utils.data.alphabet import Alphabet
     from utils.data.corpora import librispeech
     from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
     from utils.data.preprocess import preprocess, read_corpus
-    from utils.data.vocabulary import Vocabulary
 
     spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
+    alphabet = Alphabet.from_flags(args)
     recordings, problems = read_corpus(librispeech, args.path, args.name)
+    recordings, vocabulary = alphabet.apply(recordings, problems, has_report=False)
     preprocess(
         recordings,
         problems,
-        Vocabulary.english(),
+        vocabulary,
         spec,
         os.path.join(args.save, str(spec)),
         args.jsonfile,
         ratio=args.split,
         num_jobs=args.jobs,
+        vocabulary_path=alphabet.vocabulary_path,
+        keeps_unknown=alphabet.keeps_unknown,
     )
     return 0
 

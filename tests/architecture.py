@@ -37,7 +37,8 @@ GROWTH = {
     'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
     'utils': 240,  # rules between options, the typed JSON reader, values that cannot be meant, places for caches
     'utils/audio': 40,  # segments of recordings
-    'utils/data': 620,  # segments and the source of features; manifests in seven formats; AN4's conversion
+    # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets
+    'utils/data': 880,
     'utils/recognition': 60,  # recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
 }
 READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 4750, 400, 60  # 4,500 before checks of damaged files and odd input

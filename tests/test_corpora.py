@@ -20,7 +20,7 @@ def kinds(problems):
     return [(problem.kind, os.path.basename(problem.where)) for problem in problems]
 
 
-def test_librispeech_is_read_in_order_and_in_lower_case(tmp_path):
+def test_librispeech_is_read_in_order_and_in_its_case(tmp_path):
     path = fill(
         tmp_path,
         {
@@ -37,7 +37,7 @@ def test_librispeech_is_read_in_order_and_in_lower_case(tmp_path):
     assert not problems
     assert [each[0] for each in recordings] == ['1-9-0000', '1-9-0001', '2-1-0000']
     last = recordings[-1]
-    assert (last.text, last.speaker, last.relative_path) == ("it's me", '2', 'dev-clean/2/1/2-1-0000')
+    assert (last.text, last.speaker, last.relative_path) == ("IT'S ME", '2', 'dev-clean/2/1/2-1-0000')
     assert last.audio_path == os.path.join(path, 'dev-clean/2/1/2-1-0000.wav')
 
 

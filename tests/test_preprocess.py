@@ -102,6 +102,33 @@ def test_faults_are_left_out_named_and_counted(tmp_path, capsys):
     assert len(read_index([str(tmp_path / 'i.json')])) == 1
 
 
+def test_another_alphabet_is_built_from_one_set_and_used_for_the_next(tmp_path, capsys):
+    folder = make_corpus(tmp_path, '1', 4) / 'dev-clean/1/7'
+    texts = ['Ёж, ёж', 'же же', 'же-ё', 'жё Щ']
+    lines = [f'1-7-{number:04d} {text}\n' for number, text in enumerate(texts)]
+    (folder / '1-7.trans.txt').write_text(''.join(lines), encoding='utf-8')
+    vocabulary = tmp_path / 'new' / 'vocab.txt'
+    assert libri(tmp_path, '--make_vocab', str(vocabulary), '--min_count', '2', '--punctuation', 'drop') == 1
+    assert vocabulary.read_text(encoding='utf-8') == '<SPACE> 0\nе 1\nж 2\nё 3\n'
+    index = read_index([str(tmp_path / 'i.json')])
+    assert list(index.texts) == ['ёж ёж', 'же же', 'же ё']
+    with np.load(tmp_path / 'feat/fbank-40-0.02-0.01/dev-clean/1/7/1-7-0000.npz') as arrays:
+        assert arrays['label'].tolist() == [3, 2, 0, 3, 2]
+    out, err = capsys.readouterr()
+    assert f"left out: transcript outside the vocabulary: 1-7-0003: 'щ' not in {vocabulary}" in err
+    assert 'odd: fewer than 5 times: ё 4 (1-7-0000), е 3 (1-7-0001), щ 1 (1-7-0003)' in out
+    given = ['-v', str(vocabulary), '--case', 'keep']
+    assert libri(tmp_path, *given, '--unknown', 'keep') == 0
+    assert list(read_index([str(tmp_path / 'i.json')]).texts) == texts
+    with np.load(tmp_path / 'feat/fbank-40-0.02-0.01/dev-clean/1/7/1-7-0003.npz') as arrays:
+        assert arrays['label'].tolist() == [2, 3, 0, -1]
+    assert libri(tmp_path, *given, '--make_vocab', str(vocabulary)) == 2
+    assert libri(tmp_path, '--make_vocab', str(tmp_path / 'i.json')) == 1
+    assert libri(tmp_path, '--make_vocab', str(tmp_path)) == 1
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith('error')]
+    assert 'give one of them' in errors[0] and 'another name' in errors[1] and 'is a directory' in errors[2]
+
+
 def test_suspicious_recordings_are_named_and_stay(tmp_path, capsys):
     corpus = make_corpus(tmp_path, '1', 2)
     soundfile.write(corpus / 'dev-clean/1/7/1-7-0001.flac', np.zeros(3200), 16000)

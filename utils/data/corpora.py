@@ -175,7 +175,7 @@ def _read_chapter(directory: str, problems: list[Problem]) -> tuple[dict[str, st
 
 
 def _read_trans(path: str, texts: dict[str, str], problems: list[Problem]) -> None:
-    """Adds the lines ``UTTERANCE TEXT`` of a file to ``texts``, in lower case."""
+    """Adds the lines ``UTTERANCE TEXT`` of a file to ``texts``; of two that differ in case only, the last counts."""
     try:
         with open(path, 'rb') as stream:
             lines = stream.read().removeprefix(b'\xef\xbb\xbf').splitlines()
@@ -186,9 +186,9 @@ def _read_trans(path: str, texts: dict[str, str], problems: list[Problem]) -> No
         utterance_id, _, text = line.decode('utf-8', 'replace').strip().replace('\t', ' ').partition(' ')
         if not utterance_id:
             continue
-        text = ' '.join(text.lower().split())
+        text = ' '.join(text.split())
         complaint = 'not UTF-8' if '\ufffd' in text else '' if text else 'no words'
-        if not complaint and texts.get(utterance_id, text) != text:
+        if not complaint and texts.get(utterance_id, text).lower() != text.lower():
             complaint = 'a second, different transcript'
         if complaint:
             problems.append(Problem(_BAD_TRANSCRIPT, f'{path} line {number} ({utterance_id})', complaint))

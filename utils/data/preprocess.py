@@ -70,17 +70,21 @@ def preprocess(
     usable = list(recordings) if keeps_unknown else _spellable(recordings, vocabulary, problems)
     if ratio:
         check_speakers(len({recording.speaker for recording in usable}), ratio)
-    _check_index_path(index_path)
+    _check_path(index_path, 'JSONFILE')
+    if vocabulary_path:
+        _check_path(vocabulary_path, '--make_vocab')
+        if os.path.realpath(vocabulary_path) == os.path.realpath(index_path):
+            raise DataError(f'{index_path} is the index and the vocabulary to write; give --make_vocab another name')
     num_unknown = sum(bool(vocabulary.unknown(recording.text)) for recording in usable)
     entries, num_reused = _make_features(usable, vocabulary, spec, save_dir, num_jobs, problems)
     _name_problems(problems)
     if not entries:
         raise DataError(f'no utterance is left of {len(recordings)}, so no index is written; see the lines above')
     indexes = _split(entries, index_path, ratio) if ratio else {index_path: entries}
+    if vocabulary_path:  # before the index, which tells a recipe that all is there
+        vocabulary.write(vocabulary_path)
     for path, part in indexes.items():
         write_index(path, ({**entry, 'key': index_key(entry['key'], path)} for entry in part))
-    if vocabulary_path:
-        vocabulary.write(vocabulary_path)
     if num_unknown:
         print(f'{num_unknown} transcripts have units outside {vocabulary.name}, which will count as errors')
     _print_report(indexes, problems, num_reused, time.monotonic() - started)
@@ -101,14 +105,14 @@ def _spellable(recordings: Sequence[Recording], vocabulary: Vocabulary, problems
     return result
 
 
-def _check_index_path(path: str) -> None:
-    """Raises a `DataError` before the work starts if the index cannot be written."""
+def _check_path(path: str, argument: str) -> None:
+    """Raises a `DataError` before the work starts if the file that an argument names cannot be written."""
     directory = os.path.dirname(path) or '.'
     os.makedirs(directory, exist_ok=True)
     if os.path.isdir(path):
-        raise DataError(f'{path} is a directory; give the name of the index file to write')
+        raise DataError(f'{path} is a directory; give the name of the file to write as {argument}')
     if not os.access(directory, os.W_OK):
-        raise DataError(f'{directory}: no permission to write the index there; name another JSONFILE')
+        raise DataError(f'{directory}: no permission to write there; name another {argument}')
 
 
 def _make_features(

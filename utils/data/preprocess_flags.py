@@ -90,6 +90,36 @@ class PreprocessParser(Parser):
         return names
 
 
+def add_alphabet_flags(parser: Parser, punctuation: str = 'keep') -> None:
+    """Declares the flags that `utils.data.alphabet.Alphabet.from_flags` reads, ``--punctuation`` with this default."""
+    add = parser.group('alphabet').add_argument
+    add(
+        '--make_vocab', metavar='FILE',
+        help='build the vocabulary from the transcripts and write it to FILE, which -v of run_train.py reads, as one '
+        'TOKEN ID per line (default: the English alphabet)',
+    )
+    add(
+        '--min_count', metavar='N', type=number(int, 1),
+        help='with --make_vocab: number of times that a character must occur to be in the vocabulary; transcripts with '
+        'rarer ones are left out (default: 1)',
+    )
+    add('-v', '--vocabfile', metavar='FILE', help='use this vocabulary, one TOKEN ID per line')
+    add(
+        '--unknown', choices=('leave_out', 'keep'), default='leave_out',
+        help='transcripts with characters outside the vocabulary: leave them out, or keep them, for a test set, where '
+        'they count as errors',
+    )
+    add(
+        '--case', choices=('lower', 'upper', 'keep'), default='lower',
+        help='case of the transcripts; I and i keep their dots if the vocabulary has Turkish letters (ı, İ)',
+    )
+    add(
+        '--punctuation', choices=('drop', 'keep'), default=punctuation,
+        help="drop: punctuation and symbols become spaces (twenty-one: twenty one), but an apostrophe of any shape "
+        "between two letters becomes '",
+    )
+
+
 def _ratio(text: str) -> tuple[float, ...]:
     try:
         return parse_ratio(text)
