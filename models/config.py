@@ -14,7 +14,8 @@ PYRAMID_HALVINGS = 3  # the las listener shortens time by 8 in all (section 3.1 
 class Option(NamedTuple):
     """Command-line option of a dataclass field, under ``metadata['option']``; `utils.cli.add_options` declares it.
 
-    The field's annotation gives the type: int, float and str, bool as yes or no, a tuple as one value or more.
+    The field's annotation gives the type: int, float and str, bool as yes or no, a tuple of texts as one value or more,
+    a tuple of numbers as one comma-separated list.
 
     Attributes:
       flags: names on the command line.

@@ -35,10 +35,11 @@ GROWTH = {
     'models': 20,  # frame stride of ds1, dense layers of ds2, seeds of scheduled sampling
     'utils/train': 80,  # a lock on the run, damaged checkpoints, epochs without an update
     'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
-    'utils': 240,  # rules between options, the typed JSON reader, values that cannot be meant, places for caches
+    # rules between options, the typed JSON reader, values that cannot be meant, places for caches, weights of indexes
+    'utils': 295,
     'utils/audio': 40,  # segments of recordings
-    # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets
-    'utils/data': 880,
+    # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets; mixtures of indexes
+    'utils/data': 940,
     'utils/recognition': 60,  # recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
 }
 READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 4750, 400, 60  # 4,500 before checks of damaged files and odd input

@@ -67,3 +67,10 @@ def test_batches_of_later_epochs_hold_utterances_of_like_length():
 
 def test_worst_batch_is_the_one_with_most_padded_frames():
     assert worst_batch([np.array([0, 1]), np.array([3]), np.array([2, 4])], FRAMES).tolist() == [2, 4]
+
+
+def test_the_rows_of_an_epoch_are_planned_alone():
+    chosen = np.array([0, 2, 3])
+    assert rows(plan_epoch(FRAMES, BatchSize(2), 1, 0, True, chosen)) == [[2, 0], [3]]  # 20, 30, 50 frames
+    later = plan_epoch(FRAMES, BatchSize(2), 1, 1, True, chosen)
+    assert sorted(np.concatenate(later).tolist()) == [0, 2, 3] and max(map(len, later)) == 2

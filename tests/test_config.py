@@ -52,6 +52,8 @@ def another_value(field):
     default, choices = field.default, field.metadata['option'].choices
     if isinstance(default, bool):
         return not default, ['no' if default else 'yes']
+    if field.name == 'train_weights':
+        return (1.0, 0.5), ['1,0.5']
     if isinstance(default, tuple):
         return ['x', 'y'], ['x', 'y']
     if choices:
@@ -142,6 +144,7 @@ def test_las_has_its_own_defaults_where_the_papers_differ():
         (['--context_frames', '5'], '--context_frames 5 is for ds1'),
         (['--ctc_weight', '0'], '--ctc_weight 0 is for las, -md is ds2'),
         (['-gc', '0'], '-1 for no limit'),
+        (['--train_weights', '1,0.5,2'], '--train_weights 1,0.5,2 has 3 weights for 2 -t indexes; give one for each'),
     ],
 )
 def test_flags_that_cannot_work_together_are_refused(extra, message):
@@ -152,7 +155,8 @@ def test_flags_that_cannot_work_together_are_refused(extra, message):
 CANNOT_BE_MEANT = '''-b 0 -b 3000000000 -lr fast -lr 0 -lr inf -lr nan -lr 1e9 -bn perhaps -k 1.5 -k 1e-9 -k nan -f 80
     -f x -gc nan -gc 0 -gc inf -gc 1e-9 --beta2 1 --beta2 nan --momentum 1 --lr_decay inf --lr_decay 1e9
     --input_noise inf -n 0 --checkpoint_secs nan --cluster_timeout_secs inf -gf nan --seed -1 --seed 2147483648 -p 0
-    -g 1000 -rl 100000 --intra_op_threads 99999 -n 1000000000 --tempo_range nan --ctc_weight nan'''.split()
+    -g 1000 -rl 100000 --intra_op_threads 99999 -n 1000000000 --tempo_range nan --ctc_weight nan
+    --train_weights 0 --train_weights 1,-1 --train_weights 1,nan --train_weights 1, --train_weights 1:2'''.split()
 
 
 @pytest.mark.parametrize('field', FIELDS, ids=[field.name for field in FIELDS])

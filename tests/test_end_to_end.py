@@ -117,6 +117,33 @@ def test_mode_dev_scores_the_dev_files(run_dir, features, capsys):
     assert (run_dir / 'dev/train/hypotheses.txt').exists()
 
 
+def test_several_indexes_are_weighted_in_training_and_scored_by_name_on_dev(features, tmp_path, capfd):
+    lines = [json.loads(line) for line in features.read_text().splitlines()]
+    lines = [json.dumps({**line, 'key': str(features.parent / line['key'])}) for line in lines]
+    indexes = [tmp_path / 'one/tones.json', tmp_path / 'two/tones.json']
+    for path, part in zip(indexes, (lines[:2], lines[2:]), strict=True):
+        path.parent.mkdir()
+        path.write_text('\n'.join(part))
+    flags = [*SMALL, '-p', '3', '-d', *indexes, '--train_weights', '2,0.5', '-s', tmp_path / 'run', '-t']
+    assert in_process(*flags, indexes[0]) == 2
+    assert '--train_weights 2,0.5 has 2 weights for 1 -t indexes' in capfd.readouterr().err
+    done = command('run_train.py', *flags, *indexes)
+    assert done.returncode == 0, done.stderr
+    assert f'6 utterances: 4 of {indexes[0]} (weight 2), 2 of {indexes[1]} (weight 0.5)' in done.stderr
+    assert re.search(r'epoch 2 step 6, tones-2: dev loss .*, WER .*%, CER .*%', done.stderr)
+    assert json.loads((tmp_path / 'run/config.json').read_text())['train']['train_weights'] == [2, 0.5]
+    record = json.loads((tmp_path / 'run/history.jsonl').read_text().splitlines()[-1])
+    assert record['step'] == 6
+    assert record['dev_loss'] == pytest.approx((2 * record['dev_loss/tones'] + 4 * record['dev_loss/tones-2']) / 6)
+    scored = command('run_test.py', '-s', tmp_path / 'run', '-t', *indexes, '--checkpoint', 'latest')
+    table = {row.split()[0]: row.split() for row in scored.stdout.splitlines()[-2:]}
+    for name in ('tones', 'tones-2'):
+        assert [f'{100 * record[f"{rate}/{name}"]:.2f}' for rate in ('wer', 'cer')] == table[name][2:7:4]
+    (path,) = (tmp_path / 'run/logs').iterdir()
+    tags = {value.tag for event in tf.train.summary_iterator(str(path)) for value in event.summary.value}
+    assert {'dev/wer', 'dev/wer/tones', 'dev/cer/tones-2'} <= tags
+
+
 def weights(path):
     checkpoints = Checkpoints(str(path))
     reader = tf.train.load_checkpoint(checkpoints.prefix(f'model-{checkpoints.steps()[-1]}'))

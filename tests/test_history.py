@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from utils.train.history import History, describe
+from utils.train.history import History, describe, with_indexes
 
 RECORD = {'epoch': 0, 'step': 4, 'dev_loss': None, 'wer': 0.5}
 
@@ -39,3 +39,10 @@ def test_steps_that_were_lost_are_dropped(tmp_path):
 def test_the_line_of_a_record_tells_how_many_utterances_have_no_loss():
     line = describe({'dev_loss': 2.5, 'without_loss': 3, 'wer': 0.5}, True)
     assert line == 'dev loss 2.50, 3 without loss, WER 50.00% (best)'
+
+
+def test_the_scores_of_each_dev_index_are_numbers_that_are_read_again(tmp_path):
+    scores = {'wer': 0.5, 'images': {}, 'indexes': {'a': {'wer': 0.25}, 'b': {'wer': 0.75}}}
+    History(str(tmp_path), 4, 'nats').add({'epoch': 0, 'step': 4, **with_indexes(scores)})
+    record = {'epoch': 0, 'step': 4, 'wer': 0.5, 'wer/a': 0.25, 'wer/b': 0.75}
+    assert History(str(tmp_path), 4, 'nats').records == [record]

@@ -102,3 +102,12 @@ def test_attention_needs_a_row_for_each_symbol(tmp_path):
 def test_matplotlib_is_not_imported_before_the_first_figure():
     code = 'import sys, utils.plots; sys.exit("matplotlib" in sys.modules)'
     assert subprocess.run([sys.executable, '-c', code], check=False).returncode == 0
+
+
+def test_each_dev_index_has_its_curves(tmp_path, figures):
+    records = [{**record, 'wer/dev-clean': 0.5, 'dev_loss/a$b$': 7.0} for record in HISTORY]
+    plots.draw_curves(records, tmp_path / 'curves.png')
+    loss, errors, _ = figures[0].axes
+    assert [line.get_label() for line in loss.get_lines()] == ['train', 'dev', r'dev, a\$b\$']
+    assert [line.get_label() for line in errors.get_lines()] == ['WER', 'CER', 'WER, dev-clean']
+    assert errors.get_lines()[2].get_ydata().tolist() == [50.0, 50.0]

@@ -45,6 +45,7 @@ def test_a_damaged_configuration_is_named(tmp_path, text):
         ('train', {'batch_size': -1}, 'batch_size -1'),
         ('train', {'optimizer': 'xyz'}, "optimizer 'xyz'"),
         ('train', {'keep_prob': math.nan}, 'keep_prob nan'),
+        ('train', {'train_weights': (1.0, 0.0)}, 'train_weights (1.0, 0.0)'),
         (None, {'feature_spec': ''}, "feature_spec ''"),
     ],
 )

@@ -1,5 +1,7 @@
 """The join of data and model: what of an index is trained on, and what is said of the rest."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,26 @@ def test_a_changed_tempo_stays_within_the_frames_of_a_batch(tmp_path, monkeypatc
         assert max(each.shape[0] * each.shape[1] for each in loaded) <= BUDGET
         if epoch < augment_from_epoch:  # the whole budget is used
             assert max(padded_frames(rows, index.frames) for rows in plan) > 0.9 * BUDGET
+
+
+def test_weights_mix_the_indexes_and_each_copy_is_augmented_on_its_own(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(training, 'Pipeline', lambda load, num_features: load)
+    index = make_index(tmp_path, [(200 + row, 'ab') for row in range(6)])
+    origins, paths = np.array([[0, 1], [0, 2], [0, 3], [0, 4], [1, 1], [1, 2]]), ['a.json', 'b.json']
+    index = dataclasses.replace(index, origins=origins, index_paths=paths)
+    options = TrainConfig(train_weights=(0.5, 2.0), batch_size=4, time_masks=2)
+    config = RunConfig(ModelConfig(features=13), options, 'mfcc-13-0.02-0.01')
+    statistics = FeatureStatistics(np.zeros(13, 'f'), np.ones(13, 'f'))
+    with caplog.at_level('INFO'):
+        task = training.training_task(Run('', config, Vocabulary.english(), statistics), index, 1)
+    assert caplog.messages == ['the first epoch has 6 utterances: 2 of a.json (weight 0.5), 4 of b.json (weight 2)']
+    load = task.make_pipeline()
+    frames = [sorted(np.concatenate([load(rows, epoch)[1] for rows in task.plan(epoch)]).tolist()) for epoch in (0, 1)]
+    assert [each[2:] for each in frames] == [[204, 204, 205, 205]] * 2
+    assert sorted(frames[0][:2] + frames[1][:2]) == [200, 201, 202, 203]
+    assert sorted(np.concatenate(task.plan_trial(0)).tolist()) == list(range(8)) and task.name_row(6).startswith('b.js')
+    one, other = (load(np.array([row]), 0)[0] for row in (4, 6))
+    assert one.shape == other.shape and (one != other).any()
 
 
 def test_dev_utterances_that_are_training_utterances_too_are_counted(tmp_path, caplog):

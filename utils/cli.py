@@ -81,6 +81,12 @@ def number(kind: type, low: float | None = None, high: float | None = None) -> C
     return parse
 
 
+def numbers(kind: type, low: float | None = None, high: float | None = None) -> Callable[[str], tuple]:
+    """Returns an argparse type: comma-separated numbers, each as in `number`."""
+    parse = number(kind, low, high)
+    return lambda text: tuple(map(parse, text.split(',')))
+
+
 count = number(int, 1)
 natural = number(int, 0)
 
@@ -107,11 +113,12 @@ def _add_option(parser: Parser, field: dataclasses.Field, kind: Any) -> None:
     settings: dict[str, Any] = {'required': True} if option.is_required else {}
     if isinstance(kind, types.UnionType):  # such as float | None
         kind = next(each for each in typing.get_args(kind) if each is not type(None))
-    if typing.get_origin(kind) is tuple:
-        settings['nargs'], kind = '+', typing.get_args(kind)[0]
+    if is_list := typing.get_origin(kind) is tuple:
+        kind = typing.get_args(kind)[0]
+        settings |= {'nargs': '+'} if kind is str else {}
     converter = option.type or (yes_no if kind is bool else kind)
     if converter in (int, float):
-        converter = number(converter, option.low, option.high)
+        converter = (numbers if is_list else number)(converter, option.low, option.high)
     has_long_flag = any(flag.startswith('--') for flag in option.flags)
     parser.group(option.group).add_argument(
         *(option.flags if has_long_flag else (*option.flags, f'--{field.name}')),
@@ -134,7 +141,9 @@ def _help_with_default(text: str, default: Any) -> str:
 def as_text(value: Any) -> str:
     """A value as on the command line."""
     if isinstance(value, tuple | list):
-        return ' '.join(map(as_text, value))
+        if not value:
+            return 'none'
+        return (' ' if all(isinstance(each, str) for each in value) else ',').join(map(as_text, value))
     if isinstance(value, bool):
         return ('no', 'yes')[value]
     return f'{value:g}' if isinstance(value, float) else str(value)
@@ -152,7 +161,9 @@ def out_of_range(config: Any) -> str:
         option, value = field.metadata['option'], getattr(config, field.name)
         if value in [field.default, *(defaults.get(field.name) for defaults in MODEL_DEFAULTS.values())]:
             continue
-        is_within = (option.low is None or value >= option.low) and (option.high is None or value <= option.high)
+        low, high = option.low, option.high
+        values = value if isinstance(value, tuple) else (value,)
+        is_within = all((low is None or each >= low) and (high is None or each <= high) for each in values)
         if not is_within or (option.choices and value not in option.choices):
             return f'{field.name} {value!r}'
     return ''

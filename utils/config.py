@@ -26,6 +26,11 @@ class TrainConfig:
 
     train_files: tuple[str, ...] = _files((), '-t', '--trainfiles', help='training indexes, one or more')
     dev_files: tuple[str, ...] = _files((), '-d', '--devfiles', help='validation (or test) indexes, one or more')
+    train_weights: tuple[float, ...] = _training(
+        (), low=1e-3, high=1000, metavar='WEIGHT,WEIGHT',
+        help='share of each -t index that an epoch takes, such as 1,0.5: 0.5 takes a random half, and another half in '
+        'the next epoch; 2 takes every utterance twice (default: 1 for each)',
+    )
     batch_size: int = _training(16, '-b', low=1, help='utterances per step and replica')
     frames_per_batch: int = _training(0, low=0, help='frames per step and replica, padding included; 0: use -b')
     sortagrad: bool = _training(True, help='train the first epoch in order of increasing length')
@@ -103,7 +108,9 @@ class TrainConfig:
     @property
     def plan_fields(self) -> tuple:
         """Options that determine the batch plan; a run resumed within an epoch must have the same values."""
-        return (self.train_files, self.batch_size, self.frames_per_batch, self.sortagrad, self.seed, self.initial_epoch)
+        weights = (self.train_weights,) if self.train_weights else ()  # older checkpoints have none
+        others = self.batch_size, self.frames_per_batch, self.sortagrad, self.seed, self.initial_epoch
+        return (self.train_files, *others, *weights)
 
 
 @dataclasses.dataclass(frozen=True)

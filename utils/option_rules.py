@@ -57,6 +57,12 @@ def check_options(model: ModelConfig, train: TrainConfig, given: argparse.Namesp
             if values[other] not in effective if effective else not values[other]:
                 kind = ModelConfig if hasattr(model, other) else TrainConfig
                 log.warning('%s has no effect with %s', flag, as_flag(kind, other, values[other]))
+    weights, num_files = train.train_weights, len(train.train_files)
+    if weights and len(weights) != num_files:
+        raise UsageError(
+            f'{as_flag(TrainConfig, "train_weights", weights)} has {len(weights)} weights for {num_files} -t indexes; '
+            f'give one for each, comma-separated'
+        )
     for text in model.contradictions():
         raise UsageError(text)
     if train.frames_per_batch and 'batch_size' in given:

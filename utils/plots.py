@@ -29,22 +29,23 @@ def draw_curves(
 
     Args:
       history_records: records in order of epochs, with ``epoch`` and any of ``train_loss``, ``dev_loss``, ``wer``,
-        ``cer`` (fractions) and ``learning_rate``. Values that are absent or not finite leave a gap.
+        ``cer`` (fractions) and ``learning_rate``, and those on dev of each index, such as ``wer/NAME``. Values that are
+        absent or not finite leave a gap.
       path: PNG file to write, atomically.
       loss_unit: unit of the loss, for the axis label.
     """
     panels = (
-        ('Loss', f'loss ({loss_unit})', (('train_loss', 'train'), ('dev_loss', 'dev')), 1.0),
-        ('Errors on dev', 'error rate (%)', (('wer', 'WER'), ('cer', 'CER')), 100.0),
-        ('Learning rate', 'learning rate', (('learning_rate', ''),), 1.0),
+        ('Loss', f'loss ({loss_unit})', {'train_loss': 'train', 'dev_loss': 'dev'}, 1.0),
+        ('Errors on dev', 'error rate (%)', {'wer': 'WER', 'cer': 'CER'}, 100.0),
+        ('Learning rate', 'learning rate', {'learning_rate': ''}, 1.0),
     )
-    drawn = [panel for panel in panels if any(len(_series(history_records, key)[0]) for key, _ in panel[2])]
+    drawn = [panel for panel in panels if any(len(_series(history_records, key)[0]) for key in panel[2])]
     with _figure(path, 5.0 * max(1, len(drawn)), 4.0) as figure:
         axes = figure.subplots(1, max(1, len(drawn)), squeeze=False)[0]
         if not drawn:
             axes[0].set(title='No values yet', xlabel='epoch', ylabel='loss')
         for axis, (title, unit, curves, scale) in zip(axes, drawn, strict=False):
-            for key, label in curves:
+            for key, label in _with_indexes(curves, history_records).items():
                 epochs, values = _series(history_records, key)
                 if len(epochs):
                     axis.plot(epochs, values * scale, marker='.', label=label or None)
@@ -107,6 +108,14 @@ def draw_surface(
         axis.set(title=title, xlabel='lm_weight', ylabel='word_bonus')
         axis.legend()
         figure.colorbar(filled, ax=axis, label=f'{rate_name} (%)', format='%.1f')
+
+
+def _with_indexes(curves: Mapping[str, str], records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Labels of curves by key, and of those of each index: `wer/NAME` beside `wer`."""
+    keys = dict.fromkeys(key for record in records for key in record if '/' in key)
+    parts = {key: key.partition('/') for key in keys}
+    named = {key: f'{curves[curve]}, {name}' for key, (curve, _, name) in parts.items() if curve in curves}
+    return {**curves, **{key: label.replace('$', r'\$') for key, label in named.items()}}  # no mathematics
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:

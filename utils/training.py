@@ -1,6 +1,7 @@
 """Joins data, model, validation and trainer into a training run, on one machine or as a task of a cluster."""
 
 import dataclasses
+import functools
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
@@ -16,11 +17,12 @@ from utils.cluster.coordinator import ClusterCoordinator
 from utils.cluster.spec import Cluster
 from utils.cluster.startup import join_cluster, run_parameter_server
 from utils.cluster.worker import WorkerLoop
-from utils.config import Flags
+from utils.config import Flags, TrainConfig
 from utils.data.augment import Augmentation
 from utils.data.batching import BatchSize, plan_epoch
 from utils.data.index import Index, read_index
 from utils.data.loader import Loader
+from utils.data.mixing import Mixture
 from utils.data.pipeline import Pipeline
 from utils.data.transcripts import count_frames_needed, symbol_frequencies, usable_rows
 from utils.errors import DataError
@@ -66,7 +68,7 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
     with lock_run(run_dir) as check_run_dir:
         run = open_training_run(flags, train_index)
         recognizer, options = Recognizer(run, session_config=runtime.session_config), run.config.train
-        fingerprint, train_index = train_index.fingerprint, _usable(train_index, run)
+        fingerprint, train_index = _fingerprint(train_index), _usable(train_index, run)
         images = options.attention_images if run.config.model.family == 'attention' else 0
         validate = Validation(recognizer, dev_index, options.batch_size, images, run_dir)
         write_training_run(run, flags)
@@ -76,6 +78,24 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
         log.info('effective batch: %s', describe_batch(options.batch_size, options.frames_per_batch, runtime))
         task = training_task(run, train_index, runtime.num_replicas, validate)._replace(dev=dev_index.fingerprint)
         return Trainer(task, options, runtime, run_dir, coordinator, flags.run.profile_steps, check_run_dir).run()
+
+
+def _fingerprint(index: Index) -> str:
+    """Fingerprint of the training utterances; tells indexes apart that are cut at other places, for their weights."""
+    sizes = np.bincount(index.origins[:, 0])
+    return f'{index.fingerprint} ({" + ".join(map(str, sizes))})' if len(sizes) > 1 else index.fingerprint
+
+
+def _mix(index: Index, options: TrainConfig) -> tuple[Index, Callable[[int], np.ndarray] | None]:
+    """The index with a row for each time that an epoch may take an utterance, and the function from epochs to rows."""
+    if not options.train_weights:
+        return index, None
+    mixture = Mixture(index.origins[:, 0], options.train_weights, options.seed)
+    index, counts = index.take(mixture.rows), mixture.counts(0)
+    parts = zip(counts, index.index_paths, options.train_weights, strict=True)
+    named = ', '.join(f'{count} of {path} (weight {weight:g})' for count, path, weight in parts)
+    log.info('the first epoch has %d utterances: %s', sum(counts), named)
+    return index, mixture.epoch
 
 
 def _warn_of_overlap(dev_index: Index, train_index: Index) -> None:
@@ -89,7 +109,7 @@ def train_worker(flags: Flags, runtime: Runtime, coordinator: ClusterCoordinator
     """Trains as a worker other than the chief, which publishes the run."""
     train_index = read_index(flags.train.train_files)
     with tempfile.TemporaryDirectory() as run_dir:
-        coordinator.receive(run_dir, train_index.fingerprint)
+        coordinator.receive(run_dir, _fingerprint(train_index))
         run = Run.open(run_dir)
     check_same_flags(run.config, flags)
     task = training_task(run, _usable(train_index, run), runtime.num_replicas)
@@ -122,8 +142,9 @@ def training_task(
     """
     model, options = models.get(run.config.model), run.config.train
     warn_if_emulated(options.dtype)
+    index, rows_of = _mix(train_index, options)
     loader = Loader(
-        train_index,
+        index,
         run.vocabulary,
         run.statistics,
         model.frames_per_symbol,
@@ -134,12 +155,12 @@ def training_task(
     size = BatchSize(options.batch_size, options.frames_per_batch).times(num_replicas)
 
     # a changed tempo must not carry a batch beyond its budget
-    longest = np.ceil(train_index.frames / (1 - options.tempo_range)).astype(np.int64)
+    longest = np.ceil(index.frames / (1 - options.tempo_range)).astype(np.int64)
 
-    def plan(epoch):
+    def plan(epoch, rows_of=rows_of):
         is_augmented = options.initial_epoch + epoch >= options.augment_from_epoch
-        frames = longest if is_augmented else train_index.frames
-        return plan_epoch(frames, size, options.seed, epoch, options.sortagrad)
+        frames = longest if is_augmented else index.frames
+        return plan_epoch(frames, size, options.seed, epoch, options.sortagrad, rows_of and rows_of(epoch))
 
     # only unigram smoothing needs them, and counting a million transcripts takes its time
     is_unigram = options.label_smoothing == 'unigram'
@@ -149,10 +170,11 @@ def training_task(
         loss_fn=training_loss(run.config, frequencies),
         make_pipeline=lambda: Pipeline(loader.batch, run.config.model.features),
         plan=plan,
-        frames=train_index.frames,
-        name_row=train_index.where,
+        frames=index.frames,
+        name_row=index.where,
         validate=validate,  # type: ignore[arg-type]
         loss_unit=model.loss_unit,
+        plan_all=functools.partial(plan, rows_of=None),
     )
 
 

@@ -61,7 +61,7 @@ class WorkerLoop:
         first, last = self._config.initial_epoch, self._config.initial_epoch + self._config.epochs
         epoch = self._progress.epoch
         if epoch < last:
-            self._graph.try_worst_batch(self._graph.share(self._task.plan(max(epoch - first, 1))), epoch)
+            self._graph.try_worst_batch(self._graph.share(self._task.plan_trial(epoch - first)), epoch)
         while not self._stop.signal and not self._chief_state.finished:
             if self._progress.epoch < last:
                 self._run_epoch(self._graph.share(self._task.plan(self._progress.epoch - first)))

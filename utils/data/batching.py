@@ -62,8 +62,10 @@ def _budget_starts(lengths: list[int], budget: int) -> list[int]:
     return starts
 
 
-def plan_epoch(frames: np.ndarray, size: BatchSize, seed: int, epoch: int, sortagrad: bool) -> list[np.ndarray]:
-    """The batches of one epoch; each utterance is in one of them.
+def plan_epoch(
+    frames: np.ndarray, size: BatchSize, seed: int, epoch: int, sortagrad: bool, rows: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """The batches of one epoch; each utterance of the epoch is in one of them.
 
     The first epoch runs from the shortest utterance to the longest (SortaGrad, Deep Speech 2, section 3.3). For later
     epochs the utterances are shuffled and cut into stretches of BUCKET_BATCHES batches; each stretch is sorted by
@@ -75,16 +77,17 @@ def plan_epoch(frames: np.ndarray, size: BatchSize, seed: int, epoch: int, sorta
       seed: random seed of the run.
       epoch: number of the epoch, from 0.
       sortagrad: whether epoch 0 is sorted by length.
+      rows: row numbers of the epoch's utterances, see `utils.data.mixing`; None: all.
 
     Returns:
       Row numbers of each batch.
     """
-    by_length = np.argsort(frames, kind='stable')
+    rows = np.arange(len(frames)) if rows is None else rows
     if sortagrad and epoch == 0:
-        return cut(by_length, frames, size)
+        return cut(rows[np.argsort(frames[rows], kind='stable')], frames, size)
     rng = np.random.default_rng([seed, epoch])
-    order = rng.permutation(len(frames))
-    mean = max(float(np.mean(frames)), 1.0) if len(frames) else 1.0
+    order = rows[rng.permutation(len(rows))]
+    mean = max(float(np.mean(frames[rows])), 1.0) if len(rows) else 1.0
     in_a_batch = size.utterances if not size.frames else max(int(size.frames / mean), 1)
     stretch = BUCKET_BATCHES * in_a_batch
     pieces = [order[i : i + stretch] for i in range(0, len(order), stretch)]

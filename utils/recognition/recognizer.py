@@ -1,5 +1,6 @@
 """A trained model in a session: features to hypotheses, for validation, testing and transcription."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -107,7 +108,8 @@ class Recognizer:
         )
         # a transcript that does not fit its frames, or cannot be spelled, has no loss; its errors count all the same
         loss = float(np.mean(losses[references.fits])) if references.fits.any() else math.inf
-        return Evaluation.score(references, hypotheses, self.vocabulary, loss, posteriors)
+        evaluation = Evaluation.score(references, hypotheses, self.vocabulary, loss, posteriors)
+        return dataclasses.replace(evaluation, losses=losses)
 
     def attention(self, index: Index, batch_size: int) -> list[tuple[list[int], np.ndarray]]:
         """Greedy transcripts and attention of each utterance: ids of the symbols, and weights `[symbols, frames]`."""

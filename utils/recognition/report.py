@@ -57,6 +57,7 @@ class Evaluation:
       nbest: the best texts of each utterance and their scores, as JSON; None where one was asked for.
       loss: mean loss of an utterance; None where it was not computed.
       posteriors: float16 log-posteriors `[frames, classes]` of each utterance, where they were kept.
+      losses: loss of each utterance, meaningless where `References.fits` is False; None where it was not computed.
     """
 
     keys: Sequence[str]
@@ -67,6 +68,7 @@ class Evaluation:
     nbest: Sequence[Sequence[dict]] | None = None
     loss: float | None = None
     posteriors: Sequence[np.ndarray] | None = None
+    losses: np.ndarray | None = None
 
     @classmethod
     def score(

@@ -31,9 +31,11 @@ class TrainingTask(NamedTuple):
       frames: int `[utterances]`, frames of each utterance, to find the largest batch.
       name_row: row number -> the utterance's name in messages.
       validate: path of a checkpoint -> scores on dev: at least `error`, by which the best checkpoint is chosen;
-        `images` holds files for TensorBoard by name, all other entries are numbers.
+        `images` holds files for TensorBoard by name, `indexes` the scores of each index by name, where there are
+        several; all other entries are numbers.
       loss_unit: unit of the loss, for the figure.
       dev: fingerprint of the dev set; scores on different ones are not compared.
+      plan_all: as `plan`, of all utterances that any epoch has; None: `plan` has them all.
     """
 
     loss_fn: Callable[..., StepLoss]
@@ -44,6 +46,11 @@ class TrainingTask(NamedTuple):
     validate: Callable[[str], dict]
     loss_unit: str = 'nats / utterance'
     dev: str = ''
+    plan_all: Callable[[int], list[np.ndarray]] | None = None
+
+    def plan_trial(self, epoch: int) -> list[np.ndarray]:
+        """A plan with all utterances, whose largest batch is tried before the first step."""
+        return (self.plan_all or self.plan)(max(epoch, 1))  # epoch 0 may be sorted by length
 
 
 class StepResult(NamedTuple):

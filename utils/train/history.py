@@ -56,6 +56,13 @@ class History:
             return None
 
 
+def with_indexes(scores: dict) -> dict:
+    """Scores on dev as the numbers of a record: those of each index become `wer/NAME` and so on."""
+    parts = scores.get('indexes', {})
+    named = {f'{key}/{name}': value for name, part in parts.items() for key, value in part.items()}
+    return {key: value for key, value in scores.items() if not isinstance(value, dict)} | named
+
+
 def describe(record: dict, is_best: bool) -> str:
     """Formats a record as one line: losses, error rates, speed, and whether it is the best so far."""
     formats = {
@@ -86,9 +93,9 @@ class Summaries:
             self._writer.add_session_log(tf.SessionLog(status=tf.SessionLog.START), first_step)
 
     def add(self, step: int, **scalars: float) -> None:
-        """Writes scalars; `__` in a name becomes the slash of a TensorBoard group."""
+        """Writes scalars; the first `__` in a name becomes the slash of a TensorBoard group."""
         if self._writer:
-            values = [tf.Summary.Value(tag=k.replace('__', '/'), simple_value=v) for k, v in scalars.items()]
+            values = [tf.Summary.Value(tag=k.replace('__', '/', 1), simple_value=v) for k, v in scalars.items()]
             self._writer.add_summary(tf.Summary(value=values), step)
 
     def add_image(self, step: int, tag: str, path: Path) -> None:

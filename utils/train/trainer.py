@@ -16,7 +16,7 @@ from utils.config import TrainConfig
 from utils.errors import DataError
 from utils.train.checkpoint import Checkpoints, TrainState
 from utils.train.graph import TrainGraph, TrainingTask
-from utils.train.history import History, Summaries, describe
+from utils.train.history import History, Summaries, describe, with_indexes
 from utils.train.profile import Profiler
 from utils.train.signals import StopRequest
 from utils.train.strategies import Runtime
@@ -134,7 +134,7 @@ class Trainer:
             self._validate()
         if self._state.epoch < last:
             epoch = self._state.epoch
-            self._graph.try_worst_batch(self._task.plan(max(epoch - config.initial_epoch, 1)), epoch)
+            self._graph.try_worst_batch(self._task.plan_trial(epoch - config.initial_epoch), epoch)
         while self._state.epoch < last and not self._stopped_early():
             self._coordinator.begin_epoch(self._state.epoch, self._state.plateau_scale)
             if not self._run_epoch(is_last=self._state.epoch + 1 == last):
@@ -238,16 +238,23 @@ class Trainer:
             if not is_best and state.stale_epochs % self._config.patience == 0:
                 state.plateau_scale /= self._config.lr_decay
         epoch = state.epoch - 1 if state.batch == 0 else state.epoch
-        self._history.add({'epoch': epoch, 'step': state.step, **state.progress, **scores})
-        self._summaries.add(state.step, **{f'dev__{key}': value for key, value in scores.items()})
+        numbers = with_indexes(scores)
+        self._history.add({'epoch': epoch, 'step': state.step, **state.progress, **numbers})
+        self._summaries.add(state.step, **{f'dev__{key}': value for key, value in numbers.items()})
         state.validated = True
         self._checkpoints.note(state)
-        log.info('epoch %d step %d: %s', epoch, state.step, describe({**state.progress, **scores}, is_best))
+        self._log(f'epoch {epoch} step {state.step}', {**state.progress, **scores}, is_best)
+
+    def _log(self, what: str, scores: dict, is_best: bool = False) -> None:
+        """Logs scores in one line, and one for each dev index if there are several."""
+        log.info('%s: %s', what, describe(scores, is_best))
+        for name, part in scores.get('indexes', {}).items():
+            log.info('%s, %s: %s', what, name, describe(part, False))
 
     def _score(self, name: str) -> tuple[dict, bool]:
         """Scores a checkpoint on dev, and records it if it is the best; returns the scores, and whether it is."""
         scores = self._task.validate(self._checkpoints.prefix(name))
-        numbers = {key: value for key, value in scores.items() if key != 'images'}
+        numbers = {key: value for key, value in scores.items() if not isinstance(value, dict)}
         self._check_run_dir()
         return scores, self._checkpoints.note_best(name, numbers, self._task.dev)
 
@@ -256,7 +263,7 @@ class Trainer:
         best = self._checkpoints.best()
         if best and best.get('dev') != self._task.dev:
             scores, _ = self._score(best['name'])
-            log.info('the best so far, %s, on this dev set: %s', best['name'], describe(scores, False))
+            self._log(f'the best so far, {best["name"]}, on this dev set', scores)
             if scores['error'] != best['error']:
                 self._state.stale_epochs = 0  # they were counted on the other set
 
@@ -265,4 +272,4 @@ class Trainer:
         name = self._checkpoints.average(self._config.average_checkpoints, self._graph.inference_variables)
         if name:
             scores, is_best = self._score(name)
-            log.info('average of the last epochs: %s', describe(scores, is_best))
+            self._log('average of the last epochs', scores, is_best)
