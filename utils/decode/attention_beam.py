@@ -24,6 +24,85 @@ CANDIDATES = 16  # symbols tried after each hypothesis
 MOST_BONUS = 10.0  # nats of a bonus to come that count in pruning; with all, no search would end before the limit
 
 
+class BeamScorer:
+    """A weighted part of s(y) beside log P(y | x), over one batch; its arrays have a row for each hypothesis."""
+
+    def extend(self) -> Any:
+        """Score of each next symbol, `[hypotheses, classes]`; it helps to choose the candidates, the beam sums it."""
+        return 0.0
+
+    def score(self, symbols: np.ndarray, weights: np.ndarray, is_live: np.ndarray) -> Any:
+        """Score of the whole text with each candidate, `[hypotheses, candidates or 1]`, from the attention weights."""
+        return 0.0
+
+    def follow(self, parents: np.ndarray, symbols: np.ndarray) -> None:
+        """Continues with the hypotheses kept: the row of each one's parent, -1 for none, and its symbol."""
+
+    def gain(self, left: np.ndarray) -> Any:
+        """Upper bound of what `left` more symbols, int `[hypotheses]`, add to the text's sum."""
+        return 0.0
+
+
+class LmScorer(BeamScorer):
+    """Language model."""
+
+    def __init__(self, scorer: Scorer, num_hypotheses: int):
+        self._scorer: Any = scorer
+        self._states = scorer.start(num_hypotheses)
+
+    def extend(self) -> np.ndarray:
+        return self._scorer.scores(self._states)
+
+    def follow(self, parents: np.ndarray, symbols: np.ndarray) -> None:
+        self._states = self._scorer.follow(self._states[parents], symbols)
+
+    def gain(self, left: np.ndarray) -> np.ndarray:
+        """The look-ahead that an open word was charged, and the bonus for each symbol, `MOST_BONUS` at most."""
+        return self._scorer.charged(self._states) + np.minimum(max(self._scorer.word_bonus, 0.0) * left, MOST_BONUS)
+
+
+class CtcScorer(BeamScorer):
+    """Prefix probabilities of a CTC head, from log-posteriors `[batch, frames, classes]`."""
+
+    def __init__(self, weight: float, log_posteriors: np.ndarray, lengths: np.ndarray, end_id: int, width: int):
+        log_posteriors = np.ascontiguousarray(log_posteriors, np.float64)
+        self._weight, self._probs = weight, (np.exp(log_posteriors), lengths, end_id)
+        self._log_probs = log_posteriors, lengths, end_id
+        self._alignments = np.full([len(lengths) * width, log_posteriors.shape[1], 2], ctc_prefix.LOG_ZERO)
+        self._last = np.full(len(self._alignments), -1)
+        for row, length in enumerate(lengths):
+            ctc_prefix.start(log_posteriors[row], length, end_id, self._alignments[row * width])
+
+    def score(self, symbols: np.ndarray, weights: np.ndarray, is_live: np.ndarray) -> np.ndarray:
+        scores, last = np.full(symbols.shape, ctc_prefix.LOG_ZERO), np.where(is_live, self._last, -2)
+        ctc_prefix.score_batch(*self._probs, self._alignments, last, symbols, scores)
+        return self._weight * scores
+
+    def follow(self, parents: np.ndarray, symbols: np.ndarray) -> None:
+        new = np.full_like(self._alignments, ctc_prefix.LOG_ZERO)
+        ctc_prefix.follow_batch(*self._log_probs, self._alignments, self._last, parents, symbols, new)
+        self._alignments, self._last = new, symbols
+
+
+class CoverageScorer(BeamScorer):
+    """Encoder frames whose attention, summed over the text, is above the threshold."""
+
+    def __init__(self, weight: float, frames: np.ndarray):
+        self._weight, self._frames = weight, frames  # int [hypotheses]
+        self._attended: Any = 0.0
+
+    def score(self, symbols: np.ndarray, weights: np.ndarray, is_live: np.ndarray) -> np.ndarray:
+        self._attended = self._attended + weights
+        return self._weight * (self._attended > COVERAGE_THRESHOLD).sum(1, keepdims=True)
+
+    def follow(self, parents: np.ndarray, symbols: np.ndarray) -> None:
+        self._attended = self._attended[parents]
+
+    def gain(self, left: np.ndarray) -> np.ndarray:
+        """All frames: what is covered so far is not in the sum."""
+        return self._weight * self._frames
+
+
 class _Ended(NamedTuple):
     """A finished hypothesis: its score, log P(y | x), last step and slot, and whether the limit ended it."""
 
@@ -61,29 +140,26 @@ class AttentionBeam:
         Returns:
           The width of the beam.
         """
-        options, (batch, num_frames, _) = self.options, log_posteriors.shape
-        width = options.beam_width
-        self._limits, self._encoder_lengths, self._steps = limits, encoder_lengths, 0
+        options, batch, width = self.options, len(limits), self.options.beam_width
+        self._limits, self._steps = limits, 0
         self._has_nan = bool(options.ctc_decode_weight and np.isnan(log_posteriors).any())
         # one live hypothesis an utterance; dead slots have a score of minus infinity
         self._spelled = np.full([batch, width], -np.inf)  # log P(y | x)
         self._spelled[:, 0] = 0
-        self._fused = np.zeros([batch, width])
-        self._attended: np.ndarray | None = None  # Σ α of each encoder frame, from the first step on
-        self._last = np.full([batch, width], -1)
+        self._extended = np.zeros([batch, width])  # sum of the scorers' `extend`
         self._finished: list[list[_Ended]] = [[] for _ in range(batch)]
         self._needed = np.full(batch, -np.inf)  # score of the worst of the `num_best` best texts that ended
         self._is_stuck = np.zeros(batch, bool)  # whether the limit came within the words of a closed lexicon
         # of each step: parents, symbols, log-probabilities, frames with most attention, and how much
         self._past: list[tuple[np.ndarray, ...]] = []
-        if self._scorer:
-            self._states = self._scorer.start(batch * width).reshape(batch, width, -1)
+        # the scores of the first are divided by |y|^p, those of the others are not
+        self._scorers, self._undivided = list[BeamScorer](), list[BeamScorer]()
         if options.ctc_decode_weight:
-            self._log_posteriors = np.ascontiguousarray(log_posteriors, np.float64)
-            self._posteriors, self._lengths = np.exp(self._log_posteriors), lengths
-            self._alignments = np.full([batch, width, num_frames, 2], ctc_prefix.LOG_ZERO)
-            for row, length in enumerate(lengths):
-                ctc_prefix.start(self._log_posteriors[row], length, self._end, self._alignments[row, 0])
+            self._scorers.append(CtcScorer(options.ctc_decode_weight, log_posteriors, lengths, self._end, width))
+        if self._scorer:
+            self._scorers.append(LmScorer(self._scorer, batch * width))
+        if options.coverage_weight:
+            self._undivided.append(CoverageScorer(options.coverage_weight, np.repeat(encoder_lengths, width)))
         return np.int32(width)
 
     def advance(self, logits: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.bool_]:
@@ -96,65 +172,52 @@ class AttentionBeam:
         Returns:
           The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all ended.
         """
-        options = self.options
-        batch, width = self._spelled.shape
-        logits = logits.reshape(batch, width, -1) / options.temperature
-        log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)
+        options, (batch, width) = self.options, self._spelled.shape
+        logits = logits / options.temperature
+        log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         self._has_nan |= bool(np.isnan(log_probs).any())
-        weights = weights.reshape(batch, width, -1)
-        attended = weights if self._attended is None else self._attended + weights
-        symbols, spelled, fused, aligned = self._extensions(log_probs)
-        share = options.ctc_decode_weight
-        total = (1 - share) * spelled + share * aligned + fused
-        covered = options.coverage_weight * (attended > COVERAGE_THRESHOLD).sum(2)
-        scores = total / (self._steps + 1) ** options.length_norm + covered[:, :, np.newaxis]
+        symbols, spelled, extended = self._extensions(log_probs)
+        step = symbols, weights, np.isfinite(self._spelled).ravel()
+        total = (1 - options.ctc_decode_weight) * spelled + sum(each.score(*step) for each in self._scorers) + extended
+        scores = total / (self._steps + 1) ** options.length_norm + sum(each.score(*step) for each in self._undivided)
         scores = np.where(np.isfinite(scores), scores, -np.inf).reshape(batch, -1)
         kept = np.argsort(-scores, 1, kind='stable')[:, :width]
-        parents, slots = np.divmod(kept, symbols.shape[2])
-        rows = np.arange(batch)[:, np.newaxis]
-        taken = (rows, parents, slots)
+        slots, places = np.divmod(kept, symbols.shape[1])
+        parents = np.arange(0, batch * width, width)[:, np.newaxis] + slots
+        taken = parents, places
         chosen = symbols[taken]
-        chances = log_probs[rows, parents, chosen]
-        peaks = weights.argmax(2)[rows, parents], weights.max(2)[rows, parents]
-        self._past.append((parents, chosen, chances, *peaks))
-        self._spelled, self._fused, self._attended = spelled[taken], fused[taken], attended[rows, parents]
+        peaks = weights.argmax(1)[parents], weights.max(1)[parents]
+        self._past.append((slots, chosen, log_probs[parents, chosen], *peaks))
+        self._spelled, self._extended = spelled[taken], extended[taken]
         self._finish(np.take_along_axis(scores, kept, 1), chosen)
-        self._follow(parents, chosen, np.isfinite(self._spelled))
+        origins = np.where(np.isfinite(self._spelled), parents, -1)
+        for each in self._scorers + self._undivided:
+            each.follow(origins.ravel(), chosen.ravel())
         self._steps += 1
-        self._prune(total[taken])
+        self._prune(total[taken].ravel())
         is_live = np.isfinite(self._spelled)
         return (
-            (rows * width + parents).astype(np.int32).ravel(),
+            parents.astype(np.int32).ravel(),
             np.where(is_live, chosen, self._end).astype(np.int32).ravel(),
             np.bool_(not is_live.any()),
         )
 
     def _extensions(self, log_probs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """The next symbols to try, and their log P(y | x), LM and CTC scores `[batch, width, candidates]`."""
-        options, end = self.options, self._end
-        allowed = log_probs.copy()
-        lowest = log_probs.max(2) + np.log(max(options.end_threshold, 1e-30))
-        allowed[:, :, end] = np.where(log_probs[:, :, end] >= lowest, log_probs[:, :, end], -np.inf)
-        allowed[self._steps >= self._limits, :, :end] = -np.inf  # nothing but the end is left
-        at_limit = self._steps >= self._limits
-        allowed[at_limit, :, end] = log_probs[at_limit, :, end]
-        added: Any = 0.0
-        if self._scorer:
-            states = self._states.reshape(-1, self._states.shape[2])
-            added = self._scorer.scores(states).reshape(log_probs.shape)
-            may_end = np.isfinite(self._spelled + added[:, :, end]).any(1)
-            self._is_stuck |= at_limit & ~may_end & [not finished for finished in self._finished]
-            added[self._is_stuck & at_limit, :, end] = 0  # the open words are dropped in `results`
-        num = min(CANDIDATES, log_probs.shape[2])
-        symbols = np.argsort(-(allowed + added), 2, kind='stable')[:, :, :num]
-        spelled = self._spelled[:, :, np.newaxis] + np.take_along_axis(allowed, symbols, 2)
-        fused = self._fused[:, :, np.newaxis] + (np.take_along_axis(added, symbols, 2) if self._scorer else 0.0)
-        aligned = np.zeros(symbols.shape)
-        if options.ctc_decode_weight:
-            aligned[:] = ctc_prefix.LOG_ZERO
-            last = np.where(np.isfinite(self._spelled), self._last, -2)
-            ctc_prefix.score_batch(self._posteriors, self._lengths, end, self._alignments, last, symbols, aligned)
-        return symbols, spelled, fused + np.zeros_like(spelled), aligned
+        """Candidates, and with each of them log P(y | x) and the sum of `extend`, `[hypotheses, candidates]`."""
+        end, is_last, (_, width) = self._end, self._steps >= self._limits, self._spelled.shape
+        at_limit, ends = np.repeat(is_last, width), log_probs[:, end]
+        lowest = log_probs.max(1) + np.log(max(self.options.end_threshold, 1e-30))
+        allowed, added = log_probs.copy(), np.zeros_like(log_probs)
+        allowed[:, end] = np.where(at_limit | (ends >= lowest), ends, -np.inf)
+        allowed[at_limit, :end] = -np.inf  # nothing but the end is left
+        for each in self._scorers:
+            added += each.extend()
+        may_end = np.isfinite(self._spelled + added[:, end].reshape(self._spelled.shape)).any(1)
+        self._is_stuck |= is_last & ~may_end & [not finished for finished in self._finished]
+        added[np.repeat(self._is_stuck, width), end] = 0  # the open words are dropped in `results`
+        symbols = np.argsort(-(allowed + added), 1, kind='stable')[:, :CANDIDATES]
+        spelled = self._spelled.reshape(-1, 1) + np.take_along_axis(allowed, symbols, 1)
+        return symbols, spelled, self._extended.reshape(-1, 1) + np.take_along_axis(added, symbols, 1)
 
     def _finish(self, scores: np.ndarray, symbols: np.ndarray) -> None:
         """Moves the hypotheses that ended to the finished ones; their slots, and those of score -inf, are dead."""
@@ -171,18 +234,16 @@ class AttentionBeam:
     def _prune(self, totals: np.ndarray) -> None:
         """Ends the hypotheses whose text can no longer be among the best.
 
-        A logarithm of a probability only lowers a sum. The language model returns at most what it charged for an open
-        word, and adds at most its bonus for each symbol, of which `MOST_BONUS` are counted.
+        A logarithm of a probability only lowers a sum; `BeamScorer.gain` bounds what raises it.
         """
-        options, limits = self.options, self._limits[:, np.newaxis]
-        if self._scorer:
-            bonus = max(self._scorer.word_bonus, 0.0) * (limits - self._steps)
-            totals = totals + self._scorer.charged(self._states) + np.minimum(bonus, MOST_BONUS)
+        width = self._spelled.shape[1]
+        limits = np.repeat(self._limits, width)
+        totals = totals + sum(each.gain(limits - self._steps) for each in self._scorers)
         # the longest text has the smallest loss, the shortest one the largest gain
         lengths = np.where(totals < 0, limits, self._steps) + 1
-        reached = totals / lengths**options.length_norm
-        reached += options.coverage_weight * self._encoder_lengths[:, np.newaxis]
-        self._spelled[reached <= self._needed[:, np.newaxis]] = -np.inf
+        reached = totals / lengths**self.options.length_norm
+        reached += sum(each.gain(limits - self._steps) for each in self._undivided)
+        self._spelled[(reached <= np.repeat(self._needed, width)).reshape(self._spelled.shape)] = -np.inf
 
     def _trace(self, row: int, ended: _Ended) -> SpelledHypothesis:
         """Follows a hypothesis back from its end."""
@@ -199,22 +260,6 @@ class AttentionBeam:
             length -= 1  # an open word that the lexicon does not hold
         text = tuple(map(int, ids[:length]))
         return SpelledHypothesis(text, ended.log_prob, spans[:length], ended.score, ended.is_cut)
-
-    def _follow(self, parents: np.ndarray, symbols: np.ndarray, is_live: np.ndarray) -> None:
-        """Updates the states of the language model and of the CTC head."""
-        rows = np.arange(len(parents))[:, np.newaxis]
-        if self._scorer:
-            states = self._states[rows, parents]
-            shape = states.shape
-            self._states = self._scorer.follow(states.reshape(-1, shape[2]), symbols.ravel()).reshape(shape)
-        if self.options.ctc_decode_weight:
-            new = np.full_like(self._alignments, ctc_prefix.LOG_ZERO)
-            kept = np.where(is_live, parents, -1)
-            ctc_prefix.follow_batch(
-                self._log_posteriors, self._lengths, self._end, self._alignments, self._last, kept, symbols, new
-            )
-            self._alignments = new
-        self._last = symbols
 
     def results(self) -> list[SpelledHypothesis]:
         """The best finished hypothesis of each utterance, with the next `num_best` - 1 as its alternatives.

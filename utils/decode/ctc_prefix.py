@@ -81,12 +81,11 @@ def score_batch(
     probs: np.ndarray, lengths: np.ndarray, end_id: int, alignments: np.ndarray, last: np.ndarray, symbols: np.ndarray,
     scores: np.ndarray,
 ) -> None:  # fmt: skip
-    """`score` for a batch, each array with the axes `[batch, width]` in front; `last` is -2 for dead hypotheses."""
-    for row in range(len(lengths)):
-        for slot in range(last.shape[1]):
-            if last[row, slot] > -2:
-                place = row, slot
-                score(probs[row], lengths[row], end_id, alignments[place], last[place], symbols[place], scores[place])
+    """`score` for equally many hypotheses of each utterance, `[hypotheses, …]`; `last` is -2 to leave one out."""
+    for i in range(len(last)):
+        if last[i] > -2:
+            row = i * len(lengths) // len(last)
+            score(probs[row], lengths[row], end_id, alignments[i], last[i], symbols[i], scores[i])
 
 
 @kernel
@@ -94,10 +93,8 @@ def follow_batch(
     log_probs: np.ndarray, lengths: np.ndarray, blank_id: int, alignments: np.ndarray, last: np.ndarray,
     parents: np.ndarray, symbols: np.ndarray, new: np.ndarray,
 ) -> None:  # fmt: skip
-    """`follow` for the hypotheses kept: parents and symbols `[batch, width]`; parent -1 for a dead hypothesis."""
-    for row in range(len(lengths)):
-        for slot in range(parents.shape[1]):
-            parent = parents[row, slot]
-            if parent >= 0:
-                before, length, symbol = (row, parent), lengths[row], symbols[row, slot]
-                follow(log_probs[row], length, blank_id, alignments[before], last[before], symbol, new[row, slot])
+    """`follow` for the hypotheses kept: rows of their parents, -1 for none, and symbols, `[hypotheses]`."""
+    for i in range(len(parents)):
+        j, row = parents[i], i * len(lengths) // len(parents)
+        if j >= 0:
+            follow(log_probs[row], lengths[row], blank_id, alignments[j], last[j], symbols[i], new[i])
