@@ -134,6 +134,26 @@ class ModelConfig:
         """Recurrent layers of the las listener that halve the time axis; its convolutions halve it once."""
         return PYRAMID_HALVINGS - (self.conv_layers > 0)
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Variable scopes of the layers below the output, from the features up; for las those of the listener."""
+        if self.model == 'ds1':
+            return 'dense1', 'dense2', 'dense3', 'rnn4', 'dense5'
+        names = [f'conv{i + 1}' for i in range(self.conv_layers)]
+        if self.model == 'las':
+            names += [f'listener{i + 1}' for i in range(self.rnn_layers)]
+            return tuple(f'listener/{name}' for name in names)
+        names += [f'rnn{i + 1}' for i in range(self.rnn_layers)] + ['lookahead'] * (not self.bidirectional)
+        return *names, *(f'dense{i + 1}' for i in range(self.dense_layers))
+
+    @property
+    def class_axes(self) -> dict[str, int]:
+        """Names of the variables with an axis over the classes, and that axis; the CTC head of las has them twice."""
+        if self.model != 'las':
+            return {'output/kernel': 1, 'output/bias': 0}
+        spelling = {'speller/embedding': 0, 'speller/symbols/kernel': 1, 'speller/symbols/bias': 0}
+        return {**spelling, 'listener/ctc/kernel': 1, 'listener/ctc/bias': 0}
+
     def contradictions(self) -> list[str]:
         """Descriptions of options that cannot work together; empty where the configuration is valid."""
         found = []

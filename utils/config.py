@@ -14,6 +14,7 @@ _files = functools.partial(_run, is_required=True, metavar='INDEX')
 _training = functools.partial(option, group='training')
 _las = functools.partial(option, group='listen, attend and spell', models=('las',))
 _augmentation = functools.partial(option, group='augmentation of the training features')
+_start = functools.partial(option, group='start from another run')
 _record = functools.partial(option, group='records of the run')
 _device = functools.partial(option, group='devices')
 
@@ -98,6 +99,21 @@ class TrainConfig:
         help='stretch the frequency axis by a random factor within 1 ± this (fbank, log)'
     )
     augment_from_epoch: int = _augmentation(0, low=0, help='number of the first epoch with augmentation')
+    init_from: str = _start(
+        '', metavar='RUN', help='run directory whose weights a new run begins with, as far as names and shapes fit; '
+        'model options and vocabulary that are not given are those of RUN (default: none)',
+    )
+    init_checkpoint: str = _start(
+        'best', beside=('init_from',), metavar='{best,latest,average,NAME}',
+        help='checkpoint of RUN to take: best, latest, average, or a name in its checkpoints/, such as model-1200',
+    )
+    init_statistics: bool = _start(
+        True, beside=('init_from',), help='take the feature statistics of RUN; no: compute them from -t'
+    )
+    freeze: int = _start(
+        0, low=0, help='layers next to the features that stay as they are at first, convolutions included; 0: none'
+    )
+    freeze_epochs: int = _start(1, low=1, beside=('freeze',), help='number of epochs in which --freeze holds')
     validate_steps: int = _record(0, low=0, help='steps between validations within an epoch; 0: after epochs only')
     checkpoint_secs: float = _record(600.0, low=0, help='seconds between checkpoints within an epoch; 0: every step')
     keep_checkpoints: int = _record(5, low=1, help='number of newest checkpoints to keep')

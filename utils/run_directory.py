@@ -101,24 +101,40 @@ class Run:
         return cls(path, config, vocabulary, statistics)
 
 
+def open_initial_run(path: str) -> Run:
+    """Reads the run of --init_from; a `DataError` if it is missing or damaged."""
+    try:
+        return Run.open(path)
+    except DataError as error:
+        raise DataError(f'--init_from: {str(error).partition(";")[0]}; restore it, or name another run') from None
+    except FileNotFoundError as error:
+        raise DataError(f'--init_from: {error.filename} is missing; restore it, or name another run') from None
+
+
 def is_resumed(flags: Flags) -> bool:
     """Whether RUN_DIR holds a run that is to go on."""
     return flags.run.restoremodel and (Path(flags.run.savepath) / CONFIG_NAME).exists()
 
 
-def open_training_run(flags: Flags, train_index: Index) -> Run:
+def open_training_run(flags: Flags, train_index: Index, initial: Run | None = None) -> Run:
     """The run to train, new or resumed, of which nothing is written yet; `write_training_run` does that.
 
     Args:
       flags: flags of `option_rules.resolve_flags`.
       train_index: training utterances.
+      initial: run of --init_from, whose vocabulary and statistics a new run has unless others are asked for.
 
     Raises:
       UsageError: a vocabulary that does not suit -c or the run.
-      DataError: features that do not suit the run, or a damaged run.
+      DataError: features that do not suit the run or the initial one, or a damaged run.
     """
     assert train_index.spec, 'read_index refuses an index without utterances'
     run_dir, spec, num_features = flags.run.savepath, str(train_index.spec), train_index.spec.featlen
+    if initial and spec != initial.config.feature_spec:
+        raise DataError(
+            f'{flags.train.train_files[0]} has features {spec}, --init_from {initial.path} has '
+            f'{initial.config.feature_spec}; preprocess alike or name another run'
+        )
     if num_features != flags.model.features:
         raise DataError(
             f'{flags.train.train_files[0]} has {num_features} features a frame, -f says {flags.model.features}; '
@@ -127,8 +143,10 @@ def open_training_run(flags: Flags, train_index: Index) -> Run:
     vocabulary = Vocabulary.read(flags.run.vocabfile) if flags.run.vocabfile else None
     if is_resumed(flags):
         return _resume(flags, Run.open(run_dir), spec, vocabulary)
-    vocabulary = vocabulary or Vocabulary.english()
+    vocabulary = vocabulary or (initial.vocabulary if initial else Vocabulary.english())
     config = RunConfig(new_model_config(flags, len(vocabulary)), flags.train, spec)
+    if initial and flags.train.init_statistics:
+        return Run(run_dir, config, vocabulary, initial.statistics)
     return Run(run_dir, config, vocabulary, compute_statistics(train_index, config.model.features))
 
 

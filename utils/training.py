@@ -35,6 +35,7 @@ from utils.train.lock import lock_run
 from utils.train.step import StepLoss
 from utils.train.strategies import Runtime, describe_batch, local_runtime, session_options, warn_if_emulated
 from utils.train.trainer import LocalCoordinator, Trainer
+from utils.train.transfer import initial_weights
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +58,9 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
 
     Nothing is written before the indexes have been checked: a command that fails leaves a run as it was.
     """
+    initial = initial_weights(flags)
+    if initial:  # config.json records the name
+        flags = dataclasses.replace(flags, train=dataclasses.replace(flags.train, init_checkpoint=initial.checkpoint))
     files, run_dir = flags.train, flags.run.savepath
     train_index, dev_index = read_index(files.train_files), read_index(files.dev_files, verify=True)
     if dev_index.spec != train_index.spec:
@@ -66,9 +70,10 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
         )
     _warn_of_overlap(dev_index, train_index)
     with lock_run(run_dir) as check_run_dir:
-        run = open_training_run(flags, train_index)
+        run = open_training_run(flags, train_index, initial and initial.run)
         recognizer, options = Recognizer(run, session_config=runtime.session_config), run.config.train
         fingerprint, train_index = _fingerprint(train_index), _usable(train_index, run)
+        transfer = initial and initial.fit(recognizer.shapes, run)
         images = options.attention_images if run.config.model.family == 'attention' else 0
         validate = Validation(recognizer, dev_index, options.batch_size, images, run_dir)
         write_training_run(run, flags)
@@ -76,7 +81,11 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
         hours = train_index.durations.sum() / 3600
         log.info('%s: %d utterances, %.2f hours; dev %d utterances', run_dir, len(train_index), hours, len(dev_index))
         log.info('effective batch: %s', describe_batch(options.batch_size, options.frames_per_batch, runtime))
-        task = training_task(run, train_index, runtime.num_replicas, validate)._replace(dev=dev_index.fingerprint)
+        if options.freeze:
+            layers, last = run.config.model.layers[: options.freeze], options.initial_epoch + options.freeze_epochs - 1
+            log.info('--freeze %d: %s stay as they are to the end of epoch %d', options.freeze, ', '.join(layers), last)
+        task = training_task(run, train_index, runtime.num_replicas, validate)
+        task = task._replace(dev=dev_index.fingerprint, transfer=transfer)
         return Trainer(task, options, runtime, run_dir, coordinator, flags.run.profile_steps, check_run_dir).run()
 
 
@@ -175,6 +184,7 @@ def training_task(
         validate=validate,  # type: ignore[arg-type]
         loss_unit=model.loss_unit,
         plan_all=functools.partial(plan, rows_of=None),
+        frozen=run.config.model.layers[: options.freeze],
     )
 
 

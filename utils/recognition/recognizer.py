@@ -71,6 +71,12 @@ class Recognizer:
         greedy: Any = partial(best_paths, blank_id=self.config.classes - 1)
         return decoder.decode(*outputs) if decoder else greedy(*outputs)
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the model's variables by name."""
+        with self._session.graph.as_default():
+            return {variable.op.name: tuple(variable.shape) for variable in tf.global_variables()}
+
     def restore(self, checkpoint_path: str) -> None:
         """Loads the weights of a checkpoint; one that is damaged is a `DataError`."""
         restore(self._session, self._saver, checkpoint_path)

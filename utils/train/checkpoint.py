@@ -162,8 +162,8 @@ class Checkpoints:
             write_text(self.directory / 'best.json', json.dumps({'name': name, 'dev': dev, **scores}) + '\n')
         return is_best
 
-    def resolve(self, which: str) -> str:
-        """Returns the name of the `best`, `latest` or `average` checkpoint.
+    def resolve(self, which: str, option: str = '--checkpoint') -> str:
+        """Returns the name of the `best`, `latest` or `average` checkpoint; another name is returned if it is there.
 
         Raises:
           DataError: there is no such checkpoint.
@@ -173,10 +173,10 @@ class Checkpoints:
             'latest': f'model-{self.steps()[-1]}' if self.steps() else None,
             'average': max(self._averages(), key=lambda name: int(name.split('-')[1]), default=None),
         }
-        name = names[which]
+        name = names.get(which, which if NAME.fullmatch(which) else None)
         if name is None or not Path(self.prefix(f'{name}.index')).exists():
             raise DataError(
-                f'{self.directory}: no {which} checkpoint; train first, or choose another with --checkpoint'
+                f'{self.directory}: no {which} checkpoint; train first, or choose another with {option}'
             )
         return name
 

@@ -36,15 +36,15 @@ def writing(path: Path) -> Iterator[None]:
         ) from None
 
 
-def check_readable(path: str) -> None:
-    """Reads all tensors of a checkpoint; a damaged one is a `DataError`."""
+def check_readable(path: str, option: str = '--checkpoint') -> None:
+    """Reads all tensors of a checkpoint; for a damaged one, raises a `DataError` that names the option for another."""
     try:
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
     except (tf.errors.OpError, IndexError, RuntimeError, ValueError) as error:  # all of them occur
         reason = str(getattr(error, 'message', error)).splitlines()[0]
-        raise DataError(f'{path}: damaged ({reason}); restore it, or name another with --checkpoint') from None
+        raise DataError(f'{path}: damaged ({reason}); restore it, or name another with {option}') from None
 
 
 def restore(session: tf.Session, saver: tf.train.Saver, path: str) -> None:

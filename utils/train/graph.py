@@ -16,6 +16,7 @@ from utils.train.optimizer import learning_rate_at, make_optimizer
 from utils.train.profile import Profiler
 from utils.train.step import Seeds, StepLoss, broadcast, build_step
 from utils.train.strategies import Runtime
+from utils.train.transfer import Transfer
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ class TrainingTask(NamedTuple):
       loss_unit: unit of the loss, for the figure.
       dev: fingerprint of the dev set; scores on different ones are not compared.
       plan_all: as `plan`, of all utterances that any epoch has; None: `plan` has them all.
+      transfer: weights of another run to begin with, on the chief; None: random ones.
+      frozen: variable scopes of the layers that stay still in the first `freeze_epochs` epochs.
     """
 
     loss_fn: Callable[..., StepLoss]
@@ -47,6 +50,8 @@ class TrainingTask(NamedTuple):
     loss_unit: str = 'nats / utterance'
     dev: str = ''
     plan_all: Callable[[int], list[np.ndarray]] | None = None
+    transfer: Transfer | None = None
+    frozen: tuple[str, ...] = ()
 
     def plan_trial(self, epoch: int) -> list[np.ndarray]:
         """A plan with all utterances, whose largest batch is tried before the first step."""
@@ -97,7 +102,7 @@ class TrainGraph:
             self._pipelines = [task.make_pipeline() for _ in range(runtime.local_replicas)]
             self._learning_rate = tf.placeholder(tf.float32, [], 'learning_rate')
             self._leaving = tf.placeholder_with_default(0.0, [], 'leaving')
-            self._step = build_step(
+            self._steps = build_step(
                 runtime.strategy,
                 [pipeline.batch for pipeline in self._pipelines],
                 task.loss_fn,
@@ -106,14 +111,15 @@ class TrainGraph:
                 self._leaving,
                 config.grad_clip,
                 Seeds(config.seed, first_replica, runtime.num_replicas * runtime.num_shares),
+                task.frozen,
             )
             self.saver = tf.train.Saver(max_to_keep=0)
-            self._initializer = tf.global_variables_initializer()
+            self._initializer, self._variables = tf.global_variables_initializer(), tf.global_variables()
             self._global_step = tf.train.get_global_step()
             self._is_one_of_several = runtime.num_replicas > runtime.local_replicas
             if self._is_one_of_several:
-                self._broadcast = broadcast(runtime.strategy, tf.global_variables())
-            moving = [v for v in tf.global_variables() if 'moving_' in v.op.name]
+                self._broadcast = broadcast(runtime.strategy, self._variables)
+            moving = [v for v in self._variables if 'moving_' in v.op.name]
             self.inference_variables = [v.op.name for v in tf.trainable_variables() + moving]
 
     def open(self, checkpoint_path: str | None) -> tf.Session:
@@ -129,6 +135,8 @@ class TrainGraph:
             self.session.run(self._initializer)
         if runtime.is_chief and checkpoint_path:
             restore(self.session, self.saver, checkpoint_path)
+        elif runtime.is_chief and self._task.transfer:
+            self._task.transfer.load(self.session, runtime.strategy, self._variables)
         if self._is_one_of_several:
             self.session.run(self._broadcast)
         return self.session
@@ -151,7 +159,7 @@ class TrainGraph:
         """Runs the largest batch up to its gradient, so that a lack of memory shows at once."""
         if batches:
             self.start([worst_batch(batches, self._task.frames)], epoch)
-            self._run(self._step.warm_up, {})
+            self._run(self._steps[self._is_frozen(epoch)].warm_up, {})
 
     def train_step(
         self, step: int, epoch: int, epoch_share: float, plateau_scale: float, is_leaving: bool
@@ -170,7 +178,7 @@ class TrainGraph:
         """
         learning_rate = learning_rate_at(self._config, step, epoch, epoch_share, plateau_scale)
         trace = self._profiler.begin_step()
-        result = self.run_step(learning_rate, is_leaving, trace)
+        result = self.run_step(learning_rate, is_leaving, trace, self._is_frozen(epoch))
         if trace is not None:
             self._profiler.end_step(int(result.number) + 1)
         if result.is_finite:
@@ -179,8 +187,15 @@ class TrainGraph:
             self._note_bad_step(result)
         return result
 
+    def _is_frozen(self, epoch: int) -> bool:
+        return bool(self._task.frozen) and epoch < self._config.initial_epoch + self._config.freeze_epochs
+
     def run_step(
-        self, learning_rate: float, is_leaving: bool = False, trace: tf.RunMetadata | None = None
+        self,
+        learning_rate: float,
+        is_leaving: bool = False,
+        trace: tf.RunMetadata | None = None,
+        is_frozen: bool = False,
     ) -> StepResult:
         """Trains on the next batch.
 
@@ -188,8 +203,9 @@ class TrainGraph:
           learning_rate: learning rate of this step.
           is_leaving: whether this process wants to stop; all processes that make the update learn of it.
           trace: record to fill with the timing of every operation, or None.
+          is_frozen: whether the frozen layers stay still.
         """
-        step = self._step
+        step = self._steps[is_frozen]
         fetches = [step.number, step.losses, step.rows, step.grad_norm, step.is_finite, step.num_leaving]
         feed = {self._learning_rate: learning_rate, self._leaving: float(is_leaving)}
         begun = time.perf_counter()

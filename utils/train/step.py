@@ -46,11 +46,15 @@ def build_step(
     leaving: tf.Tensor,
     grad_clip: float,
     seeds: Seeds,
-) -> Step:
+    frozen: tuple[str, ...] = (),
+) -> list[Step]:
     """Builds loss, gradient and update.
 
     The loss is the mean over the utterances of all replicas. A step whose loss or gradient is not finite changes no
     weight: its gradient and learning rate become 0.
+
+    With frozen layers there is a second step of the same loss without their variables: it computes no gradient for
+    them, and changes neither them nor their slots and moving averages.
 
     Args:
       strategy: distribution strategy of the run.
@@ -61,11 +65,16 @@ def build_step(
       leaving: float32 scalar, above 0 if this process wants to stop.
       grad_clip: largest global norm of the gradient; -1 for no clipping.
       seeds: random seeds of this process's replicas.
+      frozen: variable scopes of the frozen layers.
+
+    Returns:
+      The step that updates all variables and, with frozen layers, the one that leaves those out.
 
     Raises:
       ValueError: the loss does not depend on a trainable variable.
     """
     global_step = tf.train.get_or_create_global_step()
+    make_optimizer = _sharing_slots(optimizer_fn)
 
     @tf.autograph.experimental.do_not_convert
     def replica_step():
@@ -73,25 +82,50 @@ def build_step(
         batch = batches[number]
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
         loss = loss_fn(batch, step, tf.stack([seeds.run, step * seeds.replicas + seeds.first + number]))
-        variables, moving = tf.trainable_variables(), [variable for variable, _ in loss.statistics]
-        reduced = _reduce(loss, variables, leaving, grad_clip)
-        rate = tf.where(reduced.is_finite, learning_rate, 0.0)
-        with tf.control_dependencies([step]):  # the step is read before the update increments it
-            gradients = [tf.identity(gradient) for gradient in reduced.gradients]
 
-        def update_all(strategy, rate, gradients, averages):
-            optimizer = optimizer_fn(strategy.experimental_local_results(rate)[0])
-            applied = _apply_sums(strategy, optimizer, gradients, variables, global_step)
-            assigned = [assign(strategy, variable, value) for variable, value in zip(moving, averages, strict=True)]
-            return tf.group(applied, *assigned)
+        settings = step, learning_rate, leaving, grad_clip, make_optimizer
+        parts = [(), frozen] if frozen else [()]
+        return [(step, loss.losses, batch.rows, *_update_without(part, loss, *settings)) for part in parts]
 
-        updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, reduced.averages))
-        return step, loss.losses, batch.rows, reduced.norm, reduced.is_finite, reduced.num_leaving, updated
+    def join(*results):
+        results = [strategy.experimental_local_results(result) for result in results]
+        steps, losses, rows, norms, finite, num_leaving, updates = results
+        losses, rows = tf.concat(losses, 0), tf.concat(rows, 0)
+        return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], tf.group(*updates), norms[0])
 
-    results = [strategy.experimental_local_results(r) for r in strategy.extended.call_for_each_replica(replica_step)]
-    steps, losses, rows, norms, finite, num_leaving, updates = results
-    losses, rows = tf.concat(losses, 0), tf.concat(rows, 0)
-    return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], tf.group(*updates), norms[0])
+    return [join(*results) for results in strategy.extended.call_for_each_replica(replica_step)]
+
+
+def _update_without(scopes, loss, step, learning_rate, leaving, grad_clip, make_optimizer):
+    """Norm, finiteness, leavers and update of a step that leaves scopes out; called in each replica."""
+    below = tuple(f'{scope}/' for scope in scopes)
+    variables = [variable for variable in tf.trainable_variables() if not variable.name.startswith(below)]
+    statistics = [pair for pair in loss.statistics if not pair[0].name.startswith(below)]
+    reduced = _reduce(StepLoss(loss.losses, statistics), variables, leaving, grad_clip)
+    rate = tf.where(reduced.is_finite, learning_rate, 0.0)
+    with tf.control_dependencies([step]):  # the step is read before the update increments it
+        gradients = [tf.identity(gradient) for gradient in reduced.gradients]
+
+    def update_all(strategy, rate, gradients, averages):
+        optimizer = make_optimizer(strategy.experimental_local_results(rate)[0])
+        applied = _apply_sums(strategy, optimizer, gradients, variables, tf.train.get_global_step())
+        pairs = zip(statistics, averages, strict=True)
+        return tf.group(applied, *(assign(strategy, variable, value) for (variable, _), value in pairs))
+
+    updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, reduced.averages))
+    return reduced.norm, reduced.is_finite, reduced.num_leaving, updated
+
+
+def _sharing_slots(optimizer_fn: Callable) -> Callable[[tf.Tensor], tf.train.Optimizer]:
+    """The function with the slots of its first optimizer in every other one, each of which has its own rate."""
+    made: list[tf.train.Optimizer] = []
+
+    def make(rate):
+        made.append(optimizer_fn(rate))
+        made[-1]._slots, made[-1]._non_slot_dict = made[0]._slots, made[0]._non_slot_dict
+        return made[-1]
+
+    return make
 
 
 class _Reduced(NamedTuple):

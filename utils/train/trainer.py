@@ -95,6 +95,8 @@ class Trainer:
                 self._state = saved or TrainState(
                     epoch=self._config.initial_epoch, plan=self._plan_identity(), has_learned=False
                 )
+                if not saved and self._task.transfer:
+                    self._save_initial()
                 self._resume()
                 self._coordinator.begin(self._state.shares, (self._state.epoch, self._state.batch))
                 self._history = History(self._run_dir, self._state.step, self._task.loss_unit)
@@ -106,6 +108,12 @@ class Trainer:
             if not status:
                 self._coordinator.finish()  # the servers leave: the session is closed before
         return status
+
+    def _save_initial(self) -> None:
+        """Saves the weights of another run as the checkpoint of step 0, from which a killed run resumes."""
+        self._check_run_dir()
+        self._state.validated = False
+        self._checkpoints.save(self._graph.session, self._graph.saver, self._state)
 
     def _resume(self) -> None:
         state = self._state
@@ -233,17 +241,19 @@ class Trainer:
         scores, is_best = self._score(name)
         for image, path in scores.pop('images', {}).items():
             self._summaries.add_image(state.step, f'attention/{image}', path)
-        if state.batch == 0:
+        if state.batch == 0 and state.step:
             state.stale_epochs = 0 if is_best else state.stale_epochs + 1
             if not is_best and state.stale_epochs % self._config.patience == 0:
                 state.plateau_scale /= self._config.lr_decay
         epoch = state.epoch - 1 if state.batch == 0 else state.epoch
         numbers = with_indexes(scores)
-        self._history.add({'epoch': epoch, 'step': state.step, **state.progress, **numbers})
+        if state.step:
+            self._history.add({'epoch': epoch, 'step': state.step, **state.progress, **numbers})
         self._summaries.add(state.step, **{f'dev__{key}': value for key, value in numbers.items()})
         state.validated = True
         self._checkpoints.note(state)
-        self._log(f'epoch {epoch} step {state.step}', {**state.progress, **scores}, is_best)
+        when = f'epoch {epoch} step {state.step}' if state.step else 'before the first step'
+        self._log(when, {**state.progress, **scores}, is_best)
 
     def _log(self, what: str, scores: dict, is_best: bool = False) -> None:
         """Logs scores in one line, and one for each dev index if there are several."""
