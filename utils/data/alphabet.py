@@ -129,9 +129,9 @@ class Alphabet:
         kept = []
         for recording, original in zip(normalised, recordings, strict=True):
             if not recording.text:
-                problems.append(Problem('transcript without words', recording.utterance_id, repr(original.text)))
+                problems.append(Problem('transcript without words', recording.where, repr(original.text)))
             elif control := CONTROL.search(recording.text):
-                problems.append(Problem('control character in a transcript', recording.utterance_id, ascii(control[0])))
+                problems.append(Problem('control character in a transcript', recording.where, ascii(control[0])))
             else:
                 kept.append(recording)
         characters = CharacterCounts((each.utterance_id, each.text) for each in normalised)

@@ -1,4 +1,4 @@
-"""Preprocessing of a corpus: features, index and report; used by libri_preprocess.py and thchs_preprocess.py."""
+"""Preprocessing of a corpus: features, index and report; used by the preprocessing commands."""
 
 import os
 import sys
@@ -28,10 +28,15 @@ def read_corpus(
         found, left_out = walk(path, name)
         recordings += found
         problems += left_out
+    check_not_empty(recordings, problems, f'{path}: no utterance with a readable transcript in {", ".join(names)}')
+    return recordings, problems
+
+
+def check_not_empty(recordings: Sequence[Recording], problems: Sequence[Problem], message: str) -> None:
+    """Without a recording, lists the problems and raises a `DataError` with this message."""
     if not recordings:
         _name_problems(problems)
-        raise DataError(f'{path}: no utterance with a readable transcript in {", ".join(names)}; see the lines above')
-    return recordings, problems
+        raise DataError(f'{message}; see the lines above')
 
 
 def preprocess(
@@ -69,7 +74,7 @@ def preprocess(
     problems = list(problems)
     usable = list(recordings) if keeps_unknown else _spellable(recordings, vocabulary, problems)
     if ratio:
-        check_speakers(len({recording.speaker for recording in usable}), ratio)
+        _check_speakers(usable, ratio)
     _check_path(index_path, 'JSONFILE')
     if vocabulary_path:
         _check_path(vocabulary_path, '--make_vocab')
@@ -90,6 +95,17 @@ def preprocess(
     _print_report(indexes, problems, num_reused, time.monotonic() - started)
     if problems:
         raise DataError(f'{len(problems)} left out, named above; the other {len(entries)} utterances are in the index')
+
+
+def _check_speakers(recordings: Sequence[Recording], ratio: tuple[float, ...]) -> None:
+    """Raises a `DataError` if a recording has no speaker, or the speakers are too few for the parts."""
+    unnamed = [recording.where for recording in recordings if not recording.speaker]
+    if unnamed:
+        raise DataError(
+            f'-s/--split is by speaker, and {len(unnamed)} of {len(recordings)} utterances have none, such as '
+            f'{unnamed[0]}; add a column speaker (in a Kaldi directory: utt2spk), or leave -s out'
+        )
+    check_speakers(len({recording.speaker for recording in recordings}), ratio)
 
 
 def _spellable(recordings: Sequence[Recording], vocabulary: Vocabulary, problems: list[Problem]) -> list[Recording]:
@@ -182,8 +198,8 @@ def _print_report(indexes: dict[str, list[dict]], problems: Sequence[Problem], n
         durations = [entry['duration'] for entry in entries]
         speakers = {entry['speaker'] for entry in entries}
         print(
-            f'{path}: {len(entries)} utterances of {len(speakers)} speakers, {sum(durations) / 3600:.3f} hours, '
-            f'longest {max(durations):.2f} s'
+            f'{path}: {len(entries)} utterances of {"unknown" if "" in speakers else len(speakers)} speakers, '
+            f'{sum(durations) / 3600:.3f} hours, longest {max(durations):.2f} s'
         )
     num_made = sum(map(len, indexes.values())) - num_reused
     print(f'features: {num_made} made, {num_reused} there already, in {secs:.1f} s')

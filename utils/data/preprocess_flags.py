@@ -4,6 +4,7 @@ import argparse
 import itertools
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from utils.cli import Parser, number
 from utils.data.split import parse_ratio
@@ -17,16 +18,19 @@ _PREPROCESS_EPILOG = (
 
 
 class PreprocessParser(Parser):
-    """Parser of the flags of libri_preprocess.py and thchs_preprocess.py.
+    """Parser of the flags that all preprocessing commands have.
 
     Args:
-      names: allowed values of -n.
+      names: allowed values of -n; none: the command has no -n.
       default_name: value of -n if it is left out.
-      path_help: help text of PATH.
+      path_help: help text of the first argument.
+      path_name: name of the first argument.
       **kwargs: arguments of `argparse.ArgumentParser`.
     """
 
-    def __init__(self, names: Sequence[str], default_name: str, path_help: str, **kwargs):
+    def __init__(
+        self, names: Sequence[str], default_name: str, path_help: str, path_name: str = 'path', **kwargs: Any
+    ):
         super().__init__(epilog=_PREPROCESS_EPILOG, **kwargs)
         self._names, self._default_name = names, default_name
         add = self.add_argument
@@ -46,18 +50,21 @@ class PreprocessParser(Parser):
             help='split into train:dev:test by speaker with hours in this ratio, e.g. 8:1:1; writes STEM.train.json, '
             'STEM.dev.json and STEM.test.json for a JSONFILE of STEM.json, but not JSONFILE itself (default: no split)',
         )
-        add(
-            '-n', '--name', action='append', type=self._known_names, metavar=f'{{{",".join(names)}}}',
-            help=f'sub-directories of PATH to read, one or more: -n A B, or -n A,B (default: {default_name})',
-        )
+        if names:
+            add(
+                '-n', '--name', action='append', type=self._known_names, metavar=f'{{{",".join(names)}}}',
+                help=f'sub-directories of PATH to read, one or more: -n A B, or -n A,B (default: {default_name})',
+            )
         jobs = number(int, 1, 1024)
         add('--jobs', type=jobs, default=num_cores(), help='number of processes; left out, one per core')
-        add('path', help=path_help)
+        add(path_name, help=path_help)
         add('save', help='directory of the feature files')
         add('jsonfile', help='index to write; an existing one is kept as JSONFILE.bak')
 
     def parse_args(self, args=None, namespace=None):
         """As in argparse; ``name`` becomes the list of names without repetitions."""
+        if not self._names:
+            return super().parse_args(args, namespace)
         args = sys.argv[1:] if args is None else args
         parsed = super().parse_args(self._repeat_name_flag(args), namespace)
         given = parsed.name or [[self._default_name]]

@@ -25,7 +25,7 @@ def check_speakers(num_speakers: int, ratio: tuple[float, ...]) -> None:
     if num_speakers < num_parts:
         raise DataError(
             f'-s/--split by speaker into {num_parts} parts needs {num_parts} speakers, but there are {num_speakers}; '
-            f'read more with -n, or give a part 0 (as in 9:1:0), or leave -s out'
+            f'read more of the corpus, or give a part 0 (as in 9:1:0), or leave -s out'
         )
 
 

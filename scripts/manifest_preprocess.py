@@ -1,0 +1,60 @@
+"""Preprocesses your own recordings, as a manifest lists them: features and an index for training."""
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from utils.data.preprocess_flags import PreprocessParser, add_alphabet_flags  # noqa: E402
+from utils.errors import run_main  # noqa: E402
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = PreprocessParser(
+        (), '', path_name='manifest', prog='manifest_preprocess.py',
+        path_help='CSV or TSV with a header, JSON Lines, metadata.csv of LJSpeech, lines of path, tab, text, or a '
+        'Kaldi data directory; the format is recognised',
+        description='Computes features of the recordings that a manifest lists, and writes an index for training.',
+    )  # fmt: skip
+    add = parser.group('manifest').add_argument
+    add('--audio_column', metavar='NAME', help='column or JSON key of the audio paths (default: a known name)')
+    add('--text_column', metavar='NAME', help='column or JSON key of the transcripts (default: a known name)')
+    add(
+        '--audio_root', metavar='DIR',
+        help="directory that audio paths are relative to (default: the manifest's, clips/ or wavs/ in it, or its "
+        'parent, whichever has the files)',
+    )  # fmt: skip
+    add_alphabet_flags(parser, punctuation='drop')
+    args = parser.parse_args(argv)
+
+    from utils.data.alphabet import Alphabet
+    from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
+    from utils.data.manifests import read_manifest
+    from utils.data.preprocess import check_not_empty, preprocess
+
+    spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
+    alphabet = Alphabet.from_flags(args)
+    recordings, problems, description = read_manifest(
+        args.manifest, args.audio_column, args.text_column, args.audio_root
+    )
+    print(description)
+    check_not_empty(recordings, problems, f'{args.manifest}: no utterance with a recording and a transcript')
+    recordings, vocabulary = alphabet.apply(recordings, problems)
+    preprocess(
+        recordings,
+        problems,
+        vocabulary,
+        spec,
+        os.path.join(args.save, str(spec)),
+        args.jsonfile,
+        ratio=args.split,
+        num_jobs=args.jobs,
+        vocabulary_path=alphabet.vocabulary_path,
+        keeps_unknown=alphabet.keeps_unknown,
+    )
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(run_main(main))
