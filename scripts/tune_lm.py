@@ -42,7 +42,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add('-b', '--batch_size', type=count, help='utterances per batch of the acoustic model (default: 16)')
     add('--posteriors', metavar='DIR', help='take what run_test.py --save_posteriors, or this script, wrote below this '
         'directory, such as RUN/tune (default: run the acoustic model and write RUN/tune)')  # fmt: skip
-    names = [each.name for each in fields(DecodingOptions)]
+    names = (each.name for each in fields(DecodingOptions))
     add_options(parser, DecodingOptions, [name for name in names if name not in FOUND_FLAGS])
     args = parser.parse_args(argv)
     if not hasattr(args, 'lm'):
@@ -55,8 +55,6 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from tqdm import tqdm
-
     from utils.data.index import read_index
     from utils.data.transcripts import references
     from utils.decode.tuning import Point, tune
@@ -68,20 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = Run.open(args.savepath)
     options, vocabulary = resolve_decoding(args, run.config.model), run.vocabulary
     scorer = load_scorer(options.lm, vocabulary.tokens, options.lm_weight, options.word_bonus, options.lexicon)
-    names = index_names(args.devfiles)
-    indexes = {name: read_index([path]) for name, path in zip(names, args.devfiles, strict=True)}
+    indexes = {name: read_index([path]) for name, path in zip(index_names(args.devfiles), args.devfiles, strict=True)}
     transcripts = [text for index in indexes.values() for text in references(index, vocabulary)]
 
     def scored(weights, ids):
         texts = [vocabulary.decode(each) for each in ids]
         return Point(weights, score(transcripts, texts, vocabulary.has_words), sum(not text for text in texts))
 
-    def progress(iterable, description, unit):
-        return tqdm(iterable, desc=description, unit=unit, disable=None)
-
     decode = (model_decode if options.family == 'attention' else posteriors_decode)(args, run, options, indexes)
     fixed = [name for name in LAS_FLAGS if hasattr(args, name)]
-    report(args, scorer.unit, tune(options, fixed, scorer, decode, scored, progress), fixed)
+    report(args, scorer.unit, tune(options, fixed, scorer, decode, scored), fixed)
     return 0
 
 
@@ -92,22 +86,23 @@ def model_decode(args: argparse.Namespace, run: 'Run', options: DecodingOptions,
     from utils.recognition.recognizer import load_recognizer
 
     class Switch:
-        """Lets one graph drive one beam search after another: building it takes seconds."""
+        """Lets one graph, which takes seconds to build, run one beam search after another; with none it is greedy."""
 
         search: Any = None
+
+        def __bool__(self) -> bool:
+            return self.search is not None
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self.search, name)
 
-    switch, recognizers = Switch(), {}
+    switch: Any = Switch()
+    recognizer = load_recognizer(run, options.checkpoint, switch)
+    references = [recognizer.prepare(index) for index in indexes.values()]
 
     def decode(options, scorer):
         switch.search = make_decoder(options, run.vocabulary.tokens, scorer)
-        decoder = switch if switch.search else None
-        if decoder not in recognizers:
-            recognizers[decoder] = load_recognizer(run, options.checkpoint, decoder)
-        recognizer = recognizers[decoder]
-        evaluations = (recognizer.evaluate(recognizer.prepare(each), args.batch_size) for each in indexes.values())
+        evaluations = (recognizer.evaluate(each, args.batch_size) for each in references)
         return [hypothesis for evaluation in evaluations for hypothesis in evaluation.hypotheses]
 
     return decode

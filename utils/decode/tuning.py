@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from utils.decode.options import DecodingOptions
 from utils.lm.scorer import Scorer, Weights, score_symbols, with_weights
@@ -138,7 +139,7 @@ class Tuning(NamedTuple):
 
 def tune(
     options: DecodingOptions, fixed: Collection[str], scorer: Scorer, decode: Callable[..., Sequence[Any]],
-    score: Callable[[Weights, Sequence[Sequence[int]]], Point], progress: Callable,
+    score: Callable[[Weights, Sequence[Sequence[int]]], Point],
 ) -> Tuning:  # fmt: skip
     """Finds the weights of a language model: ranks n-best lists, then decodes around the best.
 
@@ -151,9 +152,8 @@ def tune(
       scorer: the language model.
       decode: decodes the dev set: (options, scorer or None) -> hypotheses with alternatives.
       score: scores texts, given as ids, of the dev set: (weights, texts) -> `Point`.
-      progress: wraps an iterable that takes long: (iterable, description, unit) -> iterator.
     """
-    is_las, unit = options.family == 'attention', scorer.unit
+    is_las, unit, progress = options.family == 'attention', scorer.unit, partial(tqdm, disable=None)
 
     def point(weights: Weights, hypotheses: Sequence[Any]) -> Point:
         return score(weights, [each.ids for each in hypotheses])
@@ -166,7 +166,8 @@ def tune(
     # with coverage, which is not divided, a text's score is not known for another norm
     tunes_norm = is_las and not {'length_norm', 'coverage_weight'}.intersection(fixed)
     power, beams, ranked = options.length_norm if is_las else 0.0, [], []
-    for share in progress(CTC_SHARES if tunes_share else [options.ctc_decode_weight], 'ranking', ' shares'):
+    shares = CTC_SHARES if tunes_share else [options.ctc_decode_weight]
+    for share in progress(shares, desc='ranking', unit=' shares'):
         plain = replace(options, ctc_decode_weight=share)
         hypotheses = decode(replace(plain, lm=None, num_best=options.beam_width), None)
         beams.append(point(Weights(), hypotheses))
@@ -181,7 +182,6 @@ def tune(
         return point(weights, decode(options, with_weights(scorer, weights)))
 
     walk = search(decoded, [start.weights], step, num_halvings)
-    points = list(progress(walk, 'decoding', ' weights'))
-    chosen = min(points, key=rank).weights
-    options = replace(options, lm_weight=chosen.lm_weight, word_bonus=chosen.word_bonus)
+    points = list(progress(walk, desc='decoding', unit=' weights'))
+    options = replace(options, **min(points, key=rank).weights._asdict())
     return Tuning(points, options, greedy.scores, min(beams, key=rank).scores)
