@@ -13,7 +13,7 @@ from models.listener import CTC_FRAMES
 SYMBOLS_PER_SEC, SPARE_SYMBOLS = 25, 10  # more than any speech
 
 
-class Spelled(NamedTuple):
+class GreedyOutput(NamedTuple):
     """Greedy hypotheses.
 
     Attributes:
@@ -38,7 +38,7 @@ def symbol_limits(frames: tf.Tensor, secs_per_frame: float) -> tf.Tensor:
     return math.ceil(SYMBOLS_PER_SEC * secs_per_frame) * frames + SPARE_SYMBOLS
 
 
-def greedy(las: Las, config: ModelConfig, secs_per_frame: float) -> Spelled:
+def greedy(las: Las, config: ModelConfig, secs_per_frame: float) -> GreedyOutput:
     """Takes the most probable symbol at every step, until `<eos>` or the symbol limit of each utterance."""
     speller, end = las.speller, config.classes - 1
     limits = symbol_limits(las.listened.lengths, secs_per_frame)
@@ -64,7 +64,7 @@ def greedy(las: Las, config: ModelConfig, secs_per_frame: float) -> Spelled:
     is_cut = lengths >= limits
     first_end = is_end & tf.equal(tf.cumsum(tf.cast(is_end, tf.int32), 1), 1) & ~tf.expand_dims(is_cut, 1)
     end_log_probs = tf.reduce_sum(tf.where(first_end, log_probs, tf.zeros_like(log_probs)), 1)
-    return Spelled(ids, log_probs, lengths, end_log_probs, is_cut, weights)
+    return GreedyOutput(ids, log_probs, lengths, end_log_probs, is_cut, weights)
 
 
 def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable, advance: Callable) -> tf.Tensor:
@@ -112,7 +112,7 @@ def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable
 
 
 def infer(las: Las, config: ModelConfig, secs_per_frame: float, get_decoder: Callable) -> tuple[tuple, tuple]:
-    """Returns `Spelled` for greedy decoding, and the step count that runs the beam search of `get_decoder()`."""
+    """Returns `GreedyOutput` for greedy decoding, and the step count that runs the beam search of `get_decoder()`."""
     def begin(*inputs):
         return get_decoder().begin(*inputs)
 

@@ -1,4 +1,4 @@
-"""The speller's beam search against exhaustive search, by hand, and with a CTC head; the spellers are toys."""
+"""The attention beam against exhaustive search, by hand, and with a CTC head; the decoders are toys."""
 
 import functools
 import itertools
@@ -30,7 +30,7 @@ Options = functools.partial(DecodingOptions, family='attention', beam_width=32)
 
 
 class Toy:
-    """A speller whose next symbol's probabilities depend on all symbols so far, and so does where it listens."""
+    """A decoder whose next symbol's probabilities, and whose attention, depend on all symbols so far."""
 
     def __init__(self, seed, frames=4):
         self._seed, self._frames = seed, frames
@@ -56,9 +56,9 @@ class Toy:
 def search(toys, options, limit, heads=None, fusion=None):
     """Runs a beam over a batch of toys as the graph would."""
     beam = AttentionBeam(END, options, fusion)
-    heard, lengths = heads or (np.zeros([len(toys), 0, CLASSES]), np.zeros(len(toys), int))
+    posteriors, lengths = heads or (np.zeros([len(toys), 0, CLASSES]), np.zeros(len(toys), int))
     frames = np.array([len(toy.answer(())[1]) for toy in toys])
-    width = int(beam.begin(np.full(len(toys), limit), heard, lengths, frames))
+    width = int(beam.begin(np.full(len(toys), limit), posteriors, lengths, frames))
     texts = [[()] * width for _ in toys]
     done, steps = False, 0
     while not done:
@@ -93,10 +93,10 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(options):
 
 
 class Steady(Toy):
-    """A speller that writes symbol 0 with probability 0.78 and ends with 0.2, until its text has 60 symbols."""
+    """A decoder that writes symbol 0 with probability 0.78 and ends with 0.2, until its text has 60 symbols."""
 
     def answer(self, text):
-        weights = np.eye(46)[min(len(text), 45)]  # each symbol is heard in a frame of its own
+        weights = np.eye(46)[min(len(text), 45)]  # each symbol attends to a frame of its own
         return np.log([1e-9, 1e-9, 1e-9, 1.0] if len(text) == 60 else [0.78, 0.01, 0.01, 0.2]), weights
 
 
@@ -177,7 +177,7 @@ def test_the_search_ends_when_no_text_can_win_any_more():
 
 
 def test_a_word_that_the_limit_leaves_open_is_dropped_with_a_closed_lexicon(tmp_path):
-    """The speller writes "a abb", all of it words; the limit comes within the second one."""
+    """The decoder writes "a abb", all of it words; the limit comes within the second one."""
 
     class Rambling(Toy):
         def answer(self, text):
@@ -218,7 +218,7 @@ def test_other_members_of_the_batch_change_nothing():
 
 
 def test_coverage_counts_frames_whose_attention_sums_up_above_the_threshold():
-    """Two symbols listen to frame 0 (0.4 each), the end to frame 2: 0.8 and 1.0 are above a half, 0.2 is not."""
+    """Two symbols attend to frame 0 (0.4 each), the end to frame 2: 0.8 and 1.0 are above a half, 0.2 is not."""
 
     class Listener(Toy):
         def answer(self, text):
@@ -255,7 +255,7 @@ def test_no_text_is_longer_than_its_limit_and_one_that_is_cut_says_so():
     assert best.ids == (0,) * 5 and best.is_cut
 
 
-def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
+def test_a_wide_joint_beam_weighs_the_decoder_and_the_ctc_head():
     toys, limit, weight, frames = [Toy(1), Toy(2)], 3, 0.4, [4, 5]
     heads = [ctc_head(5, 8), ctc_head(5, 9)]
     options = Options(**WIDE, ctc_decode_weight=weight, length_norm=1.0)
@@ -263,9 +263,9 @@ def test_a_wide_joint_beam_weighs_the_speller_and_the_ctc_head():
     for toy, head, length, hypotheses in zip(toys, heads, frames, found, strict=True):
         expected = {}
         for text in all_texts(limit):
-            heard = ctc_probability(head[:length], text)
-            if heard > 0:
-                log_prob = (1 - weight) * toy.log_prob(text) + weight * math.log(heard)
+            probability = ctc_probability(head[:length], text)
+            if probability > 0:
+                log_prob = (1 - weight) * toy.log_prob(text) + weight * math.log(probability)
                 expected[text] = log_prob / (len(text) + 1)
         best = max(expected, key=expected.get)
         assert hypotheses[0].ids == best

@@ -138,7 +138,7 @@ def test_padding_and_other_batch_members_change_no_logits(name):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_greedy_spelling_says_what_teacher_forcing_says_of_the_same_symbols(name):
     model = built(CONFIGS[name])
-    written = las_inference.Spelled(*model.run(list(model.greedy)))
+    written = las_inference.GreedyOutput(*model.run(list(model.greedy)))
     inputs = np.concatenate([np.full([3, 1], 4), written.ids], 1)
     logits = model.run(model.logits, symbols=inputs)
     log_probs = logits - np.logaddexp.reduce(logits, axis=2, keepdims=True)

@@ -144,8 +144,8 @@ class AttentionBeam:
         self._limits, self._steps = limits, 0
         self._has_nan = bool(options.ctc_decode_weight and np.isnan(log_posteriors).any())
         # one live hypothesis an utterance; dead slots have a score of minus infinity
-        self._spelled = np.full([batch, width], -np.inf)  # log P(y | x)
-        self._spelled[:, 0] = 0
+        self._decoded = np.full([batch, width], -np.inf)  # log P(y | x), by the model's decoder
+        self._decoded[:, 0] = 0
         self._extended = np.zeros([batch, width])  # sum of the scorers' `extend`
         self._finished: list[list[_Ended]] = [[] for _ in range(batch)]
         self._needed = np.full(batch, -np.inf)  # score of the worst of the `num_best` best texts that ended
@@ -172,13 +172,13 @@ class AttentionBeam:
         Returns:
           The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all ended.
         """
-        options, (batch, width) = self.options, self._spelled.shape
+        options, (batch, width) = self.options, self._decoded.shape
         logits = logits / options.temperature
         log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         self._has_nan |= bool(np.isnan(log_probs).any())
-        symbols, spelled, extended = self._extensions(log_probs)
-        step = symbols, weights, np.isfinite(self._spelled).ravel()
-        total = (1 - options.ctc_decode_weight) * spelled + sum(each.score(*step) for each in self._scorers) + extended
+        symbols, decoded, extended = self._extensions(log_probs)
+        step = symbols, weights, np.isfinite(self._decoded).ravel()
+        total = (1 - options.ctc_decode_weight) * decoded + sum(each.score(*step) for each in self._scorers) + extended
         scores = total / (self._steps + 1) ** options.length_norm + sum(each.score(*step) for each in self._undivided)
         scores = np.where(np.isfinite(scores), scores, -np.inf).reshape(batch, -1)
         kept = np.argsort(-scores, 1, kind='stable')[:, :width]
@@ -188,14 +188,14 @@ class AttentionBeam:
         chosen = symbols[taken]
         peaks = weights.argmax(1)[parents], weights.max(1)[parents]
         self._past.append((slots, chosen, log_probs[parents, chosen], *peaks))
-        self._spelled, self._extended = spelled[taken], extended[taken]
+        self._decoded, self._extended = decoded[taken], extended[taken]
         self._finish(np.take_along_axis(scores, kept, 1), chosen)
-        origins = np.where(np.isfinite(self._spelled), parents, -1)
+        origins = np.where(np.isfinite(self._decoded), parents, -1)
         for each in self._scorers + self._undivided:
             each.follow(origins.ravel(), chosen.ravel())
         self._steps += 1
         self._prune(total[taken].ravel())
-        is_live = np.isfinite(self._spelled)
+        is_live = np.isfinite(self._decoded)
         return (
             parents.astype(np.int32).ravel(),
             np.where(is_live, chosen, self._end).astype(np.int32).ravel(),
@@ -204,7 +204,7 @@ class AttentionBeam:
 
     def _extensions(self, log_probs: np.ndarray) -> tuple[np.ndarray, ...]:
         """Candidates, and with each of them log P(y | x) and the sum of `extend`, `[hypotheses, candidates]`."""
-        end, is_last, (_, width) = self._end, self._steps >= self._limits, self._spelled.shape
+        end, is_last, (_, width) = self._end, self._steps >= self._limits, self._decoded.shape
         at_limit, ends = np.repeat(is_last, width), log_probs[:, end]
         lowest = log_probs.max(1) + np.log(max(self.options.end_threshold, 1e-30))
         allowed, added = log_probs.copy(), np.zeros_like(log_probs)
@@ -212,38 +212,38 @@ class AttentionBeam:
         allowed[at_limit, :end] = -np.inf  # nothing but the end is left
         for each in self._scorers:
             added += each.extend()
-        may_end = np.isfinite(self._spelled + added[:, end].reshape(self._spelled.shape)).any(1)
+        may_end = np.isfinite(self._decoded + added[:, end].reshape(self._decoded.shape)).any(1)
         self._is_stuck |= is_last & ~may_end & [not finished for finished in self._finished]
         added[np.repeat(self._is_stuck, width), end] = 0  # the open words are dropped in `results`
         symbols = np.argsort(-(allowed + added), 1, kind='stable')[:, :CANDIDATES]
-        spelled = self._spelled.reshape(-1, 1) + np.take_along_axis(allowed, symbols, 1)
-        return symbols, spelled, self._extended.reshape(-1, 1) + np.take_along_axis(added, symbols, 1)
+        decoded = self._decoded.reshape(-1, 1) + np.take_along_axis(allowed, symbols, 1)
+        return symbols, decoded, self._extended.reshape(-1, 1) + np.take_along_axis(added, symbols, 1)
 
     def _finish(self, scores: np.ndarray, symbols: np.ndarray) -> None:
         """Moves the hypotheses that ended to the finished ones; their slots, and those of score -inf, are dead."""
         ended = np.isfinite(scores) & (symbols == self._end)
         for row, slot in zip(*np.nonzero(ended), strict=True):
-            score, log_prob = float(scores[row, slot]), float(self._spelled[row, slot])
+            score, log_prob = float(scores[row, slot]), float(self._decoded[row, slot])
             is_cut = bool(self._steps >= self._limits[row])
             self._finished[row].append(_Ended(score, log_prob, self._steps, slot, is_cut))
         for row in np.flatnonzero(ended.any(1)):
             best = sorted((each.score for each in self._finished[row]), reverse=True)[: self.options.num_best]
             self._needed[row] = best[-1] if len(best) == self.options.num_best else -np.inf
-        self._spelled[ended | ~np.isfinite(scores)] = -np.inf
+        self._decoded[ended | ~np.isfinite(scores)] = -np.inf
 
     def _prune(self, totals: np.ndarray) -> None:
         """Ends the hypotheses whose text can no longer be among the best.
 
         A logarithm of a probability only lowers a sum; `BeamScorer.gain` bounds what raises it.
         """
-        width = self._spelled.shape[1]
+        width = self._decoded.shape[1]
         limits = np.repeat(self._limits, width)
         totals = totals + sum(each.gain(limits - self._steps) for each in self._scorers)
         # the longest text has the smallest loss, the shortest one the largest gain
         lengths = np.where(totals < 0, limits, self._steps) + 1
         reached = totals / lengths**self.options.length_norm
         reached += sum(each.gain(limits - self._steps) for each in self._undivided)
-        self._spelled[(reached <= np.repeat(self._needed, width)).reshape(self._spelled.shape)] = -np.inf
+        self._decoded[(reached <= np.repeat(self._needed, width)).reshape(self._decoded.shape)] = -np.inf
 
     def _trace(self, row: int, ended: _Ended) -> SpelledHypothesis:
         """Follows a hypothesis back from its end."""
@@ -268,7 +268,7 @@ class AttentionBeam:
           DataError: the model gave NaN.
         """
         if self._has_nan:
-            raise DataError("the speller's scores hold NaN; the model has diverged: take an earlier checkpoint")
+            raise DataError("the decoder's scores hold NaN; the model has diverged: take an earlier checkpoint")
         ranked = (sorted(finished, key=lambda ended: -ended.score) for finished in self._finished)
         counts = np.where(self._is_stuck, 1, self.options.num_best)  # texts without their last words may be equal
         best = (finished[:count] for finished, count in zip(ranked, counts, strict=True))

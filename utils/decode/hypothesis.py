@@ -95,8 +95,8 @@ def with_alternatives(results: Sequence[Sequence[Any]]) -> list[Any]:
 def confidence(spans: Sequence[Span]) -> float:
     """The geometric mean of the posteriors of the spans' frames, in [0, 1]; 0 when there are none.
 
-    Blanks between the symbols are left out: a blank is nearly always certain, and long words would
-    look surer than short ones.
+    Blanks between the symbols are left out: their posteriors are nearly 1, which would raise the confidence of long
+    words.
     """
     num_frames = sum(span.end_frame - span.start_frame for span in spans)
     if not num_frames:

@@ -171,7 +171,7 @@ class Tuned:
       dev: indexes of the dev set.
       wer, cer: error rates there, as fractions; wer None where texts have no words.
       wer_without, cer_without: the same with greedy decoding.
-      speller: las: options of its beam search by the names of their flags; defaults for those that are absent.
+      speller: las: options of its beam search by name; defaults for those that are absent.
       weights: name and hash of the checkpoint's weights; '' where an older version tuned.
     """
 
@@ -198,7 +198,7 @@ class _TunedFile:
 
 
 def lm_id(path: str | os.PathLike) -> str:
-    """Size and hash of a language model's file, wherever it lies."""
+    """Size and hash of a language model's file, independent of its path."""
     from utils.lm.ngram import fingerprint
 
     return fingerprint(path)
@@ -216,7 +216,7 @@ def read_tuned(run_dir: str | os.PathLike) -> list[Tuned]:
     what, remedy = 'what scripts/tune_lm.py writes', 'delete it and tune again'
     found = read_json(path, _TunedFile, what, remedy).language_models
     for name in {name for each in found for name in each.speller}.difference(LAS_FLAGS):
-        raise DataError(f'{path}: not {what} ({name} is no flag of a speller); {remedy}')
+        raise DataError(f'{path}: not {what} ({name} is no option of an attention beam); {remedy}')
     return found
 
 

@@ -18,8 +18,8 @@ WORD_BONUSES = {'word': (-1.0, 0.0, 1.0, 2.0, 4.0), 'char': (-0.5, 0.0, 0.5, 1.0
 FIRST_STEPS = {'word': Weights(0.25, 0.5), 'char': Weights(0.125, 0.25)}
 NUM_HALVINGS = 2
 MAX_LM_WEIGHT = 10.0
-# las: its decoder has learned much of what a language model adds, its CTC head has not; where scores are not divided by
-# the length, the bonus replaces that
+# las: a language model adds less to the decoder, which has an internal one, than to the CTC head; where scores are not
+# normalised by length, the bonus makes up for it
 CTC_SHARES = (0.3, 0.5, 0.7)
 LENGTH_NORMS = (0.0, 1.0)
 CTC_STEPS = {'word': Weights(0.5, 1.0), 'char': Weights(0.25, 0.5)}
@@ -163,7 +163,7 @@ def tune(
 
     greedy = point(Weights(), decode(replace(options, lm=None, beam_width=0), None))
     tunes_share = options.ctc_decode_weight and 'ctc_decode_weight' not in fixed
-    # with coverage, which is not divided, a text's score is not known for another norm
+    # with coverage, which is not divided, a text's score for another norm does not follow from this one
     tunes_norm = is_las and not {'length_norm', 'coverage_weight'}.intersection(fixed)
     power, beams, ranked = options.length_norm if is_las else 0.0, [], []
     shares = CTC_SHARES if tunes_share else [options.ctc_decode_weight]

@@ -244,7 +244,7 @@ def frozen(arrays: Arrays) -> Arrays:
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """Size of a file and hash of its ends, wherever it lies."""
+    """Size of a file and hash of its ends, independent of its path."""
     with open(path, 'rb') as file:
         head, size = file.read(HASHED_BYTES), file.seek(0, os.SEEK_END)
         file.seek(max(0, size - HASHED_BYTES))
@@ -252,7 +252,7 @@ def fingerprint(path: str | os.PathLike) -> str:
 
 
 def _cache_key(path: Path) -> int:
-    """Hash of what tells an ARPA file from all others; nobody can choose the time of an inode's change (ctime)."""
+    """Hash that identifies a version of an ARPA file; its ctime, unlike its mtime, cannot be set by a program."""
     status = path.stat()
     text = f'{CACHE_FORMAT} {status.st_mtime_ns} {status.st_ctime_ns} {fingerprint(path)}'
     return int.from_bytes(hashlib.sha1(text.encode()).digest()[:7], 'little')

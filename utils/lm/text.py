@@ -1,4 +1,4 @@
-"""The text of language models: read from text files and indexes, spelled as a vocabulary can, checked for test sets."""
+"""The text of language models: read from files and indexes, mapped to a vocabulary, searched for test transcripts."""
 
 import functools
 import re
@@ -87,7 +87,7 @@ class TextNormalizer:
     """Turns lines of text into the words of a language model.
 
     A character that the vocabulary lacks is tried in the other case, then without its accent. Punctuation
-    becomes a space. A word (in text without spaces: a character) that still can't be spelled becomes `<unk>`.
+    becomes a space. A word (in text without spaces: a character) that still has other characters becomes `<unk>`.
     """
 
     def __init__(self, tokens: Sequence[str], unit: str):

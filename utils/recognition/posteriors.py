@@ -121,7 +121,7 @@ class Posteriors:
 
         Raises:
           DataError: no such file, or posteriors of other utterances, another vocabulary, another checkpoint or, where
-            `weights` tells the run's, of other weights.
+            `weights` are given, other weights.
         """
         path, index_path = Path(directory) / POSTERIORS_NAME, ' '.join(index.index_paths)
         if not path.exists():
