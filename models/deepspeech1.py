@@ -39,6 +39,7 @@ def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase:
         activation=config.activation,
         bidirectional=config.bidirectional,
         use_batch_norm=config.batch_norm,
+        lengths=lengths,
         phase=phase,
     )
     x = phase.dropout(activation(dense(x, config.hidden_units, 'dense5', dtype=phase.dtype)), 'dense5')

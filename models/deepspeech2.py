@@ -32,6 +32,7 @@ def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase:
             activation=config.activation,
             bidirectional=config.bidirectional,
             use_batch_norm=config.batch_norm,
+            lengths=lengths,
             phase=phase,
         )
     if not config.bidirectional:

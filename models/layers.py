@@ -40,6 +40,7 @@ class Phase:
       seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
       dtype: type of the large matrix products (see `models.fast.ops`).
       step: training steps done so far; moving averages move faster in the first steps, away from their initial values.
+      recurrence: form of the recurrent layers, `loop` or `cudnn`; cuDNN runs on GPUs only, see `models.fast.cudnn`.
       statistics: (moving average, new value) pairs that the layers append and the trainer assigns.
     """
 
@@ -48,6 +49,7 @@ class Phase:
     seed: tf.Tensor | None = None
     dtype: tf.DType = tf.float32
     step: tf.Tensor | int = 10**6
+    recurrence: str = 'loop'
     statistics: list = dataclasses.field(default_factory=list)
 
     def dropout(self, x: tf.Tensor, name: str) -> tf.Tensor:
@@ -113,23 +115,64 @@ def batch_norm(x: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, sco
       `[rows, repeats · units]`, not masked.
     """
     units = int(x.shape[-1]) // repeats
-    with tf.variable_scope(scope):
-        zeros, ones = tf.zeros_initializer(), tf.ones_initializer()
-        gamma = tf.get_variable('gamma', [units], initializer=ones)
-        moving_mean = tf.get_variable('moving_mean', [units], initializer=zeros, trainable=False)
-        moving_variance = tf.get_variable('moving_variance', [units], initializer=ones, trainable=False)
+    gamma, *moving = _batch_norm_variables(units, scope)
     gamma, bias = tf.convert_to_tensor(gamma), tf.convert_to_tensor(bias)
     if phase.is_training:
         y, mean, variance = normaliser(mask, repeats)(x, gamma, bias)
-        step = tf.cast(phase.step, x.dtype)
-        share = tf.maximum(1 - MOVING_AVERAGE_DECAY, 9 / (10 + step))
-        for average, value in ((moving_mean, mean), (moving_variance, variance)):
-            phase.statistics.append((average, average + (value - average) * share))
+        _move_averages(moving, (mean, variance), phase)
     else:
+        moving_mean, moving_variance = moving
         scale = gamma * tf.rsqrt(moving_variance + EPSILON)
         y = scale_and_shift(x, tf.tile(scale, [repeats]), tf.tile(bias - moving_mean * scale, [repeats]))
     y.set_shape(x.shape)
     return y
+
+
+def _batch_norm_variables(units, scope):
+    """Creates gamma, moving mean and moving variance, each `[units]`."""
+    zeros, ones = tf.zeros_initializer(), tf.ones_initializer()
+    with tf.variable_scope(scope):
+        gamma = tf.get_variable('gamma', [units], initializer=ones)
+        moving_mean = tf.get_variable('moving_mean', [units], initializer=zeros, trainable=False)
+        moving_variance = tf.get_variable('moving_variance', [units], initializer=ones, trainable=False)
+    return gamma, moving_mean, moving_variance
+
+
+def _move_averages(averages, values, phase):
+    """Appends the updates of moving averages by a batch's values to `phase.statistics`."""
+    step = tf.cast(phase.step, values[0].dtype)
+    share = tf.maximum(1 - MOVING_AVERAGE_DECAY, 9 / (10 + step))
+    for average, value in zip(averages, values, strict=True):
+        phase.statistics.append((average, average + (value - average) * share))
+
+
+def folded_batch_norm(
+    x: tf.Tensor, kernel: tf.Tensor, mask: tf.Tensor, bias: tf.Tensor, phase: Phase, scope: str
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """`batch_norm` of x W as another kernel and bias: BN(x W) = x W' + b', W' = W γ / σ, b' = β - μ γ / σ.
+
+    In training a product of its own gives the statistics of x W, and gradients pass through them.
+
+    Args:
+      x: `[time, batch, inputs]`.
+      kernel: `[inputs, units]`, W.
+      mask: `[time, batch, 1]`, 1 for real frames.
+      bias, phase, scope: as for `batch_norm`, whose variables it shares.
+
+    Returns:
+      W' and b'.
+    """
+    gamma, *moving = _batch_norm_variables(int(kernel.shape[1]), scope)
+    if phase.is_training:
+        rows, real = tf.reshape(x, [-1, int(kernel.shape[0])]), tf.reshape(mask, [-1, 1])
+        count, projected = tf.reduce_sum(real), tf.matmul(rows, kernel)
+        mean = tf.reduce_sum(projected * real, 0) / count
+        variance = tf.reduce_sum(tf.square((projected - mean) * real), 0) / count
+        _move_averages(moving, (mean, variance), phase)
+    else:
+        mean, variance = map(tf.convert_to_tensor, moving)
+    scale = gamma * tf.rsqrt(variance + EPSILON)
+    return kernel * scale, bias - mean * scale
 
 
 def lookahead(x: tf.Tensor, future_frames: int, scope: str) -> tf.Tensor:

@@ -70,6 +70,7 @@ def listen(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase: 
             merge='concat',
             use_batch_norm=config.batch_norm,
             initializer=initializer,
+            lengths=lengths,
             phase=phase,
         )
     ctc_logits = None

@@ -1,11 +1,15 @@
-"""Recurrent layers: input projection, batch norm, one or two directions. Time-major: `[time, batch, units]`."""
+"""Recurrent layers: input projection, batch norm, one or two directions. Time-major: `[time, batch, units]`.
+
+`models.fast` has two forms of the recurrence with the same variables: a loop for any device, and cuDNN's operation.
+"""
 
 import tensorflow.compat.v1 as tf
 
 from models.cells import NUM_GATES, initial_bias
+from models.fast import cudnn
 from models.fast.ops import add_bias, matmul
 from models.fast.recurrence import recurrence
-from models.layers import ACTIVATIONS, Phase, batch_norm
+from models.layers import ACTIVATIONS, Phase, batch_norm, folded_batch_norm
 
 
 def _per_gate(initializer, num_gates):
@@ -18,18 +22,24 @@ def _per_gate(initializer, num_gates):
     return initialize
 
 
+def _weights(inputs, units, cell, initializer):
+    """Creates kernel, recurrent kernel and bias of one direction."""
+    gates = NUM_GATES[cell]
+    matrices = [('kernel', inputs, tf.glorot_uniform_initializer())]
+    matrices += [('recurrent_kernel', units, tf.orthogonal_initializer())]
+    kernel, recurrent = (
+        tf.get_variable(name, [rows, gates * units], initializer=initializer or _per_gate(default, gates))
+        for name, rows, default in matrices
+    )
+    return kernel, recurrent, tf.get_variable('bias', initializer=initial_bias(cell, units))
+
+
 def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, scope):
     """One direction of a layer: x `[time, batch, inputs]`, mask `[time, batch, 1]` to `[time, batch, units]`."""
     inputs, gates = int(x.shape[2]), NUM_GATES[cell]
     # each direction has its own variables: slices of shared ones would be copies; the two loops run in parallel
     with tf.variable_scope(scope):
-        matrices = [('kernel', inputs, tf.glorot_uniform_initializer())]
-        matrices += [('recurrent_kernel', units, tf.orthogonal_initializer())]
-        kernel, recurrent = (
-            tf.get_variable(name, [rows, gates * units], initializer=initializer or _per_gate(default, gates))
-            for name, rows, default in matrices
-        )
-        bias = tf.get_variable('bias', initializer=initial_bias(cell, units))
+        kernel, recurrent, bias = _weights(inputs, units, cell, initializer)
         projected = matmul(tf.reshape(x, [-1, inputs]), tf.cast(kernel, phase.dtype))
         if use_batch_norm:
             projected = batch_norm(projected, tf.reshape(mask, [-1, 1]), bias, phase, 'batch_norm')
@@ -38,6 +48,18 @@ def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse,
     projected = tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], gates * units])
     projected.set_shape([None, x.shape[1], gates * units])
     return recurrence(cell, projected, tf.cast(recurrent, phase.dtype), mask, ACTIVATIONS[activation], reverse)
+
+
+def _directions_by_cudnn(x, mask, lengths, units, cell, use_batch_norm, phase, initializer, scopes):
+    """All directions of a layer in float32, with the variables of `_direction`: a list of `[time, batch, units]`."""
+    directions = []
+    for scope in scopes:
+        with tf.variable_scope(scope):
+            kernel, recurrent, bias = map(tf.convert_to_tensor, _weights(int(x.shape[2]), units, cell, initializer))
+            if use_batch_norm:
+                kernel, bias = folded_batch_norm(x, kernel, mask, bias, phase, 'batch_norm')
+        directions.append((kernel, recurrent, bias))
+    return cudnn.recurrence(cell, x, lengths, directions, phase.is_training)
 
 
 def recurrent_layer(
@@ -52,6 +74,7 @@ def recurrent_layer(
     merge: str = 'sum',
     use_batch_norm: bool = False,
     initializer=None,
+    lengths: tf.Tensor | None = None,
     phase: Phase,
 ) -> tf.Tensor:
     """h_t = f(BN(W x_t) + U h_{t-1} + b), in one or both directions (Deep Speech 2, eq. 9).
@@ -67,16 +90,23 @@ def recurrent_layer(
       merge: `sum` or `concat` of the two directions.
       use_batch_norm: whether to normalise the input projection, sequence-wise.
       initializer: initializer of both kernels; by default Glorot uniform for the input, orthogonal for the recurrence.
+      lengths: int32 `[batch]`, the real frames, in the host's memory; only cuDNN needs them beside the mask.
       phase: training or inference.
 
     Returns:
       `[time, batch, units]` (`2 · units` for `concat`), zero on padding.
     """
+    scopes = ('forward', 'backward') if bidirectional else ('forward',)
     with tf.variable_scope(scope):
-        directions = [
-            _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, name)
-            for reverse, name in ((False, 'forward'), (True, 'backward'))[: 2 if bidirectional else 1]
-        ]
+        if phase.recurrence == 'cudnn':
+            directions = _directions_by_cudnn(
+                x, mask, lengths, units, cell, use_batch_norm, phase, initializer, scopes
+            )
+        else:
+            directions = [
+                _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, name)
+                for reverse, name in zip((False, True), scopes, strict=False)
+            ]
     if bidirectional:
         y = directions[0] + directions[1] if merge == 'sum' else tf.concat(directions, 2)
     else:

@@ -122,7 +122,7 @@ def spell(speller: Speller, symbols: tf.Tensor, phase: Phase, sample_prob: float
         seeds = tf.random.stateless_uniform(shape, stream, minval=None, maxval=None, dtype=tf.int32)
 
         def choose(t, given, state):
-            own = tf.random.stateless_categorical(speller.logits(state), 1, seeds[t, 0], dtype=tf.int32)[:, 0]
+            own = tf.random.stateless_categorical(speller.logits(state), 1, seeds[t, 0], dtype=given.dtype)[:, 0]
             is_own = tf.random.stateless_uniform(tf.shape(given), seeds[t, 1]) < sample_prob
             return tf.where(is_own & (t > 0), own, given)
 

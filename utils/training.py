@@ -188,20 +188,22 @@ def training_task(
     )
 
 
-def training_loss(config: RunConfig, frequencies: Sequence[float] = ()) -> Callable[..., StepLoss]:
+def training_loss(
+    config: RunConfig, frequencies: Sequence[float] = (), recurrence: str = 'loop'
+) -> Callable[..., StepLoss]:
     """The loss function of a run's model for the trainer: from (batch, steps done, seed) to a `StepLoss`.
 
     Args:
       config: configuration of the run.
       frequencies: relative frequency of each symbol, for unigram smoothing; see `models.Criterion`.
+      recurrence: form of the recurrent layers; see `models.layers.Phase`.
     """
     model, options = models.get(config.model), config.train
     criterion = models.Criterion(options.label_smoothing, tuple(frequencies), options.sample_prob)
 
     def loss_fn(batch, step, seed):
-        phase = Phase(
-            is_training=True, keep_prob=options.keep_prob, seed=seed, dtype=tf.as_dtype(options.dtype), step=step
-        )
+        dtype = tf.as_dtype(options.dtype)
+        phase = Phase(True, options.keep_prob, seed=seed, dtype=dtype, step=step, recurrence=recurrence)
         features = phase.noise(batch.features, options.input_noise)
         output = model.forward(features, batch.feature_lengths, config.model, phase)
         losses = model.losses(output, batch.labels, batch.label_lengths, config.model, phase, criterion)

@@ -172,16 +172,17 @@ def kernel_losses_and_gradients(logits, logit_lengths, labels, label_lengths):
     """As `losses_and_gradients`, by TensorFlow's kernel, which runs on the host."""
     live = tf.transpose(tf.sequence_mask(logit_lengths, tf.shape(logits)[0]))
     is_exact = tf.reduce_all((tf.reduce_min(tf.nn.log_softmax(logits), 2) > MIN_KERNEL_LOG_PROB) | ~live, 0)
-    num_symbols = tf.maximum(label_lengths, 1)  # the kernel rejects a batch with an empty transcript
-    labels = tf.pad(labels, [[0, 0], [0, tf.maximum(1 - tf.shape(labels)[1], 0)]])
-    where = tf.where(tf.sequence_mask(num_symbols, tf.shape(labels)[1]))
-    losses, gradients = tf.raw_ops.CTCLoss(
-        inputs=logits,
-        labels_indices=where,
-        labels_values=tf.gather_nd(labels, where),
-        sequence_length=logit_lengths,
-        ignore_longer_outputs_than_inputs=True,
-    )
+    with tf.device('/cpu:0'):  # where the labels are: a GPU would count their places and send them back
+        num_symbols = tf.maximum(label_lengths, 1)  # the kernel rejects a batch with an empty transcript
+        labels = tf.pad(labels, [[0, 0], [0, tf.maximum(1 - tf.shape(labels)[1], 0)]])
+        where = tf.where(tf.sequence_mask(num_symbols, tf.shape(labels)[1]))
+        losses, gradients = tf.raw_ops.CTCLoss(
+            inputs=logits,
+            labels_indices=where,
+            labels_values=tf.gather_nd(labels, where),
+            sequence_length=logit_lengths,
+            ignore_longer_outputs_than_inputs=True,
+        )
     # a transcript with more symbols than frames costs 0 here, and the empty one was given a symbol
     fits = tf.is_finite(losses) & (label_lengths > 0) & (label_lengths <= logit_lengths)
     return losses, gradients, is_exact & fits

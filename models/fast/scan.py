@@ -46,7 +46,7 @@ def scan(
       weights: weights by name, see `product`; a batched one has the batch of the state. Their gradients are computed
         after the loop.
       shared: other tensors by name that need gradients, which are summed step by step: small ones, or no products.
-      choose: choose(step number, symbol `[batch]`, state) -> symbol to use instead, for scheduled sampling.
+      choose: choose(step number, symbol int64 `[batch]`, state) -> symbol to use instead, for scheduled sampling.
 
     Returns:
       States after every step, each `[steps, batch, ...]`.
@@ -56,9 +56,12 @@ def scan(
     def run(table, *values):
         weight = dict(zip(weights, values[: len(weights)], strict=True))
         common = dict(zip(shared, values[len(weights) :], strict=True))
-        forward = _forward(step, symbols, table, weight, common, choose)
-        types = [tf.int32] + [tf.float32] * (len(weight) + len(state))
-        _, (chosen, *saved) = _loop(tf.range(tf.shape(symbols)[0]), forward, state, types)
+        # a GPU keeps int32 slices in the host's memory, and its tensor arrays take no integers
+        given = tf.cast(symbols, tf.int64)
+        forward = _forward(step, given, table, weight, common, choose)
+        types = [tf.float32] * ((choose is not None) + len(weight) + len(state))
+        _, saved = _loop(tf.range(tf.shape(symbols)[0]), forward, state, types)
+        chosen = tf.cast(saved.pop(0), tf.int64) if choose else given
         products, states = dict(zip(weight, saved, strict=False)), saved[len(weight) :]
         for stacked, first in zip(states, state, strict=True):
             stacked.set_shape([None, *first.shape])
@@ -75,7 +78,7 @@ def scan(
 
 
 def _forward(step, symbols, table, weight, common, choose):
-    """The body of the loop, for `_loop`: it emits the symbol that was used, each product, and the state."""
+    """The body of the loop, for `_loop`: it emits the symbol that `choose` chose, each product, and the state."""
 
     def body(t, state):
         products = {}
@@ -86,7 +89,8 @@ def _forward(step, symbols, table, weight, common, choose):
 
         symbol = choose(t, symbols[t], state) if choose else symbols[t]
         state = step(apply, common, tf.gather(table, symbol), state)
-        return state, [symbol, *(products[name] for name in weight), *state]
+        emitted = [*(products[name] for name in weight), *state]
+        return state, [tf.cast(symbol, tf.float32), *emitted] if choose else emitted
 
     return body
 
