@@ -32,21 +32,23 @@ BUDGETS = {
 }
 # lines beyond these budgets, and what they are for
 GROWTH = {
-    # frame stride of ds1, dense layers of ds2, seeds of scheduled sampling, names of layers and axes over the classes
-    'models': 40,
+    # frame stride of ds1, dense layers of ds2, seeds of scheduled sampling, names of layers and axes over the classes,
+    # layers by cuDNN and the trial of both forms
+    'models': 210,
+    'models/fast': 150,  # the recurrence by cuDNN
     # a lock on the run, damaged checkpoints, epochs without an update, weights of another run, frozen layers
     'utils/train': 310,
     'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
     # rules between options, the typed JSON reader, values that cannot be meant, places for caches, weights of indexes,
     # the start from another run
-    'utils': 390,
+    'utils': 420,
     'utils/audio': 40,  # segments of recordings
     # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets; mixtures of indexes
     'utils/data': 1130,
     'utils/recognition': 60,  # recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
 }
-# 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run
-READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 4880, 400, 60
+# 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5000, 400, 60
 DATA_PATH = 'corpora features index vocabulary transcripts statistics loader batching pipeline'
 READING_PATH = (
     'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()
