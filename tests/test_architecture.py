@@ -165,9 +165,9 @@ def test_the_reading_path_is_complete_and_within_its_budget(tmp_path):
     assert 'models/ctc.py' in paths and 'models/fast/ops.py' not in paths
     write_tree(tmp_path, dict.fromkeys(paths, ''))
     assert architecture.reading_path_violations(tmp_path) == []
-    (tmp_path / 'models/cells.py').write_text('#\n' * 4751)
+    (tmp_path / 'models/cells.py').write_text('#\n' * 5200)
     (tmp_path / 'utils/audio/reader.py').unlink()
-    expected = ['utils/audio/reader.py is missing', 'the reading path has 4751 lines']
+    expected = ['utils/audio/reader.py is missing', 'the reading path has 5200 lines']
     assert architecture.reading_path_violations(tmp_path) == expected
 
 
