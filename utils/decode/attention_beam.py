@@ -25,14 +25,20 @@ MOST_BONUS = 10.0  # nats of a bonus to come that count in pruning; with all, no
 
 
 class BeamScorer:
-    """A weighted part of s(y) beside log P(y | x), over one batch; its arrays have a row for each hypothesis."""
+    """A weighted part of s(y) beside log P(y | x), over one batch; a subclass overrides what it has, `begin` adds it.
+
+    Arrays have a row for each hypothesis, `width` for each utterance.
+    """
 
     def extend(self) -> Any:
         """Score of each next symbol, `[hypotheses, classes]`; it helps to choose the candidates, the beam sums it."""
         return 0.0
 
     def score(self, symbols: np.ndarray, weights: np.ndarray, is_live: np.ndarray) -> Any:
-        """Score of the whole text with each candidate, `[hypotheses, candidates or 1]`, from the attention weights."""
+        """Score of the whole text with each candidate symbol, `[hypotheses, candidates or 1]`.
+
+        `weights` is the attention at this step, `[hypotheses, frames]`; rows that are not live need no score.
+        """
         return 0.0
 
     def follow(self, parents: np.ndarray, symbols: np.ndarray) -> None:
@@ -150,7 +156,7 @@ class AttentionBeam:
         self._finished: list[list[_Ended]] = [[] for _ in range(batch)]
         self._needed = np.full(batch, -np.inf)  # score of the worst of the `num_best` best texts that ended
         self._is_stuck = np.zeros(batch, bool)  # whether the limit came within the words of a closed lexicon
-        # of each step: parents, symbols, log-probabilities, frames with most attention, and how much
+        # of each step: slots of the parents, symbols, log-probabilities, frames with most attention, and how much
         self._past: list[tuple[np.ndarray, ...]] = []
         # the scores of the first are divided by |y|^p, those of the others are not
         self._scorers, self._undivided = list[BeamScorer](), list[BeamScorer]()
