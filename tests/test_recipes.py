@@ -103,7 +103,7 @@ case "$1" in *_preprocess.py) for i; do case "$i" in *.json) echo '{{}}' > "$i";
     assert 'run_train.py' in (tmp_path / 'calls').read_text()
 
 
-@pytest.mark.parametrize('script', [*RECIPES, 'run_demo.sh', 'run_tests.sh'])
+@pytest.mark.parametrize('script', [*RECIPES, 'run_alphabet.sh', 'run_demo.sh', 'run_tests.sh'])
 def test_a_python_that_is_not_there_is_one_line(script, tmp_path):
     result = run_script(script, tmp_path, PYTHON='/nowhere/python')
     assert result.returncode == 1
@@ -132,6 +132,31 @@ case "$1" in */run_test.py) printf 'index WER\ndev %s\n' $(wc -l < {tmp_path}/ca
     calls = (tmp_path / 'calls').read_text()
     assert '--unit char -o 7 -s run -l run/lm/char-7.arpa feat/train-clean-100.json\n' in calls
     assert f'-s run -d feat/dev-clean.json --lm run/lm/char-7.arpa --beam_width {width}\n' in calls
+
+
+@pytest.mark.parametrize(('cer', 'status'), [('19.99', 0), ('20.00', 1)])
+def test_the_alphabet_recipe_makes_the_vocabulary_from_train_and_checks_the_error_rate(cer, status, tmp_path):
+    body = f"""
+echo "$@" >> {tmp_path}/calls
+case "$1" in */run_test.py) echo 'index utterances WER % S D I CER % S D I'; echo 'dev 2 50.0 1 0 0 {cer} 1 0 0 50.0';;
+esac"""
+    python = write_program(tmp_path / 'python', body)
+    result = run_script('run_alphabet.sh', tmp_path, 'de', '-p', '3', PYTHON=python, ALPHABET_DIR='a')
+    assert result.returncode == status
+    assert result.stdout.splitlines()[-1].startswith(f'de       dev 2 50.0 1 0 0 {cer} 1 0 0 50.0   0 min')
+    assert ('not below 20 % for de' in result.stderr) == bool(status)
+    corpus, train, dev, training, _ = (tmp_path / 'calls').read_text().splitlines()
+    assert corpus.endswith('make_alphabet_corpus.py de a/de/corpus')
+    assert 'a/de/corpus/train.csv a/de/features a/de/features/train.json' in train
+    assert train.endswith('--make_vocab a/de/features/vocab.txt')
+    assert dev.endswith('-v a/de/features/vocab.txt --unknown keep')
+    assert '-v a/de/features/vocab.txt' in training and training.endswith('-s a/de/run -p 3')
+
+
+def test_the_alphabet_recipe_names_a_language_that_it_lacks(tmp_path):
+    result = run_script('run_alphabet.sh', tmp_path, 'fr', PYTHON=sys.executable)
+    assert (result.returncode, result.stdout) == (1, '')
+    assert result.stderr == 'run_alphabet.sh: fr is not one of ru, de\n'
 
 
 def test_the_language_model_recipe_names_what_is_missing(tmp_path):
