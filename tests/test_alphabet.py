@@ -86,7 +86,7 @@ def test_the_report_names_each_kind_with_its_count_and_an_utterance():
     ]
     assert report(base, 'a.', 'b. €', 'z', 'e\u0323') == [
         'odd: fewer than 5 times: z 1 (u3), U+0323 COMBINING DOT BELOW 1 (u4)',
-        'odd: punctuation: . 2 (u1)',
+        "odd: punctuation: '.' 2 (u1)",
         'odd: symbols: € 1 (u2)',
     ]
     assert report(base, 'a\x07') == ['odd: control characters: U+0007 1 (u1)']
@@ -114,7 +114,7 @@ def test_the_vocabulary_has_the_space_first_and_frequent_characters_sorted(tmp_p
     assert vocabulary.tokens == [' ', "'", 'a', 'b', 'ß', 'ö']
     assert [each.text for each in kept] == ['ö b ß', "öa'b", 'aß!', "'"] and not problems
     assert vocabulary.unknown('aß!') == ['!']
-    assert capsys.readouterr().out.splitlines()[-1] == f"{tmp_path}/v: 6 tokens: <SPACE> ' a b ß ö"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{tmp_path}/v: 6 tokens: <SPACE> \"'\" a b ß ö"
 
 
 def test_texts_without_spaces_give_a_vocabulary_without_one():
@@ -123,13 +123,14 @@ def test_texts_without_spaces_give_a_vocabulary_without_one():
 
 def test_transcripts_with_control_characters_or_nothing_left_are_left_out_and_named(capsys):
     alphabet = Alphabet(vocabulary_path='v', punctuation='drop')
-    kept, vocabulary = alphabet.apply(recordings('ab', 'a\x07', '...', 'b'), problems := [])
+    kept, vocabulary = alphabet.apply(recordings('ab', 'ac\x07', '...', 'b'), problems := [])
     assert [each.text for each in kept] == ['ab', 'b']
     assert [(each.kind, each.where) for each in problems] == [
         ('control character in a transcript', 'u1'), ('transcript without words', 'u2'),
     ]  # fmt: skip
     assert vocabulary.tokens == ['a', 'b']
-    assert 'dropped from the transcripts: . 3' in capsys.readouterr().out
+    assert "dropped from the transcripts: '.' 3" in capsys.readouterr().out
+    assert alphabet.apply(recordings('...'), problems)[0] == [] and len(problems) == 3
     with pytest.raises(DataError, match='--min_count 9 times'):
         Alphabet(vocabulary_path='v', min_count=9).apply(recordings('ab'), [])
 

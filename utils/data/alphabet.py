@@ -134,8 +134,10 @@ class Alphabet:
                 problems.append(Problem('control character in a transcript', recording.where, ascii(control[0])))
             else:
                 kept.append(recording)
+        if not kept:
+            return [], self.given or Vocabulary.english()  # `preprocess` names the problems
         characters = CharacterCounts((each.utterance_id, each.text) for each in normalised)
-        vocabulary = self._vocabulary(characters)
+        vocabulary = self._vocabulary(kept)
         if has_report or self.given or self.vocabulary_path:
             for line in [*characters.report(), *_dropped_line(normaliser.dropped), *self._description(vocabulary)]:
                 print(printable(line))
@@ -149,16 +151,16 @@ class Alphabet:
         counts = Counter(character for each in recordings for character in each.text if character in 'iıIİ')
         return counts['ı'] + counts['İ'] > _DOTTED_SHARE * counts.total()
 
-    def _vocabulary(self, characters: 'CharacterCounts') -> Vocabulary:
+    def _vocabulary(self, recordings: Sequence[Recording]) -> Vocabulary:
         if self.given:
             return self.given
         if not self.vocabulary_path:
             return Vocabulary.english()
-        tokens = [each for each in characters.counts if characters.counts[each] >= self.min_count]
-        tokens = sorted((each for each in tokens if not CONTROL.match(each)), key=lambda each: (each != ' ', each))
+        counts = Counter(character for recording in recordings for character in recording.text)
+        tokens = sorted(character for character, count in counts.items() if count >= self.min_count)
         if not tokens:
             raise DataError(f'no character occurs --min_count {self.min_count} times in the transcripts; lower it')
-        return Vocabulary(tokens, self.vocabulary_path)
+        return Vocabulary(tokens, self.vocabulary_path)  # the space precedes all other characters
 
     def _description(self, vocabulary: Vocabulary) -> list[str]:
         if not self.vocabulary_path:
@@ -243,7 +245,7 @@ def _script(character: str) -> str:
 def _show(character: str) -> str:
     """A character as it is, or by code point and name where a terminal would not show it by itself."""
     if character.isprintable() and not unicodedata.combining(character):
-        return character
+        return repr(character) if _category(character)[0] == 'P' else character
     return f'U+{ord(character):04X} {unicodedata.name(character, "")}'.strip()
 
 
