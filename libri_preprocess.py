@@ -3,7 +3,7 @@
 import os
 import sys
 
-from utils.data.preprocess_flags import PreprocessParser, add_alphabet_flags
+from utils.data.preprocess_flags import PreprocessParser, add_alphabet_flags, add_copy_flags
 from utils.errors import run_main
 
 NAMES = ('dev-clean', 'dev-other', 'test-clean', 'test-other', 'train-clean-100', 'train-clean-360', 'train-other-500')
@@ -16,14 +16,17 @@ def main(argv: list[str] | None = None) -> int:
         description='Computes features of LibriSpeech, or a corpus laid out like it, and writes an index for training.',
     )  # fmt: skip
     add_alphabet_flags(parser)
+    add_copy_flags(parser)
     args = parser.parse_args(argv)
 
     from utils.data.alphabet import Alphabet
     from utils.data.corpora import librispeech
     from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
+    from utils.data.perturb import Copies
     from utils.data.preprocess import preprocess, read_corpus
 
     spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
+    copies = Copies.from_flags(args)
     alphabet = Alphabet.from_flags(args)
     recordings, problems = read_corpus(librispeech, args.path, args.name)
     recordings, vocabulary = alphabet.apply(recordings, problems, has_report=False)
@@ -35,6 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         os.path.join(args.save, str(spec)),
         args.jsonfile,
         ratio=args.split,
+        copies=copies,
         num_jobs=args.jobs,
         vocabulary_path=alphabet.vocabulary_path,
         keeps_unknown=alphabet.keeps_unknown,

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from utils.data.preprocess_flags import PreprocessParser
+from utils.data.preprocess_flags import PreprocessParser, add_copy_flags
 from utils.errors import run_main
 
 
@@ -24,6 +24,7 @@ def _parser() -> PreprocessParser:
         help='vocabulary of `label`; no vocabulary is written then. Utterances with units outside it are left out of '
         'train; in dev and test they stay and count as errors (default: vocabulary of the transcripts read)',
     )
+    add_copy_flags(parser)
     return parser
 
 
@@ -34,10 +35,12 @@ def main(argv: list[str] | None = None) -> int:
 
     from utils.data.corpora import thchs30
     from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
+    from utils.data.perturb import Copies
     from utils.data.preprocess import preprocess, read_corpus
     from utils.data.vocabulary import Vocabulary
 
     spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
+    copies = Copies.from_flags(args)
     given_vocabulary = Vocabulary.read(args.vocabfile) if args.vocabfile else None
     recordings, problems = read_corpus(partial(thchs30, unit=args.unit), args.path, args.name)
     vocabulary = given_vocabulary or Vocabulary.from_transcripts([each.text for each in recordings], args.unit)
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         os.path.join(args.save, f'{spec}-{args.unit}'),
         args.jsonfile,
         ratio=args.split,
+        copies=copies,
         num_jobs=args.jobs,
         keeps_unknown='train' not in args.name,
         vocabulary_path=None if given_vocabulary else f'{args.jsonfile.removesuffix(".json")}.vocab.txt',

@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from utils.data.preprocess_flags import PreprocessParser, add_alphabet_flags  # noqa: E402
+from utils.data.preprocess_flags import PreprocessParser, add_alphabet_flags, add_copy_flags  # noqa: E402
 from utils.errors import run_main  # noqa: E402
 
 
@@ -26,14 +26,17 @@ def main(argv: list[str] | None = None) -> int:
         'parent, whichever has the files)',
     )  # fmt: skip
     add_alphabet_flags(parser, punctuation='drop')
+    add_copy_flags(parser)
     args = parser.parse_args(argv)
 
     from utils.data.alphabet import Alphabet
     from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
     from utils.data.manifests import read_manifest
+    from utils.data.perturb import Copies
     from utils.data.preprocess import check_not_empty, preprocess
 
     spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
+    copies = Copies.from_flags(args)
     alphabet = Alphabet.from_flags(args)
     recordings, problems, description = read_manifest(
         args.manifest, args.audio_column, args.text_column, args.audio_root
@@ -49,6 +52,7 @@ def main(argv: list[str] | None = None) -> int:
         os.path.join(args.save, str(spec)),
         args.jsonfile,
         ratio=args.split,
+        copies=copies,
         num_jobs=args.jobs,
         vocabulary_path=alphabet.vocabulary_path,
         keeps_unknown=alphabet.keeps_unknown,

@@ -71,3 +71,12 @@ def test_text_that_no_file_of_the_run_can_hold_is_a_usage_error(text, capsys):
     assert parser.parse_args(['a', text]).files == ['a', text]
     with pytest.raises(SystemExit):
         parser.parse_args(['-s', text])
+
+
+def test_a_range_that_begins_with_a_minus_belongs_to_the_flag_before_it():
+    parser = Parser(prog='x')
+    parser.add_argument('--gain')
+    parser.add_argument('-s', action='store_true')
+    parser.add_argument('files', nargs='*')
+    assert parser.parse_args(['--gain', '-6:6', 'a']).gain == parser.parse_args(['--gain=-6:6']).gain == '-6:6'
+    assert parser.parse_args(['-s', '--', '-6:6']).files == ['-6:6']

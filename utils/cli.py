@@ -6,13 +6,17 @@ Standard library only, so that ``-h`` answers at once.
 import argparse
 import dataclasses
 import math
+import re
+import sys
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NoReturn
 
 from models.config import MODEL_DEFAULTS
 from utils.errors import CONTROL
+
+_RANGE = re.compile(r'-[\d.]+:')
 
 
 class _HelpFormatter(argparse.HelpFormatter):
@@ -43,12 +47,23 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args=None, namespace=None):
         """As in argparse; text that JSON and the terminal cannot hold is a usage error, but for names of `any_name`."""
-        values = super().parse_args(args, namespace)
+        values = super().parse_args(_join_ranges(sys.argv[1:] if args is None else args), namespace)
         for name, value in vars(values).items():
             for text in value if isinstance(value, list) else [value]:
                 if isinstance(text, str) and CONTROL.search(text) and name not in self.any_name:
                     self.error(f'{name}: {ascii(text)} has control characters or is not UTF-8')
         return values
+
+
+def _join_ranges(args: Sequence[str]) -> list[str]:
+    """Arguments with a range such as -6:6 joined to its flag: argparse would take it for another flag."""
+    joined: list[str] = []
+    for arg in args:
+        if _RANGE.match(arg) and joined and re.fullmatch('--[^=]+', joined[-1]):
+            joined[-1] += f'={arg}'
+        else:
+            joined.append(arg)
+    return joined
 
 
 def yes_no(text: str) -> bool:

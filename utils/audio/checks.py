@@ -22,6 +22,7 @@ _NO_CHUNK = re.compile(r'Exiting parser|Have 0 marker|Resynching')
 _CHUNKED = ('WAV', 'WAVEX', 'RF64', 'W64', 'AIFF')  # these may have large metadata after the samples
 # in files of other formats, lost samples would not be noticed
 FORMATS = (*_CHUNKED, 'AU', 'CAF', 'NIST', 'FLAC', 'OGG', 'MP3')
+AUDIO_SUFFIXES = tuple('.flac .wav .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .w64 .rf64 .caf .sph .nist'.split())
 _NIST_COUNT = re.compile(rb'\nsample_count -i (\d+)')
 REPAIR = 'copy it again, or repair it with another program'
 

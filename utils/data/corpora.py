@@ -2,10 +2,13 @@
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from utils.data.vocabulary import UNITS
 from utils.errors import CONTROL, DataError, describe_os_error
+
+if TYPE_CHECKING:
+    from utils.data.perturb import Perturbation
 
 AUDIO_SUFFIXES = ('.flac', '.wav', '.ogg')
 
@@ -26,6 +29,7 @@ class Recording(NamedTuple):
       start_secs: start of the utterance in the recording, seconds.
       end_secs: its end, seconds; None: the end of the recording.
       place: file and line that name it, for messages; empty: the utterance's name is enough.
+      change: what makes it an augmented copy; None: the utterance as it was recorded.
     """
 
     utterance_id: str
@@ -36,6 +40,7 @@ class Recording(NamedTuple):
     start_secs: float = 0.0
     end_secs: float | None = None
     place: str = ''
+    change: 'Perturbation | None' = None
 
     @property
     def where(self) -> str:

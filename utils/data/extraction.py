@@ -20,6 +20,7 @@ from tqdm import tqdm
 from utils.audio.reader import SAMPLE_RATE, measure, read_audio
 from utils.data.feature_file import is_current, remove_stale, write_features
 from utils.data.features import FeatureSpec, extract
+from utils.data.perturb import Perturbation
 from utils.errors import DataError
 
 _CHUNK = 8  # utterances per message to a worker: about 0.2 s of work, which delays an interrupt as long
@@ -29,7 +30,8 @@ _THREAD_VARIABLES = ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS
 class Task(NamedTuple):
     """One utterance: the features of ``audio_path`` are written to ``npz_path``, with ``label``.
 
-    ``start_secs`` and ``end_secs`` name a segment of the recording, in seconds; None: to its end.
+    ``start_secs`` and ``end_secs`` name a segment of the recording, in seconds; None: to its end. ``change`` makes an
+    augmented copy of it.
     """
 
     audio_path: str
@@ -37,13 +39,20 @@ class Task(NamedTuple):
     label: list[int]
     start_secs: float = 0.0
     end_secs: float | None = None
+    change: Perturbation | None = None
 
     @property
     def source(self) -> str:
-        """Description of the segment, which tells it from others of the same length; empty: the whole recording."""
-        if self.start_secs == 0 and self.end_secs is None:
-            return ''
-        return json.dumps([os.path.basename(self.audio_path), self.start_secs, self.end_secs])
+        """Segment and changes, which tell it from others of the same length; empty: the whole recording as it is."""
+        is_whole = self.start_secs == 0 and self.end_secs is None
+        parts = [] if is_whole else [os.path.basename(self.audio_path), self.start_secs, self.end_secs]
+        parts += [self.change.source] if self.change else []
+        return json.dumps(parts) if parts else ''
+
+    def newest_input(self) -> str:
+        """The recording, or the noise that is added to it if that was changed later."""
+        noise = self.change.noise if self.change else None
+        return max([self.audio_path, noise.path], key=os.path.getmtime) if noise else self.audio_path
 
 
 class Outcome(NamedTuple):
@@ -179,14 +188,17 @@ def _do_chunk(chunk: list[Task], spec: FeatureSpec) -> list[Outcome]:
 
 def _do_task(task: Task, spec: FeatureSpec) -> Outcome:
     label = np.asarray(task.label, np.int32)
-    kind = 'audio that cannot be read'
+    kind, change = 'audio that cannot be read', task.change or Perturbation()
     warnings: list[str] = []
     try:
         num_samples, duration_secs = measure(task.audio_path, task.start_secs, task.end_secs)
+        num_samples, duration_secs = change.num_samples(num_samples), duration_secs / change.speed
         shape = spec.num_frames(num_samples), spec.featlen
-        if is_current(task.npz_path, task.audio_path, shape, label, task.source):
+        if is_current(task.npz_path, task.newest_input(), shape, label, task.source):
             return Outcome(shape[0], duration_secs, is_reused=True)
         samples = read_audio(task.audio_path, warnings, task.start_secs, task.end_secs)
+        kind = 'noise that cannot be used'
+        samples = change.apply(samples)
         kind = 'audio too short'
         features = extract(samples, spec)
     except DataError as error:
@@ -195,4 +207,4 @@ def _do_task(task: Task, spec: FeatureSpec) -> Outcome:
     write_features(task.npz_path, features, label, task.source)
     if len(samples) != num_samples:  # the header of an MP3 may be wrong, and that of a streamed FLAC has no length
         duration_secs = len(samples) / SAMPLE_RATE
-    return Outcome(len(features), duration_secs, warnings=tuple(warnings))
+    return Outcome(len(features), duration_secs, warnings=() if task.change else tuple(warnings))

@@ -1,5 +1,6 @@
 """Preprocessing of a corpus: features, index and report; used by the preprocessing commands."""
 
+import functools
 import os
 import sys
 import time
@@ -10,6 +11,7 @@ from utils.data.corpora import Problem, Recording
 from utils.data.extraction import Task, extract_all
 from utils.data.features import FeatureSpec
 from utils.data.index import index_key, write_index
+from utils.data.perturb import Copies
 from utils.data.split import check_speakers, split_speakers
 from utils.data.transcripts import UNKNOWN
 from utils.data.vocabulary import Vocabulary
@@ -48,6 +50,7 @@ def preprocess(
     index_path: str,
     *,
     ratio: tuple[float, ...] | None = None,
+    copies: Copies | None = None,
     num_jobs: int = 1,
     vocabulary_path: str | None = None,
     keeps_unknown: bool = False,
@@ -62,6 +65,7 @@ def preprocess(
       save_dir: directory of the feature files, which are placed by each recording's ``relative_path``.
       index_path: path of the index to write.
       ratio: shares of train, dev and test; None: one index.
+      copies: augmented copies of the utterances, of train alone where the corpus is split; None: none.
       num_jobs: number of processes.
       vocabulary_path: path of the vocabulary to write; None: not written.
       keeps_unknown: keep utterances with units outside the vocabulary, which get the id -1 in the label; else they are
@@ -71,7 +75,7 @@ def preprocess(
       DataError: utterances were left out (raised after all else is done), or none is left.
     """
     started = time.monotonic()
-    problems = list(problems)
+    problems = [*problems, *(copies.problems if copies else ())]
     usable = list(recordings) if keeps_unknown else _spellable(recordings, vocabulary, problems)
     if ratio:
         _check_speakers(usable, ratio)
@@ -81,11 +85,11 @@ def preprocess(
         if os.path.realpath(vocabulary_path) == os.path.realpath(index_path):
             raise DataError(f'{index_path} is the index and the vocabulary to write; give --make_vocab another name')
     num_unknown = sum(bool(vocabulary.unknown(recording.text)) for recording in usable)
-    entries, num_reused = _make_features(usable, vocabulary, spec, save_dir, num_jobs, problems)
-    _name_problems(problems)
-    if not entries:
+    make_features = functools.partial(_make_features, vocabulary, spec, save_dir, num_jobs, problems)
+    copies = copies or Copies()
+    indexes, num_reused = _make_indexes(usable, copies, ratio, index_path, save_dir, make_features, problems)
+    if not indexes:
         raise DataError(f'no utterance is left of {len(recordings)}, so no index is written; see the lines above')
-    indexes = _split(entries, index_path, ratio) if ratio else {index_path: entries}
     if vocabulary_path:  # before the index, which tells a recipe that all is there
         vocabulary.write(vocabulary_path)
     for path, part in indexes.items():
@@ -94,7 +98,8 @@ def preprocess(
         print(f'{num_unknown} transcripts have units outside {vocabulary.name}, which will count as errors')
     _print_report(indexes, problems, num_reused, time.monotonic() - started)
     if problems:
-        raise DataError(f'{len(problems)} left out, named above; the other {len(entries)} utterances are in the index')
+        num_left = sum(map(len, indexes.values()))
+        raise DataError(f'{len(problems)} left out, named above; the other {num_left} utterances are in the index')
 
 
 def _check_speakers(recordings: Sequence[Recording], ratio: tuple[float, ...]) -> None:
@@ -131,23 +136,70 @@ def _check_path(path: str, argument: str) -> None:
         raise DataError(f'{directory}: no permission to write there; name another {argument}')
 
 
-def _make_features(
+def _make_indexes(
     recordings: Sequence[Recording],
+    copies: Copies,
+    ratio: tuple[float, ...] | None,
+    index_path: str,
+    save_dir: str,
+    make_features: Callable[[Sequence[Recording]], tuple[list[dict], int]],
+    problems: list[Problem],
+) -> tuple[dict[str, list[dict]], int]:
+    """Entries of each index by its path, none if no utterance is left, and the number of reused feature files."""
+    if not ratio and copies.changes and (name := copies.held_out(index_path)):
+        what = 'will have augmented copies, on which error rates are not those of the recordings; leave their flags out'
+        print(f'warning: {name} {what}', file=sys.stderr)
+    entries, num_reused = make_features(recordings)
+    _name_problems(problems)
+    if not entries:
+        return {}, 0
+    indexes = _split(entries, index_path, ratio) if ratio else {index_path: entries}
+    if copies.changes:
+        num_named, train = len(problems), next(iter(indexes.values()))
+        kept = {entry['key'] for entry in train}
+        made, num_more = make_features(_copies_of(kept, recordings, save_dir, copies, problems))
+        train += made
+        num_reused += num_more
+        _name_problems(problems[num_named:])
+    return indexes, num_reused
+
+
+def _copies_of(
+    kept: set[str], recordings: Sequence[Recording], save_dir: str, copies: Copies, problems: list[Problem]
+) -> list[Recording]:
+    """Augmented copies of the recordings with these feature files; ``problems`` gets those whose name is taken."""
+    taken = {recording.relative_path for recording in recordings}
+    originals = [recording for recording in recordings if _feature_path(save_dir, recording) in kept]
+    found = [copy for recording in originals for copy in copies.of(recording)]
+    clashes = [copy for copy in found if copy.relative_path in taken]
+    problems += [Problem('copy with the name of another utterance', copy.where) for copy in clashes]
+    return [copy for copy in found if copy.relative_path not in taken]
+
+
+def _feature_path(save_dir: str, recording: Recording) -> str:
+    return os.path.join(save_dir, f'{recording.relative_path}.npz')
+
+
+def _make_features(
     vocabulary: Vocabulary,
     spec: FeatureSpec,
     save_dir: str,
     num_jobs: int,
     problems: list[Problem],
+    recordings: Sequence[Recording],
 ) -> tuple[list[dict], int]:
     """Entries of the index, with the path of the npz as ``key``, and the number of reused feature files.
 
     Failures are added to ``problems``.
     """
-    paths = [os.path.join(save_dir, f'{recording.relative_path}.npz') for recording in recordings]
+    paths = [_feature_path(save_dir, recording) for recording in recordings]
     tasks = (
-        Task(each.audio_path, path, vocabulary.encode(each.text, unknown=UNKNOWN), each.start_secs, each.end_secs)
+        Task(
+            each.audio_path, path, vocabulary.encode(each.text, unknown=UNKNOWN), each.start_secs, each.end_secs,
+            each.change,
+        )
         for each, path in zip(recordings, paths, strict=True)
-    )
+    )  # fmt: skip
     outcomes = extract_all(tasks, len(recordings), spec, num_jobs)
     entries, suspicious = [], []
     for recording, path, outcome in zip(recordings, paths, outcomes, strict=True):
@@ -163,6 +215,7 @@ def _make_features(
                 'frames': outcome.frames,
                 'features': str(spec),
                 'speaker': recording.speaker,
+                **({'augmentation': str(recording.change)} if recording.change else {}),
             }
         )
     _name_problems(suspicious, 'warning')
@@ -197,9 +250,11 @@ def _print_report(indexes: dict[str, list[dict]], problems: Sequence[Problem], n
     for path, entries in indexes.items():
         durations = [entry['duration'] for entry in entries]
         speakers = {entry['speaker'] for entry in entries}
+        num_copies = sum('augmentation' in entry for entry in entries)
         print(
             f'{path}: {len(entries)} utterances of {"unknown" if "" in speakers else len(speakers)} speakers, '
             f'{sum(durations) / 3600:.3f} hours, longest {max(durations):.2f} s'
+            + (f'; {num_copies} are augmented copies' if num_copies else '')
         )
     num_made = sum(map(len, indexes.values())) - num_reused
     print(f'features: {num_made} made, {num_reused} there already, in {secs:.1f} s')

@@ -3,10 +3,10 @@
 import argparse
 import itertools
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from utils.cli import Parser, number
+from utils.cli import Parser, number, numbers
 from utils.data.split import parse_ratio
 from utils.system import num_cores
 
@@ -125,6 +125,52 @@ def add_alphabet_flags(parser: Parser, punctuation: str = 'keep') -> None:
         help="drop: punctuation and symbols become spaces (twenty-one: twenty one), but an apostrophe of any shape "
         "between two letters becomes '",
     )
+
+
+def add_copy_flags(parser: Parser) -> None:
+    """Declares the flags that `utils.data.perturb.Copies.from_flags` reads."""
+    add = parser.group('augmented copies of training utterances').add_argument
+    add(
+        '--speeds', metavar='FACTOR,FACTOR', type=_speeds,
+        help='add a copy of each utterance at each of these speeds by resampling, such as 0.9,1.0,1.1, which changes '
+        'tempo and pitch; 1.0 alone is the utterance itself (default: 1.0)',
+    )
+    add(
+        '--noise_dir', metavar='DIR',
+        help='add noise to each copy, from recordings in any format that is read here; without --speeds each utterance '
+        'gets one copy (default: no noise)',
+    )
+    add(
+        '--snr', metavar='LOW:HIGH', type=_range(-30, 100),
+        help='power of the utterance over that of the noise, dB, drawn from this range (default: 5:20)',
+    )
+    add(
+        '--gain', metavar='LOW:HIGH', type=_range(-60, 60),
+        help='change the level of each copy, dB, drawn from this range, such as -6:6 (default: no change)',
+    )
+    add('--seed', metavar='N', type=number(int, 0), help='random seed of noises, --snr and --gain (default: 1)')
+
+
+def _speeds(text: str) -> tuple[float, ...]:
+    speeds = numbers(float, 0.5, 2)(text)
+    for speed in speeds:
+        if round(speed, 3) != speed:
+            raise argparse.ArgumentTypeError(f'{speed} has more than three decimals')
+    return speeds
+
+
+def _range(least: float, greatest: float) -> Callable[[str], tuple[float, float]]:
+    """Returns an argparse type: LOW:HIGH, or one number for both."""
+    limited = number(float, least, greatest)
+
+    def parse(text: str) -> tuple[float, float]:
+        low, _, high = text.partition(':')
+        ends = limited(low), limited(high if ':' in text else low)
+        if ends[0] > ends[1]:
+            raise argparse.ArgumentTypeError(f'{text}: the first number must be the lower one')
+        return ends
+
+    return parse
 
 
 def _ratio(text: str) -> tuple[float, ...]:

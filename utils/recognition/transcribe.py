@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from utils.audio.checks import AUDIO_SUFFIXES
 from utils.audio.reader import SAMPLE_RATE, read_blocks
 from utils.audio.segment import segments
 from utils.data.features import FeatureSpec, extract
@@ -21,7 +22,6 @@ if TYPE_CHECKING:  # TensorFlow is not needed to find that there is no audio
 
 log = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = tuple('.flac .wav .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .w64 .rf64 .caf .sph .nist'.split())
 OTHER_SUFFIXES = tuple('.m4a .mp4 .aac .wma .amr .3gp .webm .mka .ape .wv .ac3 .spx'.split())  # not of libsndfile
 BATCHES_PER_ROUND = 8  # batches read before the first is recognised: enough to sort by length, and a short wait
 
