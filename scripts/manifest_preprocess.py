@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         args.manifest, args.audio_column, args.text_column, args.audio_root
     )
     print(description)
-    check_not_empty(recordings, problems, f'{args.manifest}: no utterance with a recording and a transcript')
+    check_not_empty(recordings, problems, f'{args.manifest}: no recording with a transcript is found')
     recordings, vocabulary = alphabet.apply(recordings, problems)
     preprocess(
         recordings,

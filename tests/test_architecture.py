@@ -11,6 +11,7 @@ from tests import architecture
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [*architecture.SCRIPTS, 'scripts/train_lm.py', 'scripts/tune_lm.py', 'scripts/convert_an4.py']
+COMMANDS += ['scripts/manifest_preprocess.py']
 README_LINES = 200
 BENCHMARK = 'scripts/benchmark'
 

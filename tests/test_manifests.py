@@ -117,7 +117,8 @@ def test_audio_is_relative_to_the_root_that_is_given(folder):
         ('a.wav,one', r"line 1: none of .* is among its columns: 'a.wav', 'one'"),
         ('{"text": "one"}', r'train\.csv: none of wav_filename'),
         ('[{"path": "a.wav", "text": "one"}]', r'line 1: a JSON list, or no manifest; write JSON Lines'),
-        (b'RIFF"\x00\x01' + b'x' * 200_000, r'line 1: none of wav_filename'),
+        (b'RIFF"\x00\x01' + b'x' * 200_000, r'train\.csv: binary data; give a manifest'),
+        (b'x"' + b'x' * 200_000, r'line 1: none of wav_filename'),
     ],
 )  # fmt: skip
 def test_what_is_no_manifest_is_refused(folder, content, message):
@@ -137,8 +138,8 @@ GOOD = 'b.wav,three,s2\n'
 @pytest.mark.parametrize(
     ('line', 'kind', 'detail'),
     [
-        ('a.wav,one, two,s1', 'line that cannot be read', '4 fields, where the header has 3; quote texts'),
-        ('a.wav;one two;s1', 'line that cannot be read', '1 fields, where the header has 3'),
+        ('a.wav,one, two,s1', 'line that cannot be read', 'number of fields: 4, in the header 3; check'),
+        ('a.wav;one two;s1', 'line that cannot be read', 'number of fields: 1, in the header 3'),
         ('a.wav,"one,s1', 'line that cannot be read', 'its quotes do not fit ('),
         ('a.wav,"one" two,s1', 'line that cannot be read', 'its quotes do not fit ('),
         ('a.wav,,s1', 'empty text', 'a.wav'),
@@ -246,7 +247,8 @@ def test_kaldi_directory_is_relative_to_itself_or_its_parent(folder):
         f'data: Kaldi data directory: wav.scp, text, utt2spk; audio paths are relative to {folder}'
     )
     assert [each.utterance_id for each in manifest.recordings] == ['u1', 'u2']
-    assert read_manifest(str(folder / 'data' / 'wav.scp')).recordings == manifest.recordings
+    for file in ('wav.scp', 'text'):
+        assert read_manifest(str(folder / 'data' / file)).recordings == manifest.recordings
     with pytest.raises(UsageError, match='--text_column t: .* is a Kaldi data directory'):
         read_manifest(str(folder / 'data'), text_column='t')
 
@@ -339,7 +341,10 @@ def test_nothing_that_can_be_read_is_one_line_at_the_end(folder, capsys):
     (folder / 'x.csv').write_text('path,text\nnone.wav,x\n')
     assert preprocess(folder, folder / 'x.csv') == 1
     err = capsys.readouterr().err.splitlines()
-    assert len(err) == 2 and err[1].endswith('no utterance with a recording and a transcript; see the lines above')
+    assert len(err) == 2 and err[1].endswith('no recording with a transcript is found; see the lines above')
+    (folder / 'x.csv').write_text('path,text\n')
+    assert preprocess(folder, folder / 'x.csv') == 1
+    assert capsys.readouterr().err == f'error: {folder}/x.csv: no recording with a transcript is found; it is empty\n'
     assert preprocess(folder, folder / 'none.csv') == 1
     assert capsys.readouterr().err.splitlines()[-1] == f'error: {folder}/none.csv: no such file or directory'
 

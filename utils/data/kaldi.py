@@ -6,6 +6,8 @@ from utils.data.corpora import Problem
 from utils.data.manifest_tables import BAD_LINE, Row, Table, read_lines
 from utils.errors import DataError
 
+KALDI_FILES = ('wav.scp', 'text', 'segments', 'utt2spk')
+
 _NO_TRANSCRIPT = 'audio without a transcript'
 _NO_AUDIO = 'transcript without audio'
 _COMMAND = 'wav.scp line that is a command'
@@ -20,7 +22,7 @@ def read_kaldi(directory: str) -> Table:
       DataError: ``wav.scp`` or ``text`` is missing.
     """
     problems: list[Problem] = []
-    present = {name for name in ('wav.scp', 'text', 'segments', 'utt2spk') if os.path.exists(f'{directory}/{name}')}
+    present = {name for name in KALDI_FILES if os.path.exists(f'{directory}/{name}')}
     for name in ('wav.scp', 'text'):
         if name not in present:
             raise DataError(f'{directory}: no {name} in it; a Kaldi data directory has wav.scp and text')
@@ -39,7 +41,7 @@ def read_kaldi(directory: str) -> Table:
         for row in rows
         if row.name in texts
     ]
-    parts = ', '.join(name for name in ('wav.scp', 'text', 'segments', 'utt2spk') if name in present)
+    parts = ', '.join(name for name in KALDI_FILES if name in present)
     return Table(f'Kaldi data directory: {parts}{"" if speakers else "; no speakers"}', rows, problems)
 
 

@@ -115,6 +115,8 @@ def read_table(path: str, audio_column: str | None, text_column: str | None) -> 
     if first is None:
         raise DataError(f'{path}: the file is empty; give a manifest with a line for each utterance')
     line, place = lines[first].lstrip(), f'{path} line {first + 1}'
+    if '\0' in line:
+        raise DataError(f'{path}: binary data; give a manifest, which is text')
     if line.startswith('{'):
         return _read_json_lines(path, lines, audio_column, text_column)
     if line.startswith('['):
@@ -150,7 +152,7 @@ def _delimited_rows(
         if isinstance(fields, str):
             problems.append(Problem(BAD_LINE, place, fields))
         elif len(fields) != len(names):
-            detail = f'{len(fields)} fields, where the header has {len(names)}; quote texts that have the delimiter'
+            detail = f'number of fields: {len(fields)}, in the header {len(names)}; check delimiters and quotes'
             problems.append(Problem(BAD_LINE, place, detail))
         else:
             rows.append(_row(place, [fields[at[name]] if name else '' for name in columns], columns))

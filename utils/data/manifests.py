@@ -7,7 +7,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from utils.data.corpora import Problem, Recording
-from utils.data.kaldi import read_kaldi
+from utils.data.kaldi import KALDI_FILES, read_kaldi
 from utils.data.manifest_tables import BAD_LINE, Row, Table, read_table
 from utils.errors import CONTROL, DataError, UsageError
 
@@ -50,7 +50,8 @@ def read_manifest(
     """
     if audio_root is not None and not os.path.isdir(audio_root):
         raise UsageError(f'--audio_root {audio_root} is no directory; give the one that audio paths are relative to')
-    path = os.path.dirname(path) or '.' if os.path.basename(path) == 'wav.scp' else path
+    if os.path.basename(path) in KALDI_FILES and os.path.exists(os.path.join(os.path.dirname(path), 'wav.scp')):
+        path = os.path.dirname(path) or '.'
     table = _read(path, audio_column, text_column)
     folder = path if os.path.isdir(path) else os.path.dirname(path) or '.'
     root = audio_root if audio_root is not None else _find_root(table.rows, folder)

@@ -38,7 +38,7 @@ def check_not_empty(recordings: Sequence[Recording], problems: Sequence[Problem]
     """Without a recording, lists the problems and raises a `DataError` with this message."""
     if not recordings:
         _name_problems(problems)
-        raise DataError(f'{message}; see the lines above')
+        raise DataError(f'{message}; {"see the lines above" if problems else "it is empty"}')
 
 
 def preprocess(
