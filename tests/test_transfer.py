@@ -15,6 +15,7 @@ import models
 import run_train
 from models.config import MODEL_DEFAULTS, ModelConfig
 from models.layers import Phase
+from tests.processes import Process, free_hosts, run_train_main
 from tests.toy_tasks import FEATURES, MODEL_CONFIG, MODELS, NUM_ROWS, SMALL, make_model_task, read_weights
 from utils.config import TrainConfig
 from utils.data.statistics import FeatureStatistics
@@ -329,3 +330,30 @@ def test_another_start_than_the_one_of_the_run_is_refused(old_run, features, cap
     given = ['-t', features, '-d', features, '-s', old_run, '--init_from', features.parent]
     assert command(*given) == 2
     assert f'began without --init_from, the command line says {features.parent}; leave' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('num_ps', [0, 1])
+def test_only_the_chief_of_a_cluster_needs_the_other_run(old_run, features, tmp_path, num_ps):
+    hosts = free_hosts(num_ps + 2)
+    flags = ['-t', features, '-d', features, '-us', 'no', '-p', '1', '-b', '2', '-o', 'sgd', '-lr', '1e-9']
+    flags += ['--freeze', '1', '--ws_hosts', ','.join(hosts[num_ps:])]
+    flags += ['--ps_hosts', hosts[0]] * num_ps
+    tasks = []
+    for job, index in [('worker', 1), *[('ps', 0)] * num_ps, ('worker', 0)]:
+        path = old_run if (job, index) == ('worker', 0) else tmp_path / 'nowhere'
+        own = ['--job_name', job, '--task_index', index, '-s', tmp_path / f'{job}{index}', '--init_from', path]
+        tasks.append(Process(tmp_path / f'{job}{index}.log', run_train_main, *flags, *own))
+    try:
+        assert [task.status() for task in tasks] == [0] * len(tasks), '\n'.join(task.log for task in tasks)
+    finally:
+        for task in tasks:
+            task.kill()
+    best = Checkpoints(str(old_run)).best()
+    assert f'before the first step: dev loss {best["dev_loss"]:.2f}, WER {best["wer"]:.2%}' in tasks[-1].log
+    checkpoints = Checkpoints(str(tmp_path / 'worker0'))
+    new, old = (tf.train.load_checkpoint(each.prefix(name)) for each, name in (
+        (checkpoints, f'model-{checkpoints.steps()[-1]}'), (Checkpoints(str(old_run)), best['name'])
+    ))
+    assert checkpoints.steps()[-1] >= 2
+    np.testing.assert_array_equal(new.get_tensor('conv1/kernel'), old.get_tensor('conv1/kernel'))
+    np.testing.assert_allclose(new.get_tensor('output/kernel'), old.get_tensor('output/kernel'), atol=1e-6)
