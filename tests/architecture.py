@@ -27,6 +27,7 @@ BUDGETS = {
     'utils/train': 1250,
     'utils/cluster': 870,
     'utils/recognition': 700,
+    'utils/gpu': 330,
     'utils/lm': 1200,
     'utils/decode': 1700,
 }
@@ -42,15 +43,16 @@ GROWTH = {
     'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
     # rules between options, the typed JSON reader, values that cannot be meant, places for caches, weights of indexes,
     # the start from another run, ranges that begin with a minus
-    'utils': 440,
+    'utils': 450,
     'utils/audio': 40,  # segments of recordings
     # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets; mixtures of indexes;
     # augmented copies
     'utils/data': 1440,
-    'utils/recognition': 60,  # recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
+    # the recurrence's form; recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
+    'utils/recognition': 100,
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN
-READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5000, 400, 60
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5100, 400, 60
 DATA_PATH = 'corpora features index vocabulary transcripts statistics loader batching pipeline'
 READING_PATH = (
     'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()
@@ -70,7 +72,7 @@ FORBIDDEN = {
     'utils/audio/': ('utils/data/', 'utils/train/', 'utils/cluster/', 'utils/recognition/'),
 }
 # the rest of utils/ has no TensorFlow
-USES_TENSORFLOW = ('utils/train/', 'utils/cluster/', 'utils/recognition/', 'utils/data/pipeline.py')
+USES_TENSORFLOW = ('utils/train/', 'utils/cluster/', 'utils/gpu/', 'utils/recognition/', 'utils/data/pipeline.py')
 USES_TENSORFLOW += ('utils/training.py', 'utils/run_directory.py', 'utils/system.py')
 OWN_PARSER = {'utils/data/preprocess_flags.py'}  # another command, whose flags may have the names of run_train.py's
 QUESTION = re.compile(r'(What|Where|Who|Whether|How|From|Why|Whose|Whatever)\b')

@@ -155,6 +155,11 @@ class RunFlags:
     )
     gpus: int = _device(1, '-g', low=1, high=64, help='towers on this machine, a batch each; CPU devices without a GPU')
     gpu_fraction: float = _device(1.0, '-gf', low=0.01, high=1, help="share of each GPU's memory to allocate")
+    recurrence: str = _device(
+        'auto', choices=('auto', 'loop', 'cudnn'),
+        help='form of the recurrent layers: cuDNN where a GPU has the cell (-a tanh) and a trial at the start agrees '
+        'with the loop (auto), the loop, or cuDNN or an error',
+    )
     intra_op_threads: int = _device(
         0, low=0, high=1024, help='threads within an operation; 0: without a GPU one for every two cores, because the '
         'two directions of a layer run side by side',

@@ -26,8 +26,9 @@ from utils.data.mixing import Mixture
 from utils.data.pipeline import Pipeline
 from utils.data.transcripts import count_frames_needed, symbol_frequencies, usable_rows
 from utils.errors import DataError
+from utils.gpu.devices import log_gpus
 from utils.option_rules import check_same_flags
-from utils.recognition.recognizer import Recognizer
+from utils.recognition.recognizer import Recognizer, recurrence_for
 from utils.recognition.validation import Validation
 from utils.run_directory import RUN_FILES, Run, RunConfig, open_training_run, write_training_run
 from utils.train.graph import TrainingTask
@@ -58,6 +59,8 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
 
     Nothing is written before the indexes have been checked: a command that fails leaves a run as it was.
     """
+    log_gpus()
+    recurrence = recurrence_for(flags.model, flags.run.recurrence, runtime.session_config)
     initial = initial_weights(flags)
     if initial:  # config.json records the name
         flags = dataclasses.replace(flags, train=dataclasses.replace(flags.train, init_checkpoint=initial.checkpoint))
@@ -71,7 +74,8 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
     _warn_of_overlap(dev_index, train_index)
     with lock_run(run_dir) as check_run_dir:
         run = open_training_run(flags, train_index, initial and initial.run)
-        recognizer, options = Recognizer(run, session_config=runtime.session_config), run.config.train
+        options = run.config.train
+        recognizer = Recognizer(run, session_config=runtime.session_config, recurrence=recurrence)
         fingerprint, train_index = _fingerprint(train_index), _usable(train_index, run)
         transfer = initial and initial.fit(recognizer.shapes, run)
         images = options.attention_images if run.config.model.family == 'attention' else 0
@@ -84,7 +88,7 @@ def train_chief(flags: Flags, runtime: Runtime, coordinator: LocalCoordinator) -
         if options.freeze:
             layers, last = run.config.model.layers[: options.freeze], options.initial_epoch + options.freeze_epochs - 1
             log.info('--freeze %d: %s stay as they are to the end of epoch %d', options.freeze, ', '.join(layers), last)
-        task = training_task(run, train_index, runtime.num_replicas, validate)
+        task = training_task(run, train_index, runtime.num_replicas, validate, recurrence)
         task = task._replace(dev=dev_index.fingerprint, transfer=transfer)
         return Trainer(task, options, runtime, run_dir, coordinator, flags.run.profile_steps, check_run_dir).run()
 
@@ -121,7 +125,8 @@ def train_worker(flags: Flags, runtime: Runtime, coordinator: ClusterCoordinator
         coordinator.receive(run_dir, _fingerprint(train_index))
         run = Run.open(run_dir)
     check_same_flags(run.config, flags)
-    task = training_task(run, _usable(train_index, run), runtime.num_replicas)
+    recurrence = recurrence_for(run.config.model, flags.run.recurrence, runtime.session_config)
+    task = training_task(run, _usable(train_index, run), runtime.num_replicas, recurrence=recurrence)
     return WorkerLoop(task, run.config.train, runtime, coordinator).run()
 
 
@@ -139,7 +144,11 @@ def _usable(index: Index, run: Run) -> Index:
 
 
 def training_task(
-    run: Run, train_index: Index, num_replicas: int, validate: Callable[[str], dict] | None = None
+    run: Run,
+    train_index: Index,
+    num_replicas: int,
+    validate: Callable[[str], dict] | None = None,
+    recurrence: str = 'loop',
 ) -> TrainingTask:
     """The data, loss and validation of a run for the trainer.
 
@@ -148,6 +157,7 @@ def training_task(
       train_index: training utterances, all of them usable.
       num_replicas: replicas that share each step.
       validate: scores a checkpoint; None for workers other than the chief.
+      recurrence: form of the recurrent layers; see `models.layers.Phase`.
     """
     model, options = models.get(run.config.model), run.config.train
     warn_if_emulated(options.dtype)
@@ -176,7 +186,7 @@ def training_task(
     frequencies = symbol_frequencies(train_index, run.vocabulary).tolist() if is_unigram else ()
 
     return TrainingTask(
-        loss_fn=training_loss(run.config, frequencies),
+        loss_fn=training_loss(run.config, frequencies, recurrence),
         make_pipeline=lambda: Pipeline(loader.batch, run.config.model.features),
         plan=plan,
         frames=index.frames,

@@ -50,7 +50,9 @@ def cluster_runtime(cluster: Cluster, options: tf.ConfigProto, towers: int) -> R
         runtime = Runtime(strategy, towers, options, share=cluster.index, num_shares=num_workers)
     else:
         with tf.Graph().as_default():
-            strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+            kinds = tf.distribute.experimental.CollectiveCommunication
+            kind = kinds.NCCL if num_gpus() else kinds.AUTO
+            strategy = tf.distribute.experimental.MultiWorkerMirroredStrategy(kind, resolver)
             cluster_config = strategy.update_config_proto(cluster_config)
         runtime = Runtime(strategy, num_workers * towers, options, first_replica=cluster.index * towers)
     return runtime._replace(local_replicas=towers, is_chief=cluster.is_chief, cluster_config=cluster_config)

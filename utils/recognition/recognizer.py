@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import models
+from models import trial
+from models.config import ModelConfig
 from models.layers import Phase
 from utils.data.batching import BatchSize, cut
 from utils.data.features import FeatureSpec
@@ -18,6 +20,7 @@ from utils.data.loader import Loader, pad
 from utils.data.pipeline import Batch, Pipeline
 from utils.decode.greedy import attention_hypotheses, best_paths
 from utils.decode.hypothesis import Hypothesis
+from utils.gpu.trial import choose_recurrence
 from utils.recognition.posteriors import rounded, weights_id
 from utils.recognition.report import Evaluation, References
 from utils.run_directory import Run
@@ -36,6 +39,7 @@ class Recognizer:
       run: run whose model, vocabulary and feature statistics are used.
       decoder: decoder of CTC posteriors, or the beam search of a model with attention; None: greedy decoding.
       session_config: settings of the session; None: those of this machine.
+      recurrence: form of the recurrent layers; see `models.layers.Phase`.
 
     Attributes:
       vocabulary: tokens of the texts.
@@ -45,10 +49,17 @@ class Recognizer:
       weights: `weights_id` of the checkpoint that was loaded last.
     """
 
-    def __init__(self, run: Run, decoder: 'Decoder | None' = None, session_config: tf.ConfigProto | None = None):
+    def __init__(
+        self,
+        run: Run,
+        decoder: 'Decoder | None' = None,
+        session_config: tf.ConfigProto | None = None,
+        recurrence: str = 'loop',
+    ):
         self.vocabulary, self.config = run.vocabulary, run.config.model
         self.spec = FeatureSpec.parse(run.config.feature_spec)
         self._statistics, self._decoder, self._model = run.statistics, decoder, models.get(self.config)
+        self._phase = Phase(recurrence=recurrence)
         self.weights = ''
         self.secs_per_frame = self._model.time_stride * self.spec.winstep_secs
         with tf.Graph().as_default() as graph:
@@ -60,8 +71,8 @@ class Recognizer:
     def _infer(self, batch: Batch) -> tuple[tf.Tensor, tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         """Losses `[batch]`, the tensors of greedy decoding, and those for the decoder."""
         model, config = self._model, self.config
-        output = model.forward(batch.features, batch.feature_lengths, config, Phase())
-        losses = model.losses(output, batch.labels, batch.label_lengths, config, Phase(), models.Criterion())
+        output = model.forward(batch.features, batch.feature_lengths, config, self._phase)
+        losses = model.losses(output, batch.labels, batch.label_lengths, config, self._phase, models.Criterion())
         return losses, *model.infer(output, config, self.secs_per_frame, lambda: self._decoder)
 
     def _decode(self, *outputs: Any) -> list:
@@ -162,6 +173,13 @@ class Recognizer:
         return hypotheses, losses
 
 
+def recurrence_for(config: ModelConfig, wanted: str, session_config: tf.ConfigProto) -> str:
+    """The form of a model's recurrent layers on this machine; see `choose_recurrence`."""
+    return choose_recurrence(
+        wanted, config, trial.has_cudnn(config), partial(trial.differences, config), session_config
+    )
+
+
 def load_recognizer(run: Run, checkpoint: str = 'best', decoder: 'Decoder | None' = None) -> Recognizer:
     """A recognizer with the weights of a run's `best`, `latest` or `average` checkpoint.
 
@@ -170,6 +188,7 @@ def load_recognizer(run: Run, checkpoint: str = 'best', decoder: 'Decoder | None
     """
     checkpoints = Checkpoints(run.path)
     path = checkpoints.prefix(checkpoints.resolve(checkpoint))
-    recognizer = Recognizer(run, decoder)
+    session_config = local_runtime().session_config
+    recognizer = Recognizer(run, decoder, session_config, recurrence_for(run.config.model, 'auto', session_config))
     recognizer.restore(path)
     return recognizer

@@ -44,7 +44,8 @@ def session_options(gpu_fraction: float = 1.0, intra_op_threads: int = 0, inter_
     # TF2's functional while loops copy what TF1's carry in place
     tf.disable_control_flow_v2()
     config = tf.ConfigProto(allow_soft_placement=True)
-    config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction
+    # 0 is all but what CUDA and cuDNN need for themselves, which a share of 1 would take from them
+    config.gpu_options.per_process_gpu_memory_fraction = gpu_fraction if gpu_fraction < 1 else 0.0
     config.intra_op_parallelism_threads = intra_op_threads or (0 if num_gpus() else max(1, num_cores() // 2))
     # the first runtime of a process creates the threads for all, and tf.data starts the eager one before any session
     with contextlib.suppress(RuntimeError):  # it has started already
@@ -85,7 +86,9 @@ def local_runtime(
         log.info('-g %d: no GPU on this machine; the towers are %d CPU devices', towers, towers)
         config.device_count['CPU'] = towers
     with tf.Graph().as_default():  # the strategy would otherwise start TensorFlow's eager runtime
-        strategy = tf.distribute.MirroredStrategy([f'/{kind}:{i}' for i in range(towers)])
+        # all gradients and statistics are one tensor of one all-reduce
+        nccl = tf.distribute.NcclAllReduce(num_packs=1) if kind == 'gpu' else None
+        strategy = tf.distribute.MirroredStrategy([f'/{kind}:{i}' for i in range(towers)], cross_device_ops=nccl)
     return Runtime(strategy, towers, config, local_replicas=towers)
 
 
