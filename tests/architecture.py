@@ -43,16 +43,18 @@ GROWTH = {
     'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
     # rules between options, the typed JSON reader, values that cannot be meant, places for caches, weights of indexes,
     # the start from another run, ranges that begin with a minus
-    'utils': 450,
+    # and a page of figures about indexes
+    'utils': 500,
     'utils/audio': 40,  # segments of recordings
     # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets; mixtures of indexes;
     # augmented copies
-    'utils/data': 1440,
+    # and inspection of indexes
+    'utils/data': 1750,
     # the recurrence's form; recordings in blocks; how hypotheses were decoded; posteriors tied to their weights
     'utils/recognition': 100,
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN
-READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5100, 400, 60
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5120, 400, 60
 DATA_PATH = 'corpora features index vocabulary transcripts statistics loader batching pipeline'
 READING_PATH = (
     'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()

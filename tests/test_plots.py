@@ -111,3 +111,16 @@ def test_each_dev_index_has_its_curves(tmp_path, figures):
     assert [line.get_label() for line in loss.get_lines()] == ['train', 'dev', r'dev, a\$b\$']
     assert [line.get_label() for line in errors.get_lines()] == ['WER', 'CER', 'WER, dev-clean']
     assert errors.get_lines()[2].get_ydata().tolist() == [50.0, 50.0]
+
+
+def test_a_page_about_indexes_has_a_colour_each_and_the_limit_of_ctc(tmp_path, figures):
+    durations, symbols = [np.array([1.0, 2.0]), np.array([4.0])], [np.array([10, 30]), np.array([20])]
+    plots.draw_indexes(['train', 'dev'], durations, symbols, [[0.05], []], 0.02, tmp_path / 'inspect.png')
+    lengths, rates, fits, speakers = figures[0].axes
+    train, dev, limit = (line.get_xydata().tolist() for line in fits.get_lines())
+    assert (train, dev, limit) == ([[1, 10], [2, 30]], [[4, 20]], [[0, 0], [4, 200]])
+    assert speakers.get_lines()[0].get_xydata().tolist() == [[1, 0.05]]
+    for axis in (lengths, rates):
+        assert [sum(patch.get_xy()[:-1, 1].max() for patch in axis.patches[:1])] == [50.0]
+    assert all(axis.get_xlabel() and axis.get_ylabel() and axis.get_title() for axis in figures[0].axes)
+    assert is_png(tmp_path / 'inspect.png')

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MAX_POINTS = 20_000  # of an index in a scatter plot; of a larger one, every second, third, ... point
 CJK_FONTS = ('Noto Sans CJK SC', 'Noto Sans SC', 'WenQuanYi Zen Hei', 'WenQuanYi Micro Hei', 'SimHei', 'PingFang SC')
 
 
@@ -116,6 +117,49 @@ def _with_indexes(curves: Mapping[str, str], records: Sequence[Mapping[str, Any]
     parts = {key: key.partition('/') for key in keys}
     named = {key: f'{curves[curve]}, {name}' for key, (curve, _, name) in parts.items() if curve in curves}
     return {**curves, **{key: label.replace('$', r'\$') for key, label in named.items()}}  # no mathematics
+
+
+def draw_indexes(
+    names: Sequence[str],
+    durations: Sequence[np.ndarray],
+    symbols: Sequence[np.ndarray],
+    speaker_minutes: Sequence[Sequence[float]],
+    secs_per_output: float,
+    path: str | os.PathLike,
+) -> None:
+    """Draws durations, speaking rates, transcript lengths and speakers of one index or more, one colour each.
+
+    Args:
+      names: names of the indexes, for the legend.
+      durations: seconds of the utterances of each index, float `[utterances]`.
+      symbols: numbers of symbols of their transcripts, int `[utterances]`.
+      speaker_minutes: minutes of each speaker of each index; empty where no speakers are named.
+      secs_per_output: time step of an output frame, seconds; transcripts above this line cannot fit under CTC.
+      path: PNG file to write, atomically.
+    """
+    with _figure(path, 12.0, 8.0) as figure:
+        (lengths, rates), (fits, speakers) = figure.subplots(2, 2)
+        longest = max(float(each.max()) for each in durations)
+        rate_of = [count / secs for count, secs in zip(symbols, durations, strict=True)]
+        fastest = max(float(each.max()) for each in rate_of) or 1.0
+        labels = [name.replace('$', r'\$') for name in names]  # no mathematics
+        for name, secs, count, rate, minutes in zip(labels, durations, symbols, rate_of, speaker_minutes, strict=True):
+            for axis, values, top in ((lengths, secs, longest), (rates, rate, fastest)):
+                weights = np.full(len(values), 100 / len(values))
+                axis.hist(values, 60, range=(0, top), weights=weights, histtype='step', label=name)
+            shown = slice(None, None, -(-len(secs) // MAX_POINTS))
+            fits.plot(secs[shown], count[shown], '.', markersize=2, label=name)
+            speakers.plot(np.arange(1, len(minutes) + 1), sorted(minutes, reverse=True), marker='.', label=name)
+        limit = [0, longest], [0, longest / secs_per_output]
+        fits.plot(*limit, color='black', linewidth=1, label='limit of CTC')
+        lengths.set(title='Durations', xlabel='duration (s)', ylabel='utterances (%)')
+        rates.set(title='Speaking rate', xlabel='symbols a second', ylabel='utterances (%)')
+        fits.set(title='Transcripts', xlabel='duration (s)', ylabel='symbols')
+        fits.set_ylim(0, 1.2 * max(float(count.max()) for count in symbols) or 1.0)
+        speakers.set(title='Speakers', xlabel='speaker, by amount of speech', ylabel='speech (minutes)')
+        for axis in (lengths, rates, fits, speakers):
+            axis.grid(True, alpha=0.3)
+            axis.legend(fontsize=8)
 
 
 def _series(records: Sequence[Mapping[str, Any]], key: str) -> tuple[np.ndarray, np.ndarray]:
