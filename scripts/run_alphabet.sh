@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A language with another alphabet from nothing: eSpeak NG synthesizes Russian or German sentences, whose manifest is
 # preprocessed with a vocabulary of its own; a small Deep Speech 2 is trained and scored on a held-out voice with held-out
-# sentences, greedily. About five minutes for each language on two cores. Run again, it resumes. Exit status 1 if a
+# sentences, greedily. Three to five minutes for each language on two quiet cores. Run again, it resumes. Exit status 1 if a
 # character error rate is not below 20 %.
 #
 #   ALPHABET_DIR   directory for corpora, features and runs                           ($HOME/runs/alphabet)
