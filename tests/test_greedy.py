@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.decode.greedy import attention_hypotheses, best_paths
+from utils.decode.greedy import GreedyStream, attention_hypotheses, best_paths
 from utils.decode.hypothesis import Hypothesis, Span, confidence, words
 
 BLANK = 3
@@ -128,3 +128,16 @@ def test_greedy_hypotheses_end_at_their_lengths_and_peak_where_attention_does():
     assert [span.start_frame for span in first.frames] == [0, 0]
     assert second.ids == (0,) and not second.is_cut  # its end was certain, which is a log-probability of 0, too
     assert math.isclose(second.log_prob, math.log(0.5))
+
+
+@pytest.mark.parametrize('size', [1, 2, 50])
+def test_frames_in_chunks_give_the_best_path_of_the_whole(size):
+    log_probs = np.log(np.random.default_rng(3).dirichlet(np.ones(4), 50))
+    (expected,) = best_paths(log_probs.argmax(1)[None], log_probs.max(1)[None], [50], 3)
+    stream = GreedyStream(3)
+    for first in range(0, 50, size):
+        stream.add(log_probs[first : first + size])
+    assert stream.final().ids == expected.ids
+    assert [span[:2] for span in stream.final().frames] == [span[:2] for span in expected.frames]
+    assert stream.final().log_prob == pytest.approx(expected.log_prob)
+    np.testing.assert_allclose([each[2] for each in stream.final().frames], [each[2] for each in expected.frames])

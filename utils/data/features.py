@@ -21,7 +21,7 @@ DEFAULT_FEATLEN = {'mfcc': 13, 'fbank': 40, 'log': 161}
 FEATLENS = {'mfcc': (13, 39), 'fbank': (40,), 'log': (81, 161)}
 
 _INT16_SCALE = 32768.0
-_PREEMPHASIS = 0.97
+PREEMPHASIS = 0.97
 _LOG_NFFT = 320  # 50 Hz a bin: 161 bins reach 8 kHz, the first 81 reach 4 kHz
 _MIN_NFFT = 256  # with fewer bins the lowest mel filters would be empty
 _MAX_WINDOW_SECS = 1.0
@@ -107,23 +107,38 @@ def extract(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     num_frames = spec.num_frames(len(samples))
     if not num_frames:
         raise DataError(f'{len(samples) / SAMPLE_RATE:.4f} s are too short for a window of {spec.winlen_secs:g} s')
+    signal = prepared(samples, spec)
+    if spec.mode != 'log':
+        signal = psf.sigproc.preemphasis(signal, PREEMPHASIS)
+    # the last frame is padded here, because its block may be shorter than a window
+    features = of_frames(np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal))), spec)
+    if spec.featlen == 39:
+        features = with_deltas(features)
+    return features.astype(np.float32)
+
+
+def prepared(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Samples clipped and scaled, in the precision of the features' arithmetic."""
     # single bins of a log spectrum can be too small for the precision of float32; sums over mel bands are not
     dtype: type[np.floating] = np.float64 if spec.mode == 'log' else np.float32
-    signal = np.clip(np.asarray(samples, dtype), -MAX_PEAK, MAX_PEAK) * _INT16_SCALE
-    if spec.mode != 'log':
-        signal = psf.sigproc.preemphasis(signal, _PREEMPHASIS)
-    # the last frame is padded here, because its block may be shorter than a window
-    signal = np.pad(signal, (0, (num_frames - 1) * spec.step + spec.window - len(signal)))
+    return np.clip(np.asarray(samples, dtype), -MAX_PEAK, MAX_PEAK) * _INT16_SCALE
+
+
+def of_frames(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
+    """Features without deltas of the whole frames of a signal, at least one, which is pre-emphasised unless log."""
     compute = {'mfcc': _mfcc, 'fbank': _fbank, 'log': _log_spectrum}[spec.mode]
+    num_frames = 1 + (len(signal) - spec.window) // spec.step
     blocks = []
     for first in range(0, num_frames, _BLOCK_FRAMES):
         last = min(first + _BLOCK_FRAMES, num_frames) - 1
         blocks.append(compute(signal[first * spec.step : last * spec.step + spec.window], spec))
-    features = np.concatenate(blocks)
-    if spec.featlen == 39:
-        deltas = _deltas(features)
-        features = np.concatenate([features, deltas, _deltas(deltas)], axis=1)
-    return features.astype(np.float32)
+    return np.concatenate(blocks)
+
+
+def with_deltas(features: np.ndarray) -> np.ndarray:
+    """Features, their deltas and the deltas of these, `[frames, 3 · features]`."""
+    deltas = _deltas(features)
+    return np.concatenate([features, deltas, _deltas(deltas)], axis=1)
 
 
 def _power(signal: np.ndarray, spec: FeatureSpec, nfft: int, window: np.ndarray | None = None) -> np.ndarray:

@@ -100,31 +100,39 @@ def decode_utterance(
 ) -> list[BeamHypothesis]:
     """Decodes one utterance, log-posteriors `[frames, classes]`. See `decode`."""
     log_probs = np.require(log_probs, np.float32, ['C', 'W'])
-    _check_posteriors(log_probs)
-    probs = np.maximum(np.exp(log_probs), LEAST_PROB)
+    probs = checked_probs(log_probs)
     symbol_limit, num_results = min(options.symbol_limit, log_probs.shape[1]), options.num_best + SPARE_RESULTS
     limits = options.beam_width, options.symbol_mass, symbol_limit, options.threshold
     found = search(probs, blank_id, *limits, scorer, num_results)
+    return rescore(log_probs, probs, found, blank_id, options, scorer)
+
+
+def rescore(
+    log_probs: np.ndarray, probs: np.ndarray, found: Sequence[np.ndarray], blank_id: int, options: BeamOptions,
+    scorer: Scorer,
+) -> list[BeamHypothesis]:  # fmt: skip
+    """The best of the texts that a search found and of the greedy one, by their exact scores."""
     texts = {tuple(text.tolist()): text for text in [*found, _greedy_text(log_probs, blank_id)]}
     scored = [(*_score(probs, text, blank_id, scorer), ids) for ids, text in texts.items()]
     scored.sort(key=lambda item: -item[0])  # a stable sort: of equals, the one that the search preferred
     allowed = [item for item in scored if item[0] > -np.inf] or scored[:1]
     return [
-        BeamHypothesis(ids, log_prob, _spans(log_probs, texts[ids], blank_id), lm_log_prob, num_words, score)
+        BeamHypothesis(ids, log_prob, spans(log_probs, texts[ids], blank_id), lm_log_prob, num_words, score)
         for score, log_prob, lm_log_prob, num_words, ids in allowed[: options.num_best]
     ]
 
 
-def _check_posteriors(log_probs: np.ndarray) -> None:
-    """Refuses NaN and logits, which are not normalised: three frames show that."""
+def checked_probs(log_probs: np.ndarray) -> np.ndarray:
+    """Posteriors, none of them 0; NaN and logits, which are not normalised, are refused: three frames show that."""
     if not len(log_probs):
-        return
+        return log_probs
     if np.isnan(log_probs).any():
         raise DataError('the posteriors hold NaN; the model has diverged: take an earlier checkpoint')
     sums = np.exp(log_probs[[0, len(log_probs) // 2, -1]].astype(np.float64)).sum(axis=1)
     if np.abs(sums - 1).max() > 0.02:
         furthest = sums[np.abs(sums - 1).argmax()]
         raise DataError(f'the posteriors of a frame sum up to {furthest:.3g}, not 1; give log softmax, not logits')
+    return np.maximum(np.exp(log_probs), LEAST_PROB)
 
 
 def _greedy_text(log_probs: np.ndarray, blank_id: int) -> np.ndarray:
@@ -148,6 +156,7 @@ def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, scorer:
     return _score(probs, np.array(ids, np.int64), blank_id, scorer)[0]
 
 
-def _spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[Span, ...]:
-    spans, scores = best_alignment(log_probs, text, blank_id)
-    return tuple(map(Span, *spans.T.tolist(), scores.tolist()))
+def spans(log_probs: np.ndarray, text: np.ndarray, blank_id: int) -> tuple[Span, ...]:
+    """Spans of the symbols of a text in its most probable alignment."""
+    frames, scores = best_alignment(log_probs, text, blank_id)
+    return tuple(map(Span, *frames.T.tolist(), scores.tolist()))

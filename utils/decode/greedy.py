@@ -62,3 +62,37 @@ def attention_hypotheses(
         text, log_prob = tuple(ids[row, :length].tolist()), float(log_probs[row, :length].sum() + end_log_probs[row])
         hypotheses.append(SpelledHypothesis(text, log_prob, spans, log_prob / (length + 1), bool(is_cut[row])))
     return hypotheses
+
+
+class GreedyStream:
+    """The best path of an utterance whose posteriors come frame by frame; its text is that of `best_paths`.
+
+    Args:
+      blank_id: class of the blank.
+    """
+
+    num_bytes = 0  # but for the text
+
+    def __init__(self, blank_id: int):
+        self._blank_id, self._last, self._num_frames, self._log_prob = blank_id, blank_id, 0, 0.0
+        self._ids: list[int] = []
+        self._spans: list[Span] = []
+
+    def add(self, log_probs: np.ndarray) -> None:
+        """Appends log-posteriors `[frames, classes]`."""
+        for symbol, log_prob in zip(log_probs.argmax(1).tolist(), log_probs.max(1).tolist(), strict=True):
+            self._log_prob += log_prob
+            if symbol != self._blank_id and symbol == self._last:
+                span = self._spans[-1]
+                self._spans[-1] = Span(span.start_frame, self._num_frames + 1, span.log_prob + log_prob)
+            elif symbol != self._blank_id:
+                self._ids.append(symbol)
+                self._spans.append(Span(self._num_frames, self._num_frames + 1, log_prob))
+            self._last = symbol
+            self._num_frames += 1
+
+    def partial(self) -> Hypothesis:
+        """The text so far."""
+        return Hypothesis(tuple(self._ids), self._log_prob, tuple(self._spans))
+
+    final = partial

@@ -43,6 +43,11 @@ class Word:
     end: float
     confidence: float
 
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary for ``json.dumps``, with times to the millisecond."""
+        times = {'start': round(self.start, 3), 'end': round(self.end, 3)}
+        return {'word': self.word, **times, 'confidence': round(self.confidence, 4)}
+
 
 @dataclass(frozen=True)
 class BeamHypothesis(Hypothesis):

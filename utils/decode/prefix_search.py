@@ -23,6 +23,7 @@ NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
 NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON = range(5)
 MEMO_SIZE = 1 << 13  # several times as many as a frame asks for
 BLANK, ENDS, TOTAL = range(3)
+SIZE, NUM_NODES = range(2)
 
 
 class Beam(NamedTuple):
@@ -40,6 +41,8 @@ class Beam(NamedTuple):
       scratch: float64 `[capacity + beam_width]`.
       memo_keys, memo_factors: int64 and float64 `[MEMO_SIZE]`, factors of the language model for prefixes outside the
         tree, since many are tried frame after frame.
+      counts: int64 `[2]`: SIZE, prefixes in the beam, and NUM_NODES, nodes in the tree.
+      symbols, symbol_probs: int64 and float64 `[symbol_limit]`, symbols that are tried at a frame.
     """
 
     tree: np.ndarray
@@ -53,16 +56,20 @@ class Beam(NamedTuple):
     scratch: np.ndarray
     memo_keys: np.ndarray
     memo_factors: np.ndarray
+    counts: np.ndarray
+    symbols: np.ndarray
+    symbol_probs: np.ndarray
 
 
 @compiled
 def make_beam(num_frames: int, beam_width: int, symbol_limit: int, scorer: Scorer) -> Beam:
-    """A beam that holds the empty prefix."""
+    """A beam that holds the empty prefix, with room in its tree for this number of frames."""
     max_nodes, capacity = num_frames * beam_width + 1, beam_width * symbol_limit
     beam = Beam(
         np.empty((max_nodes, NUM_COLUMNS), np.int64), np.ones(max_nodes), np.zeros(beam_width, np.int64),
         np.zeros((beam_width, 3)), np.zeros((beam_width, 3)), np.empty((capacity, 5), np.int64), np.empty(capacity),
         np.empty(capacity), np.empty(beam_width + capacity), np.full(MEMO_SIZE, -1), np.empty(MEMO_SIZE),
+        np.ones(2, np.int64), np.empty(symbol_limit, np.int64), np.empty(symbol_limit),
     )  # fmt: skip
     beam.tree[0] = -1  # no parent, symbol or children
     beam.tree[0, SLOT], beam.tree[0, STATE], beam.tree[0, LEXICON] = 0, scorer.start_state, AT_ROOT
@@ -310,6 +317,27 @@ def _renew(
     return kept, num_nodes
 
 
+@kernel
+def advance(
+    beam: Beam, probs: np.ndarray, blank_id: int, symbol_mass: float, threshold: float, scorer: Scorer
+) -> None:
+    """Takes the beam over the next frames; arguments as in `search`. The tree must have room for them."""
+    beam_width, relative_floor = len(beam.nodes), np.exp(-threshold)
+    size, num_nodes = beam.counts[SIZE], beam.counts[NUM_NODES]
+    for frame in range(len(probs)):
+        row = probs[frame]
+        num_symbols = pick_symbols(row, blank_id, symbol_mass, beam.symbols, beam.symbol_probs)
+        symbols, symbol_probs = beam.symbols[:num_symbols], beam.symbol_probs[:num_symbols]
+        best, worst = _stay(beam, size, row, blank_id)
+        cut = max(best * relative_floor, worst if size == beam_width else 0.0)
+        count = _extend(beam, size, symbols, symbol_probs, cut, relative_floor, scorer)
+        for position in range(count):
+            best = max(best, beam.candidate_weights[position])
+        cut, num_ties = cut_off(beam, size, count, best * relative_floor)
+        size, num_nodes = _renew(beam, size, count, cut, num_ties, 1.0 / best, num_nodes)
+    beam.counts[SIZE], beam.counts[NUM_NODES] = size, num_nodes
+
+
 @compiled
 def search(
     probs: np.ndarray, blank_id: int, beam_width: int, symbol_mass: float, symbol_limit: int, threshold: float,
@@ -328,25 +356,14 @@ def search(
       The ids of each text, the best first; at least one text.
     """
     beam = make_beam(len(probs), beam_width, symbol_limit, scorer)
-    symbols, symbol_probs = np.empty(symbol_limit, np.int64), np.empty(symbol_limit)
-    relative_floor = np.exp(-threshold)
-    size, num_nodes = 1, 1
-    for frame in range(len(probs)):
-        row = probs[frame]
-        num_symbols = pick_symbols(row, blank_id, symbol_mass, symbols, symbol_probs)
-        best, worst = _stay(beam, size, row, blank_id)
-        cut = max(best * relative_floor, worst if size == beam_width else 0.0)
-        count = _extend(beam, size, symbols[:num_symbols], symbol_probs[:num_symbols], cut, relative_floor, scorer)
-        for position in range(count):
-            best = max(best, beam.candidate_weights[position])
-        cut, num_ties = cut_off(beam, size, count, best * relative_floor)
-        size, num_nodes = _renew(beam, size, count, cut, num_ties, 1.0 / best, num_nodes)
-    return _results(beam, size, scorer, num_results)
+    advance(beam, probs, blank_id, symbol_mass, threshold, scorer)
+    return results(beam, scorer, num_results)
 
 
 @compiled
-def _results(beam: Beam, size: int, scorer: Scorer, num_results: int) -> list[np.ndarray]:
+def results(beam: Beam, scorer: Scorer, num_results: int) -> list[np.ndarray]:
     """Texts of the best prefixes, with the score of the end of a text."""
+    size = beam.counts[SIZE]
     nodes, scores = beam.nodes[:size].copy(), np.empty(size)
     for slot in range(size):
         log_prob = finish(scorer, beam.tree[nodes[slot], STATE], beam.tree[nodes[slot], LEXICON])

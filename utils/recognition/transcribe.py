@@ -47,16 +47,12 @@ class Transcript:
     def to_json(self) -> dict[str, Any]:
         """A dictionary for ``json.dumps``, with times to the millisecond."""
 
-        def describe(word):
-            times = {'start': round(word.start, 3), 'end': round(word.end, 3)}
-            return {'word': word.word, **times, 'confidence': round(word.confidence, 4)}
-
         return {
             'file': self.file,
             'text': self.text,
             'duration': round(self.duration, 3),
             'confidence': None if self.confidence is None else round(self.confidence, 4),
-            'words': [describe(word) for word in self.words],
+            'words': [word.to_json() for word in self.words],
         }
 
 
