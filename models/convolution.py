@@ -8,6 +8,8 @@ On a CPU `tf.nn.conv2d` reaches a fraction of the machine's speed; the forms bel
 scripts/benchmark/convolution.py compares them.
 """
 
+from collections.abc import Callable
+
 import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
@@ -64,6 +66,8 @@ def convolution(
     phase: Phase,
     use_batch_norm: bool,
     scope: str,
+    convolve: Callable | None = None,
+    mask: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """One layer of the front end: convolution, batch norm, clipped ReLU, mask.
 
@@ -76,6 +80,8 @@ def convolution(
       phase: training or inference.
       use_batch_norm: normalise each channel before the non-linearity.
       scope: name of the variables.
+      convolve: convolution in place of `conv2d`, with its first four arguments.
+      mask: `[batch, time out]`, 1 for real frames; None: those within the lengths.
 
     Returns:
       `[batch, time / stride, frequency / stride, channels]`, zero beyond the new lengths, and the new lengths.
@@ -84,10 +90,11 @@ def convolution(
         shape = [*kernel_size, int(x.shape[3]), channels]
         kernel = tf.get_variable('kernel', shape, initializer=tf.glorot_uniform_initializer())
         bias = tf.get_variable('bias', [channels], initializer=tf.zeros_initializer())
-        y = conv2d(x, tf.convert_to_tensor(kernel), *strides)
+        y = (convolve or conv2d)(x, tf.convert_to_tensor(kernel), *strides)
         frequencies = int(y.shape[2])
         lengths = output_length(lengths, strides[0])
-        mask = tf.reshape(tf.sequence_mask(lengths, tf.shape(y)[1], y.dtype), [-1, 1])
+        mask = tf.sequence_mask(lengths, tf.shape(y)[1], y.dtype) if mask is None else mask
+        mask = tf.reshape(mask, [-1, 1])
         rows = tf.reshape(y, [-1, frequencies * channels])
         if use_batch_norm:
             rows = batch_norm(rows, mask, bias, phase, 'batch_norm', repeats=frequencies)

@@ -3,6 +3,8 @@
 `models.fast` has two forms of the recurrence with the same variables: a loop for any device, and cuDNN's operation.
 """
 
+from collections.abc import Callable
+
 import tensorflow.compat.v1 as tf
 
 from models.cells import NUM_GATES, initial_bias
@@ -34,7 +36,7 @@ def _weights(inputs, units, cell, initializer):
     return kernel, recurrent, tf.get_variable('bias', initializer=initial_bias(cell, units))
 
 
-def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, scope):
+def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, run, scope):
     """One direction of a layer: x `[time, batch, inputs]`, mask `[time, batch, 1]` to `[time, batch, units]`."""
     inputs, gates = int(x.shape[2]), NUM_GATES[cell]
     # each direction has its own variables: slices of shared ones would be copies; the two loops run in parallel
@@ -47,7 +49,7 @@ def _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse,
             projected = add_bias(projected, tf.convert_to_tensor(bias))
     projected = tf.reshape(projected, [tf.shape(x)[0], tf.shape(x)[1], gates * units])
     projected.set_shape([None, x.shape[1], gates * units])
-    return recurrence(cell, projected, tf.cast(recurrent, phase.dtype), mask, ACTIVATIONS[activation], reverse)
+    return run(cell, projected, tf.cast(recurrent, phase.dtype), mask, ACTIVATIONS[activation], reverse)
 
 
 def _directions_by_cudnn(x, mask, lengths, units, cell, use_batch_norm, phase, initializer, scopes):
@@ -75,6 +77,7 @@ def recurrent_layer(
     use_batch_norm: bool = False,
     initializer=None,
     lengths: tf.Tensor | None = None,
+    run: Callable = recurrence,
     phase: Phase,
 ) -> tf.Tensor:
     """h_t = f(BN(W x_t) + U h_{t-1} + b), in one or both directions (Deep Speech 2, eq. 9).
@@ -91,6 +94,7 @@ def recurrent_layer(
       use_batch_norm: whether to normalise the input projection, sequence-wise.
       initializer: initializer of both kernels; by default Glorot uniform for the input, orthogonal for the recurrence.
       lengths: int32 `[batch]`, the real frames, in the host's memory; only cuDNN needs them beside the mask.
+      run: function that runs the cell over the projected inputs, with the arguments of `recurrence`.
       phase: training or inference.
 
     Returns:
@@ -104,7 +108,7 @@ def recurrent_layer(
             )
         else:
             directions = [
-                _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, name)
+                _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, run, name)
                 for reverse, name in zip((False, True), scopes, strict=False)
             ]
     if bidirectional:

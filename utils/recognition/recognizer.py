@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow.compat.v1 as tf
 
 import models
-from models import trial
+from models import streaming, trial
 from models.config import ModelConfig
 from models.layers import Phase
 from utils.data.batching import BatchSize, cut
@@ -23,6 +23,7 @@ from utils.decode.hypothesis import Hypothesis
 from utils.gpu.trial import choose_recurrence
 from utils.recognition.posteriors import rounded, weights_id
 from utils.recognition.report import Evaluation, References
+from utils.recognition.streaming import require_one_direction
 from utils.run_directory import Run
 from utils.train.checkpoint import Checkpoints
 from utils.train.checkpoint_files import restore
@@ -186,9 +187,58 @@ def load_recognizer(run: Run, checkpoint: str = 'best', decoder: 'Decoder | None
     Raises:
       DataError: the run has no such checkpoint.
     """
-    checkpoints = Checkpoints(run.path)
-    path = checkpoints.prefix(checkpoints.resolve(checkpoint))
     session_config = local_runtime().session_config
     recognizer = Recognizer(run, decoder, session_config, recurrence_for(run.config.model, 'auto', session_config))
-    recognizer.restore(path)
+    recognizer.restore(_checkpoint_path(run, checkpoint))
     return recognizer
+
+
+def _checkpoint_path(run: Run, checkpoint: str) -> str:
+    checkpoints = Checkpoints(run.path)
+    return checkpoints.prefix(checkpoints.resolve(checkpoint))
+
+
+class StreamingModel:
+    """The graph of one step of a model of one direction, in a session; recordings hold their own states.
+
+    Args:
+      run: run of a ds2 of one direction.
+      checkpoint: `best`, `latest` or `average`.
+      session_config: settings of the session; None: those of this machine.
+
+    Attributes:
+      vocabulary, config, spec, secs_per_frame, weights: as in `Recognizer`.
+      statistics: mean and deviation of the features.
+      delay: output frames by which posteriors are late.
+      state_size: values in the state of a recording, which begins with zeros.
+
+    Raises:
+      UsageError: another model.
+      DataError: the run has no such checkpoint.
+    """
+
+    def __init__(self, run: Run, checkpoint: str = 'best', session_config: tf.ConfigProto | None = None):
+        require_one_direction(run.config.model, run.path)
+        self.vocabulary, self.config, self.statistics = run.vocabulary, run.config.model, run.statistics
+        self.spec, self.time_stride = FeatureSpec.parse(run.config.feature_spec), models.get(self.config).time_stride
+        self.secs_per_frame = self.time_stride * self.spec.winstep_secs
+        self.delay = streaming.delay(self.config)
+        path = _checkpoint_path(run, checkpoint)
+        with tf.Graph().as_default() as graph:
+            features = tf.placeholder(tf.float32, [None, None, self.config.features])
+            state = tf.placeholder(tf.float32, [None, None])
+            start, lengths = tf.placeholder(tf.int32, [None]), tf.placeholder(tf.int32, [None])
+            output = streaming.forward(features, start, lengths, state, self.config)
+            log_probs = tf.transpose(tf.nn.log_softmax(output.logits), [1, 0, 2])
+            saver = tf.train.Saver(tf.global_variables())
+        self.state_size = output.state_size
+        self._session = tf.Session(graph=graph, config=session_config or local_runtime().session_config)
+        restore(self._session, saver, path)
+        self.weights = weights_id(path)
+        self._run = self._session.make_callable([log_probs, output.state], [features, start, lengths, state])
+
+    def step(
+        self, features: np.ndarray, start: np.ndarray, lengths: np.ndarray, states: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-posteriors `[batch, frames, classes]` and new states; arguments as in `models.streaming.forward`."""
+        return self._run(features, start, lengths, states)
