@@ -6,91 +6,18 @@ the PyTorch model have neither batch norm nor dropout. PyTorch is installed from
 
 import argparse
 import dataclasses
-import itertools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import measuring
 
+from utils.gpu.steps import CASES, TrainingStep, batch_of
+
 PACKAGES = ('torch', 'numpy')
-SUMMARY_STEPS = 100
-MAX_STEPS = 10_000
 HERE = Path(__file__).resolve().parent
-
-
-class Case(NamedTuple):
-    """A model and the shape of its batches; `model_fields` are those of `models.config.ModelConfig`."""
-
-    model_fields: dict
-    batch: int
-    frames: int
-    symbols: int
-
-
-DS2 = {'model': 'ds2', 'rnn_cell': 'gru', 'conv_layers': 2, 'activation': 'tanh'}
-LAS = {
-    'model': 'las',
-    'rnn_cell': 'lstm',
-    'conv_layers': 0,
-    'activation': 'tanh',
-    'batch_norm': False,
-    'speller_layers': 2,
-}
-CASES = {
-    'A': Case({**DS2, 'rnn_layers': 5, 'hidden_units': 512}, 16, 600, 80),
-    'B': Case({**DS2, 'rnn_layers': 2, 'hidden_units': 256}, 16, 200, 20),
-    'C': Case({**LAS, 'rnn_layers': 4, 'hidden_units': 256}, 16, 600, 80),
-}
-
-
-def batch_of(case, features):
-    """A batch as the pipeline gives it, of utterances between 85 % of the longest and all of it."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    lengths = np.sort(np.append(rng.integers(int(case.frames * 0.85), case.frames, case.batch - 1), case.frames))
-    values = rng.normal(size=[case.batch, case.frames, features]).astype(np.float32)
-    labels = rng.integers(1, 27, [case.batch, case.symbols]).astype(np.int32)
-    label_lengths = np.sort(rng.integers(int(case.symbols * 0.85), case.symbols + 1, case.batch)).astype(np.int32)
-    return values, lengths.astype(np.int32), labels, label_lengths, np.arange(case.batch, dtype=np.int32)
-
-
-def our_step(case, arrays, log_dir, dtype='float32'):
-    """One training step as the trainer takes it, its pipeline and summaries included."""
-    from models.config import ModelConfig
-    from utils.config import TrainConfig
-    from utils.data.pipeline import Pipeline
-    from utils.run_directory import RunConfig
-    from utils.train.graph import TrainGraph, TrainingTask
-    from utils.train.history import Summaries
-    from utils.train.strategies import local_runtime
-    from utils.training import training_loss
-
-    model_config = ModelConfig(**case.model_fields)
-    config = RunConfig(model_config, TrainConfig(dtype=dtype), '')
-    task = TrainingTask(
-        loss_fn=training_loss(config),
-        make_pipeline=lambda: Pipeline(lambda rows, epoch: arrays, model_config.features),
-        plan=lambda epoch: [],
-        frames=arrays[1],
-        name_row=str,
-        validate=lambda path: {},
-    )
-    graph = TrainGraph(task, config.train, local_runtime())
-    graph.open(None)
-    graph.start([arrays[-1]] * MAX_STEPS, 0)
-    summaries, count = Summaries(log_dir, True, 0), itertools.count(1)
-
-    def run():
-        result, step = graph.run_step(1e-4), next(count)
-        if step % SUMMARY_STEPS == 0:
-            summaries.add(step, train__loss=float(result.losses.mean()), train__gradient_norm=float(result.grad_norm))
-
-    return run
 
 
 class Peer:
@@ -126,7 +53,7 @@ def measure(letter, python, seconds, log_dir):
     peers = {'plain TensorFlow 1 form': Peer(sys.executable, 'plain_step.py', case)}
     if python:
         peers['PyTorch'] = Peer(python, 'torch_step.py', case)
-    runs = {'ours': our_step(case, arrays, log_dir), 'bfloat16': our_step(case, arrays, log_dir, 'bfloat16')}
+    runs = {'ours': TrainingStep(case, arrays, log_dir), 'bfloat16': TrainingStep(case, arrays, log_dir, 'bfloat16')}
     found = measuring.medians({**runs, **{name: peer.step for name, peer in peers.items()}}, seconds)
     for peer in peers.values():
         peer.close()

@@ -174,10 +174,15 @@ class Recognizer:
         return hypotheses, losses
 
 
+def recurrence_trial(config: ModelConfig) -> dict[str, tf.Tensor]:
+    """Builds the relative differences between the forms of a model's recurrent layers, for `utils.gpu.trial`."""
+    return trial.differences(config)
+
+
 def recurrence_for(config: ModelConfig, wanted: str, session_config: tf.ConfigProto) -> str:
     """The form of a model's recurrent layers on this machine; see `choose_recurrence`."""
     return choose_recurrence(
-        wanted, config, trial.has_cudnn(config), partial(trial.differences, config), session_config
+        wanted, config, trial.has_cudnn(config), partial(recurrence_trial, config), session_config
     )
 
 
