@@ -27,7 +27,7 @@ BUDGETS = {
     'utils/train': 1250,
     'utils/cluster': 870,
     'utils/recognition': 700,
-    'utils/gpu': 330,
+    'utils/gpu': 430,
     'utils/lm': 1200,
     'utils/decode': 1700,
 }
