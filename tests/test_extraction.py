@@ -25,14 +25,23 @@ def make_tasks(folder, count):
 def test_outcomes_are_in_the_order_of_the_tasks(tmp_path):
     tasks = make_tasks(tmp_path, 20)
     tasks[3] = tasks[3]._replace(audio_path=str(tmp_path / 'none.wav'))
-    before = dict(os.environ)
     outcomes = extract_all(tasks, len(tasks), FeatureSpec(), 1)
     assert [bool(outcome.kind) for outcome in outcomes] == [i == 3 for i in range(20)]
     assert 'none.wav' in outcomes[3].detail
     assert [outcome.frames for outcome in outcomes if not outcome.kind] == [1999] * 19
     again = extract_all(tasks, len(tasks), FeatureSpec(), 1)
     assert sum(outcome.is_reused for outcome in again) == 19
-    assert dict(os.environ) == before
+
+
+def test_features_do_not_depend_on_the_number_of_processes(tmp_path):
+    tasks = make_tasks(tmp_path, 16)
+    both = [[task._replace(npz_path=str(tmp_path / str(jobs) / f'{i}.npz')) for i, task in enumerate(tasks)]
+            for jobs in (1, 2)]  # fmt: skip
+    for jobs, part in enumerate(both, 1):
+        extract_all(part, len(part), FeatureSpec(), jobs)
+    for one, other in zip(*both, strict=True):
+        with open(one.npz_path, 'rb') as first, open(other.npz_path, 'rb') as second:
+            assert first.read() == second.read()
 
 
 def test_failures_name_the_file_and_suspicions_are_returned(tmp_path):

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import NamedTuple
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from utils.audio.reader import SAMPLE_RATE, measure, read_audio
@@ -24,7 +25,6 @@ from utils.data.perturb import Perturbation
 from utils.errors import DataError
 
 _CHUNK = 8  # utterances per message to a worker: about 0.2 s of work, which delays an interrupt as long
-_THREAD_VARIABLES = ('OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS', 'OMP_NUM_THREADS', 'NUMEXPR_NUM_THREADS')
 
 
 class Task(NamedTuple):
@@ -121,14 +121,13 @@ def _chunks(tasks: Iterable[Task]) -> Iterator[list[Task]]:
 
 @contextlib.contextmanager
 def _pool(num_jobs: int) -> Iterator[ProcessPoolExecutor | None]:
-    """A pool that ends soon after the block fails; each worker computes in one thread. None for one job: no process."""
-    before = {name: os.environ.get(name) for name in _THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, '1'))  # inherited by the workers, which import numpy anew
+    """A pool that ends soon after the block fails; None for one job, which is done in this process."""
     pool = _make_pool(num_jobs) if num_jobs > 1 else None
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does
     try:
-        yield pool
+        with threadpool_limits(1):  # sums of matrix products depend on the number of threads, and features must not
+            yield pool
     finally:
         if pool:
             for number in handlers:  # an exception while the workers are joined could leave one without end
@@ -136,8 +135,6 @@ def _pool(num_jobs: int) -> Iterator[ProcessPoolExecutor | None]:
             pool.shutdown(wait=True, cancel_futures=True)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _make_pool(num_jobs: int) -> ProcessPoolExecutor:
@@ -170,6 +167,7 @@ def _kill_workers(*_) -> None:
 
 
 def _start_worker() -> None:
+    threadpool_limits(1)  # for good
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
