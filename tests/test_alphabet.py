@@ -21,6 +21,13 @@ def report(*texts):
     return CharacterCounts((f'u{number}', text) for number, text in enumerate(texts)).report()
 
 
+def test_characters_of_a_chosen_vocabulary_are_not_odd(capsys):
+    texts = ["it's", 'é' * 5, 'a b c d']
+    Alphabet().apply(recordings(*texts), [])
+    assert capsys.readouterr().out == ''
+    assert report(*texts)[-1] == "odd: punctuation: \"'\" 1 (u0)"
+
+
 @pytest.mark.parametrize(
     ('case', 'text', 'expected'),
     [

@@ -139,7 +139,9 @@ class Alphabet:
         characters = CharacterCounts((each.utterance_id, each.text) for each in normalised)
         vocabulary = self._vocabulary(kept)
         if has_report or self.given or self.vocabulary_path:
-            for line in [*characters.report(), *_dropped_line(normaliser.dropped), *self._description(vocabulary)]:
+            expected = () if self.vocabulary_path else vocabulary.tokens
+            lines = [*characters.report(expected), *_dropped_line(normaliser.dropped)]
+            for line in [*lines, *self._description(vocabulary)]:
                 print(printable(line))
         return kept, vocabulary
 
@@ -194,14 +196,18 @@ class CharacterCounts:
     def _scripts(self, word: str) -> set[str]:
         return {self._script[character] for character in word} & _LOOK_ALIKES
 
-    def report(self) -> list[str]:
-        """Lines about control and format characters, other scripts, digits, punctuation and rare characters."""
+    def report(self, expected: Sequence[str] = ()) -> list[str]:
+        """Lines about control and format characters, other scripts, digits, punctuation and rare characters.
+
+        Args:
+          expected: characters of a vocabulary that was chosen, which are not odd.
+        """
         scripts: Counter[str] = Counter()
         for character, count in self.counts.items():
             scripts[self._script[character]] += count
         main_script = max((each for each in scripts if each), key=lambda each: scripts[each], default='')
         kinds: dict[str, list[str]] = {}
-        for character in self.counts:
+        for character in self.counts.keys() - set(expected):
             kind = _KINDS.get(_category(character)) or _KINDS.get(_category(character)[0])
             if not kind and self._script[character] in _LOOK_ALIKES - {main_script}:
                 kind = f'letters of a script other than {main_script.capitalize()}'
