@@ -1,7 +1,6 @@
 """Transcribes audio files with a trained model."""
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Sequence
 from utils.cli import Parser, add_options, count, number
 from utils.decode.options import LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding
 from utils.errors import DataError, run_main
+from utils.recognition.formats import SUFFIXES, TranscriptWriter
 from utils.system import import_tensorflow
 
 log = logging.getLogger(__name__)
@@ -22,15 +22,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'printed, for several or a directory a line FILE<tab>TEXT each. Files that cannot be read are named on '
         'stderr, the others transcribed, and the exit status is 1.',
     )
-    parser.any_name = ('files',)
+    parser.any_name = ('files', 'out')
     parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
     parser.add_argument('files', nargs='+', metavar='FILE', help='audio files, or directories to search for them')
     parser.add_argument('-b', '--batch_size', type=count, default=8, help='pieces recognised at once')
+    add = parser.add_mutually_exclusive_group().add_argument
+    add(
+        '--format',
+        choices=list(SUFFIXES),
+        default='text',
+        help='json: an object a line for each file: file, text, duration (seconds), confidence (0 to 1), and words '
+        'with their start and end in seconds and confidence; srt, vtt: subtitles; ctm: a line for each word; '
+        'textgrid: tiers of words and symbols for Praat',
+    )
+    add('--json', dest='format', action='store_const', const='json', default='text', help='same as --format json')
     parser.add_argument(
-        '--json',
-        action='store_true',
-        help='print a JSON object a line for each file: file, text, duration (seconds), confidence (0 to 1), and '
-        'words with their start and end in seconds and confidence',
+        '--out', metavar='DIR', help='write DIR/NAME.srt (or the suffix of the format) for each file instead of stdout'
     )
     parser.add_argument(
         '--longest',
@@ -53,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f'error: {problem}', file=sys.stderr)
     if not files:
         return 1
+    writer = TranscriptWriter(args.format, args.out, files, len(args.files) > 1 or os.path.isdir(args.files[0]))
     from utils.decode.decoder import load_decoder, warn_if_empty, warn_of_other_weights
     from utils.run_directory import Run
 
@@ -65,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     recognizer = load_recognizer(run, options.checkpoint, decoder)
     warn_of_other_weights(options, recognizer.weights)
     texts = []
-    shows_names = len(args.files) > 1 or os.path.isdir(args.files[0])
+    separator = ' ' if run.vocabulary.has_words else ''
     for answer in transcribe(files, recognizer, args.batch_size, args.longest):
         if isinstance(answer, DataError):
             problems.append(str(answer))
@@ -74,10 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         texts.append(answer.text)
         if recognizer.config.family == 'attention' and repeats_itself([ord(character) for character in answer.text]):
             log.warning('%s: the text repeats itself: the attention was lost', answer.file)
-        if args.json:
-            print(json.dumps(answer.to_json(), ensure_ascii=False, allow_nan=False), flush=True)
-        else:
-            print(f'{answer.file}\t{answer.text}' if shows_names else answer.text, flush=True)
+        writer.write(answer, separator)
     if options.lm:
         warn_if_empty(texts)
     return 1 if problems else 0

@@ -51,8 +51,8 @@ GROWTH = {
     # and inspection of indexes; features in chunks
     'utils/data': 1850,
     # the recurrence's form; recordings in blocks; how hypotheses were decoded; posteriors tied to their weights; live
-    # recognition
-    'utils/recognition': 560,
+    # recognition; subtitles, CTM, TextGrid
+    'utils/recognition': 805,
     'utils/decode': 120,  # searches that go on frame by frame
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,

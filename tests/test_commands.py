@@ -80,6 +80,20 @@ def test_json_is_an_object_a_line(run_dir, audio, capsys):
     assert [sorted(each) for each in objects] == [['confidence', 'duration', 'file', 'text', 'words']] * 2
 
 
+def test_format_writes_a_file_for_each_recording(run_dir, audio, tmp_path, capsys):
+    assert run_predict.main(['-s', run_dir, '--format', 'srt', '--out', str(tmp_path / 'out'), audio, audio]) == 0
+    assert capsys.readouterr().out == ''
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a-2.srt', 'a.srt']
+    assert (tmp_path / 'out/a.srt').read_text().splitlines()[2] == 'hi yo'
+
+
+def test_json_and_another_format_contradict_each_other(capsys):
+    with pytest.raises(SystemExit) as caught:
+        run_predict.main(['-s', 'run', '--json', '--format', 'srt', 'a.wav'])
+    assert caught.value.code == 2
+    assert 'not allowed with' in capsys.readouterr().err
+
+
 def test_bad_file_among_good_ones_is_named_and_the_status_is_1(run_dir, audio, tmp_path, capsys):
     bad = tmp_path / 'bad.flac'
     bad.write_bytes(b'')

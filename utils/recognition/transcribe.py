@@ -36,6 +36,7 @@ class Transcript:
       duration: length of the recording, seconds.
       confidence: geometric mean of the posteriors of the frames that show a symbol, in [0, 1]; None for an empty text.
       words: recognised words, with times in seconds.
+      symbols: their symbols likewise, without spaces.
     """
 
     file: str
@@ -43,6 +44,7 @@ class Transcript:
     duration: float
     confidence: float | None
     words: tuple[Word, ...]
+    symbols: tuple[Word, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary for ``json.dumps``, with times to the millisecond."""
@@ -110,6 +112,7 @@ class _Recording:
     is_read: bool = False
     error: DataError | None = None
     words: list[Word] = field(default_factory=list)
+    symbols: list[Word] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
 
 
@@ -165,7 +168,10 @@ def _recognize(pieces: list[tuple[_Recording, float, np.ndarray]], recognizer: '
     space_id = vocabulary.tokens.index(' ') if vocabulary.has_space else None
     hypotheses = recognizer.recognize([features for _, _, features in pieces], batch_size)
     for (recording, start, _), hypothesis in zip(pieces, hypotheses, strict=True):
-        recording.words += decoded.words(hypothesis, vocabulary.tokens, space_id, recognizer.secs_per_frame, start)
+        clock = recognizer.secs_per_frame, start
+        recording.words += decoded.words(hypothesis, vocabulary.tokens, space_id, *clock)
+        symbols = decoded.words(hypothesis, vocabulary.tokens, None, *clock)
+        recording.symbols += [symbol for symbol in symbols if symbol.word != ' ']
         if spans := hypothesis.frames:  # the sums suffice for the confidence
             num_frames = sum(span.end_frame - span.start_frame for span in spans)
             recording.spans.append(Span(0, num_frames, sum(span.log_prob for span in spans)))
@@ -177,6 +183,9 @@ def _answer(recording: _Recording, recognizer: 'Recognizer') -> Transcript | Dat
     vocabulary, end = recognizer.vocabulary, recording.num_samples / SAMPLE_RATE
     separator = ' ' if vocabulary.has_space else vocabulary.separator
     # the last output frame may reach beyond the last sample
-    words = [replace(word, start=min(word.start, end), end=min(word.end, end)) for word in recording.words]
+    words, symbols = (
+        tuple(replace(each, start=min(each.start, end), end=min(each.end, end)) for each in found)
+        for found in (recording.words, recording.symbols)
+    )
     confidence = decoded.confidence(recording.spans) if recording.spans else None
-    return Transcript(recording.file, separator.join(word.word for word in words), end, confidence, tuple(words))
+    return Transcript(recording.file, separator.join(word.word for word in words), end, confidence, words, symbols)
