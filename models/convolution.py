@@ -90,7 +90,9 @@ def convolution(
         shape = [*kernel_size, int(x.shape[3]), channels]
         kernel = tf.get_variable('kernel', shape, initializer=tf.glorot_uniform_initializer())
         bias = tf.get_variable('bias', [channels], initializer=tf.zeros_initializer())
-        y = (convolve or conv2d)(x, tf.convert_to_tensor(kernel), *strides)
+        dtype = tf.float16 if phase.dtype == tf.float16 else x.dtype  # bfloat16 would lose bits of the DFT's spectra
+        arguments = tf.cast(x, dtype), tf.cast(tf.convert_to_tensor(kernel), dtype)
+        y = tf.cast((convolve or conv2d)(*arguments, *strides), x.dtype)
         frequencies = int(y.shape[2])
         lengths = output_length(lengths, strides[0])
         mask = tf.sequence_mask(lengths, tf.shape(y)[1], y.dtype) if mask is None else mask

@@ -31,14 +31,14 @@ def toy_task(cluster, run_dir, epochs, step_secs, timeout_secs):
         return WorkerLoop(task, config, runtime, coordinator).run()
 
 
-def replica_task(cluster, model, steps, batch, path):
+def replica_task(cluster, model, steps, batch, path, dtype='float32'):
     """A worker that all-reduces some steps of a model; the chief saves the weights."""
     from tests.toy_tasks import run_steps
     from utils.cluster.startup import join_cluster
     from utils.train.strategies import session_options
 
     with join_cluster(cluster, session_options(inter_op_threads=2), 1, 120) as (runtime, coordinator):
-        weights, _ = run_steps(model, runtime, steps, batch)
+        weights, _ = run_steps(model, runtime, steps, batch, dtype)
         if cluster.is_chief:
             np.savez(path, **{name.replace('/', '.'): value for name, value in weights.items()})
     return 0

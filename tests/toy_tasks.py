@@ -110,10 +110,10 @@ def load(rows, epoch):
     return *pad(features, np.float32), *pad(labels, np.int32), np.asarray(rows, np.int32)
 
 
-def make_model_task(model):
-    """Training of a model with `MODEL_CONFIG` on the utterances of `load`."""
+def make_model_task(model, config=MODEL_CONFIG):
+    """Training of a model on the utterances of `load`."""
     return TrainingTask(
-        loss_fn=training_loss(RunConfig(model, MODEL_CONFIG, '')),
+        loss_fn=training_loss(RunConfig(model, config, '')),
         make_pipeline=lambda: Pipeline(load, FEATURES),
         plan=lambda epoch: [np.arange(NUM_ROWS)],
         frames=np.arange(16, 16 + NUM_ROWS),
@@ -122,9 +122,10 @@ def make_model_task(model):
     )
 
 
-def run_steps(model, runtime, steps, batch=4):
+def run_steps(model, runtime, steps, batch=4, dtype='float32'):
     """Weights after some steps of `batch` utterances over all replicas, and the result of each step."""
-    graph = TrainGraph(make_model_task(model), MODEL_CONFIG, runtime)
+    config = dataclasses.replace(MODEL_CONFIG, dtype=dtype)
+    graph = TrainGraph(make_model_task(model, config), config, runtime)
     batches = [np.arange(step * batch, (step + 1) * batch) % NUM_ROWS for step in range(steps)]
     with graph.open(None) as session:
         graph.start(batches, 0)

@@ -63,8 +63,9 @@ class TrainConfig:
     grad_clip: float = _training(1.0, '-gc', help='largest global norm of the gradients; -1: no limit')
     keep_prob: float = _training(0.9, '-k', high=1, help='dropout keep probability; 0 or less: no dropout')
     dtype: str = _training(
-        'float32', choices=('float32', 'bfloat16'),
-        help='data type of the large matrix products in training; weights, sums and losses are float32',
+        'float32', choices=('float32', 'bfloat16', 'float16'),
+        help='data type of the large matrix products in training; weights, sums and losses are float32; float16 is for '
+        'GPUs: convolutions too, dynamic loss scaling',
     )
     input_noise: float = _training(0.0, low=0, high=100, help='standard deviation of noise on the normalised features')
     epochs: int = _training(10, '-p', low=1, high=1_000_000, help='number of epochs to train')

@@ -54,11 +54,11 @@ def report(seconds: float, show: Callable[[str], None] = print) -> int:
         return 1
     show(f'| float32 products | {"TensorFloat-32, 11 bits" if uses_tf32() else "24 bits"} |')
     passed = True
-    for what, fault, row in trials():
+    for what, fault, result in trials():
         passed = passed and not fault
-        show(f'| {what} | {row} |')
-    for row in step_times(seconds):
-        show(f'| {" | ".join(row)} |')
+        show(f'| {what} | {result} |')
+    for timed in step_times(seconds):
+        show(f'| {" | ".join(timed)} |')
     return 0 if passed else 1
 
 
@@ -99,7 +99,8 @@ def time_step(case: Case, form: str, seconds: float) -> str:
         try:
             step()  # allocates, compiles, chooses algorithms
             _reset_memory()
-            times, end = [], time.perf_counter() + seconds
+            times: list[float] = []
+            end = time.perf_counter() + seconds
             while time.perf_counter() < end or len(times) < MIN_STEPS:
                 start = time.perf_counter()
                 step()

@@ -12,6 +12,7 @@ from utils.config import TrainConfig
 from utils.data.batching import worst_batch
 from utils.errors import DataError
 from utils.train.checkpoint_files import restore
+from utils.train.loss_scale import LOWEST, NAME
 from utils.train.optimizer import learning_rate_at, make_optimizer
 from utils.train.profile import Profiler
 from utils.train.step import Seeds, StepLoss, broadcast, build_step
@@ -70,6 +71,7 @@ class StepResult(NamedTuple):
     learning_rate: float
     seconds: float  # duration of the step
     wait_secs: float  # part of it in which this process waited for its batch
+    loss_scale: float = 1.0  # factor on the loss while its gradient was taken
 
 
 class _ClusterSession(tf.Session):
@@ -112,6 +114,7 @@ class TrainGraph:
                 config.grad_clip,
                 Seeds(config.seed, first_replica, runtime.num_replicas * runtime.num_shares),
                 task.frozen,
+                scales_loss=config.dtype == 'float16',
             )
             self.saver = tf.train.Saver(max_to_keep=0)
             self._initializer, self._variables = tf.global_variables_initializer(), tf.global_variables()
@@ -134,12 +137,21 @@ class TrainGraph:
         if self._is_one_of_several or (runtime.is_chief and not checkpoint_path):
             self.session.run(self._initializer)
         if runtime.is_chief and checkpoint_path:
-            restore(self.session, self.saver, checkpoint_path)
+            self._restore(checkpoint_path)
         elif runtime.is_chief and self._task.transfer:
             self._task.transfer.load(self.session, runtime.strategy, self._variables)
         if self._is_one_of_several:
             self.session.run(self._broadcast)
         return self.session
+
+    def _restore(self, path: str) -> None:
+        """Restores a checkpoint; one that was trained without loss scaling leaves the scale at its first value."""
+        saver = self.saver
+        if self._config.dtype == 'float16' and not tf.train.load_checkpoint(path).has_tensor(NAME):
+            self.session.run(self._initializer)
+            with self._graph.as_default():
+                saver = tf.train.Saver([v for v in self._variables if not v.op.name.startswith(NAME)])
+        restore(self.session, saver, path)
 
     def read_step(self) -> int:
         """Returns the number of updates made so far, by all workers."""
@@ -207,14 +219,19 @@ class TrainGraph:
         """
         step = self._steps[is_frozen]
         fetches = [step.number, step.losses, step.rows, step.grad_norm, step.is_finite, step.num_leaving]
+        scale = [] if step.loss_scale is None else [step.loss_scale]
         feed = {self._learning_rate: learning_rate, self._leaving: float(is_leaving)}
         begun = time.perf_counter()
-        *values, _ = self._run([*fetches, step.update], feed, trace)
+        values = self._run([*fetches, *scale, step.update], feed, trace)[:-1]
         seconds = time.perf_counter() - begun
         wait_secs = max(pipeline.waited(begun) for pipeline in self._pipelines)
-        return StepResult._make([*values, learning_rate, seconds, wait_secs])
+        return StepResult._make([*values[:6], learning_rate, seconds, wait_secs, *(values[6:] or [1.0])])
 
     def _note_bad_step(self, result: StepResult) -> None:
+        if result.loss_scale > LOWEST and np.isfinite(result.losses).all():
+            log.info('step %d: the gradient overflows float16 at a loss scale of %g; no update, the scale is halved',
+                     result.number + 1, result.loss_scale)
+            return
         self._bad_steps += 1
         bad = ~np.isfinite(result.losses)
         names = ', '.join(self._task.name_row(row) for row in (result.rows[bad] if bad.any() else result.rows))

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from utils.train.loss_scale import LossScale, create_loss_scale
+
 
 class StepLoss(NamedTuple):
     """The result of a loss function."""
@@ -35,6 +37,7 @@ class Step(NamedTuple):
     num_leaving: tf.Tensor  # sum of `leaving` over all replicas: above 0 if a process wants to stop
     update: tf.Operation
     warm_up: tf.Tensor  # computes loss and gradient without the update
+    loss_scale: tf.Tensor | None  # factor on this step's loss; None without loss scaling
 
 
 def build_step(
@@ -47,6 +50,7 @@ def build_step(
     grad_clip: float,
     seeds: Seeds,
     frozen: tuple[str, ...] = (),
+    scales_loss: bool = False,
 ) -> list[Step]:
     """Builds loss, gradient and update.
 
@@ -66,6 +70,7 @@ def build_step(
       grad_clip: largest global norm of the gradient; -1 for no clipping.
       seeds: random seeds of this process's replicas.
       frozen: variable scopes of the frozen layers.
+      scales_loss: whether the loss is scaled for products in float16; see `utils.train.loss_scale`.
 
     Returns:
       The step that updates all variables and, with frozen layers, the one that leaves those out.
@@ -75,6 +80,7 @@ def build_step(
     """
     global_step = tf.train.get_or_create_global_step()
     make_optimizer = _sharing_slots(optimizer_fn)
+    scaling = create_loss_scale() if scales_loss else ()
 
     @tf.autograph.experimental.do_not_convert
     def replica_step():
@@ -82,26 +88,27 @@ def build_step(
         batch = batches[number]
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
         loss = loss_fn(batch, step, tf.stack([seeds.run, step * seeds.replicas + seeds.first + number]))
-
-        settings = step, learning_rate, leaving, grad_clip, make_optimizer
+        scale = LossScale(*map(tf.convert_to_tensor, scaling)) if scaling else None
+        settings = step, learning_rate, leaving, grad_clip, make_optimizer, scaling, scale
         parts = [(), frozen] if frozen else [()]
         return [(step, loss.losses, batch.rows, *_update_without(part, loss, *settings)) for part in parts]
 
     def join(*results):
         results = [strategy.experimental_local_results(result) for result in results]
-        steps, losses, rows, norms, finite, num_leaving, updates = results
+        steps, losses, rows, norms, finite, num_leaving, updates, *scales = results
         losses, rows = tf.concat(losses, 0), tf.concat(rows, 0)
-        return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], tf.group(*updates), norms[0])
+        last = tf.group(*updates), norms[0], scales[0][0] if scales else None
+        return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], *last)
 
     return [join(*results) for results in strategy.extended.call_for_each_replica(replica_step)]
 
 
-def _update_without(scopes, loss, step, learning_rate, leaving, grad_clip, make_optimizer):
-    """Norm, finiteness, leavers and update of a step that leaves scopes out; called in each replica."""
+def _update_without(scopes, loss, step, learning_rate, leaving, grad_clip, make_optimizer, scaling, scale):
+    """Norm, finiteness, leavers, update and any loss scale of a step that leaves scopes out; called in each replica."""
     below = tuple(f'{scope}/' for scope in scopes)
     variables = [variable for variable in tf.trainable_variables() if not variable.name.startswith(below)]
     statistics = [pair for pair in loss.statistics if not pair[0].name.startswith(below)]
-    reduced = _reduce(StepLoss(loss.losses, statistics), variables, leaving, grad_clip)
+    reduced = _reduce(StepLoss(loss.losses, statistics), variables, leaving, grad_clip, scale)
     rate = tf.where(reduced.is_finite, learning_rate, 0.0)
     with tf.control_dependencies([step]):  # the step is read before the update increments it
         gradients = [tf.identity(gradient) for gradient in reduced.gradients]
@@ -109,11 +116,12 @@ def _update_without(scopes, loss, step, learning_rate, leaving, grad_clip, make_
     def update_all(strategy, rate, gradients, averages):
         optimizer = make_optimizer(strategy.experimental_local_results(rate)[0])
         applied = _apply_sums(strategy, optimizer, gradients, variables, tf.train.get_global_step())
-        pairs = zip(statistics, averages, strict=True)
-        return tf.group(applied, *(assign(strategy, variable, value) for (variable, _), value in pairs))
+        pairs = zip([*(variable for variable, _ in statistics), *scaling], averages, strict=True)
+        return tf.group(applied, *(assign(strategy, variable, value) for variable, value in pairs))
 
-    updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, reduced.averages))
-    return reduced.norm, reduced.is_finite, reduced.num_leaving, updated
+    averages = [*reduced.averages, *(reduced.new_scale or ())]
+    updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, averages))
+    return reduced.norm, reduced.is_finite, reduced.num_leaving, updated, *([scale.scale] if scale else [])
 
 
 def _sharing_slots(optimizer_fn: Callable) -> Callable[[tf.Tensor], tf.train.Optimizer]:
@@ -136,26 +144,32 @@ class _Reduced(NamedTuple):
     norm: tf.Tensor
     is_finite: tf.Tensor
     num_leaving: tf.Tensor
+    new_scale: LossScale | None
 
 
-def _reduce(loss: StepLoss, variables: list, leaving: tf.Tensor, grad_clip: float) -> _Reduced:
+def _reduce(
+    loss: StepLoss, variables: list, leaving: tf.Tensor, grad_clip: float, scale: LossScale | None
+) -> _Reduced:
     """Returns the clipped gradient of the mean loss over the utterances of all replicas; called in each of them."""
     replica = tf.distribute.get_replica_context()
     sum_of_losses = tf.reduce_sum(loss.losses)
-    gradients = tf.gradients(sum_of_losses, variables)
+    gradients = tf.gradients(sum_of_losses * scale.scale if scale else sum_of_losses, variables)
     _require_gradients(gradients, variables)
     gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]  # a gather has IndexedSlices
     averages = [value / replica.num_replicas_in_sync for _, value in loss.statistics]
     counts = [tf.cast(tf.size(loss.losses), tf.float32), sum_of_losses, tf.identity(leaving)]
     counts, averages, gradients = over_replicas(replica, (counts, averages, gradients))
     num_utterances, sum_of_losses, num_leaving = counts
+    if scale:
+        gradients = [gradient / scale.scale for gradient in gradients]
     norm = tf.global_norm(gradients) / num_utterances
     is_finite = tf.is_finite(norm) & tf.is_finite(sum_of_losses)
-    scale = (tf.minimum(1.0, grad_clip / norm) if grad_clip > 0 else 1.0) / num_utterances
-    gradients = [tf.where(is_finite, gradient * scale, tf.zeros_like(gradient)) for gradient in gradients]
+    new_scale = scale and scale.after(tf.is_finite(norm), tf.is_finite(sum_of_losses))
+    factor = (tf.minimum(1.0, grad_clip / norm) if grad_clip > 0 else 1.0) / num_utterances
+    gradients = [tf.where(is_finite, gradient * factor, tf.zeros_like(gradient)) for gradient in gradients]
     olds = [variable for variable, _ in loss.statistics]
     averages = [tf.where(is_finite, new, old) for new, old in zip(averages, olds, strict=True)]
-    return _Reduced(gradients, averages, norm, is_finite, num_leaving)
+    return _Reduced(gradients, averages, norm, is_finite, num_leaving, new_scale)
 
 
 def _apply_sums(strategy, optimizer, gradients, variables, global_step):

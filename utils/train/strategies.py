@@ -61,7 +61,9 @@ def num_gpus() -> int:
 
 
 def warn_if_emulated(dtype: str, cpuinfo: str = '/proc/cpuinfo') -> None:
-    """Warns on a processor without bfloat16 instructions, where bfloat16 products are slower than float32 ones."""
+    """Warns on a processor that has no instructions for the type, whose products are slower than float32 ones."""
+    if dtype == 'float16' and not num_gpus():
+        log.warning('--dtype float16 is for GPUs: a processor is slower with it than in float32; leave it out')
     if dtype != 'bfloat16' or num_gpus() or not os.path.exists(cpuinfo):
         return
     if not BFLOAT16_FLAGS & set(Path(cpuinfo).read_text().split()):
