@@ -38,8 +38,9 @@ GROWTH = {
     # layers by cuDNN and the trial of both forms, ds2 in chunks
     'models': 360,
     'models/fast': 150,  # the recurrence by cuDNN
-    # a lock on the run, damaged checkpoints, epochs without an update, weights of another run, frozen layers
-    'utils/train': 310,
+    # a lock on the run, damaged checkpoints, epochs without an update, weights of another run, frozen layers,
+    # scaled losses
+    'utils/train': 385,
     'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
     # rules between options, the typed JSON reader, values that cannot be meant, places for caches, weights of indexes,
     # the start from another run, ranges that begin with a minus

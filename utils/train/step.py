@@ -81,7 +81,6 @@ def build_step(
     global_step = tf.train.get_or_create_global_step()
     make_optimizer = _sharing_slots(optimizer_fn)
     scaling = create_loss_scale() if scales_loss else ()
-
     @tf.autograph.experimental.do_not_convert
     def replica_step():
         number = replica_number() % len(batches)
