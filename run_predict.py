@@ -10,6 +10,7 @@ from utils.cli import Parser, add_options, count, number
 from utils.decode.options import LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding
 from utils.errors import DataError, run_main
 from utils.recognition.formats import SUFFIXES, TranscriptWriter
+from utils.recognition.live_options import LiveOptions, resolve_live
 from utils.system import import_tensorflow
 
 log = logging.getLogger(__name__)
@@ -22,10 +23,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'printed, for several or a directory a line FILE<tab>TEXT each. Files that cannot be read are named on '
         'stderr, the others transcribed, and the exit status is 1.',
     )
-    parser.any_name = ('files', 'out')
+    parser.any_name = ('files', 'out', 'stream')
     parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
-    parser.add_argument('files', nargs='+', metavar='FILE', help='audio files, or directories to search for them')
-    parser.add_argument('-b', '--batch_size', type=count, default=8, help='pieces recognised at once')
+    parser.add_argument('files', nargs='*', metavar='FILE', help='audio files, or directories to search for them')
+    parser.add_argument('-b', '--batch_size', type=count, help='pieces recognised at once (default: 8)')
     add = parser.add_mutually_exclusive_group().add_argument
     add(
         '--format',
@@ -42,16 +43,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--longest',
         type=number(float, 1, 3600),
-        default=20.0,
         metavar='SECONDS',
-        help='cut longer recordings at silences into pieces of at most this many seconds',
+        help='cut longer recordings at silences into pieces of at most this many seconds (default: 20)',
     )
+    add_options(parser, LiveOptions)
     add_options(parser, DecodingOptions, ('checkpoint', 'beam_width', 'lm', *LM_FLAGS, *LAS_FLAGS))
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if (live := resolve_live(args)).stream:
+        from utils.recognition.live import transcribe_live
+        from utils.run_directory import Run
+
+        run = Run.open(args.savepath)
+        return transcribe_live(run, resolve_decoding(args, run.config.model, run.path), live, args.format == 'json')
     from utils.decode.hypothesis import repeats_itself
     from utils.recognition.transcribe import find_audio, transcribe
 
@@ -74,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     warn_of_other_weights(options, recognizer.weights)
     texts = []
     separator = ' ' if run.vocabulary.has_words else ''
-    for answer in transcribe(files, recognizer, args.batch_size, args.longest):
+    for answer in transcribe(files, recognizer, args.batch_size or 8, args.longest or 20.0):
         if isinstance(answer, DataError):
             problems.append(str(answer))
             print(f'error: {answer}', file=sys.stderr)

@@ -46,14 +46,14 @@ GROWTH = {
     # the start from another run, ranges that begin with a minus
     # and a page of figures about indexes
     'utils': 500,
-    'utils/audio': 160,  # segments of recordings; raw samples and WAV from a pipe
+    'utils/audio': 180,  # segments of recordings; raw samples and WAV from a pipe
     # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets; mixtures of indexes;
     # augmented copies
     # and inspection of indexes; features in chunks
     'utils/data': 1850,
     # the recurrence's form; recordings in blocks; how hypotheses were decoded; posteriors tied to their weights; live
-    # recognition; subtitles, CTM, TextGrid
-    'utils/recognition': 805,
+    # recognition, its command and options; subtitles, CTM, TextGrid
+    'utils/recognition': 1015,
     'utils/decode': 120,  # searches that go on frame by frame
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,

@@ -22,12 +22,12 @@ from utils.decode import hypothesis as decoded
 from utils.decode.greedy import GreedyStream
 from utils.decode.hypothesis import Hypothesis, Word
 from utils.errors import DataError, UsageError
+from utils.recognition.live_options import LiveOptions
 
 if TYPE_CHECKING:
     from utils.decode.decoder import BeamDecoder
     from utils.recognition.recognizer import StreamingModel
 
-DEFAULT_ENDPOINT_MS = 1000
 LONG_SECS, LONG_ENDPOINT_MS = 20, 200  # an utterance longer than this ends at the next gap between words
 LONGEST_SECS = 60  # and here at the latest: memory is limited
 MIN_FRAMES = 4  # output frames; a call for one costs nearly as much as for several
@@ -140,7 +140,7 @@ class StreamingRecognizer:
     """
 
     def __init__(
-        self, model: 'StreamingModel', decoder: 'BeamDecoder | None' = None, endpoint_ms: int = DEFAULT_ENDPOINT_MS
+        self, model: 'StreamingModel', decoder: 'BeamDecoder | None' = None, endpoint_ms: int = LiveOptions.endpoint_ms
     ):
         self.model, self._decoder = model, decoder
         self._blank_id = model.config.classes - 1
