@@ -52,9 +52,9 @@ GROWTH = {
     # and inspection of indexes; features in chunks
     'utils/data': 1850,
     # the recurrence's form; recordings in blocks; how hypotheses were decoded; posteriors tied to their weights; live
-    # recognition, its command and options; subtitles, CTM, TextGrid
-    'utils/recognition': 1015,
-    'utils/decode': 120,  # searches that go on frame by frame
+    # recognition, its command and options; subtitles, CTM, TextGrid; alignment with known transcripts, cutting by it
+    'utils/recognition': 1380,
+    'utils/decode': 235,  # searches that go on frame by frame; forced alignment in bounded memory
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,
 # the session of a live model
