@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.cli import Parser, add_options, count, natural
+from utils.cli import Parser, add_options, count, natural, yes_no
 from utils.decode.options import DecodingOptions, lm_id, resolve_decoding
 from utils.errors import run_main
 from utils.system import import_tensorflow
@@ -28,6 +28,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('-b', '--batch_size', type=count, help='utterances at once (default: 16)')
     parser.add_argument('--out', metavar='DIR', help='where each index gets its directory (default: RUN/test)')
     parser.add_argument('--worst', type=natural, default=5, metavar='N', help='utterances to show aligned, an index')
+    parser.add_argument(
+        '--html',
+        type=yes_no,
+        default='yes',
+        metavar='{yes,no}',
+        help='write report.html beside the hypotheses: rates with intervals, confusions, the worst utterances',
+    )
+    parser.add_argument(
+        '--compare',
+        metavar='OTHER',
+        help='run directory, --out directory or hypotheses.json of another test on the same indexes: '
+        'where the two differ, and whether significantly',
+    )
     posteriors = parser.add_mutually_exclusive_group()
     posteriors.add_argument(
         '--save_posteriors',
@@ -92,6 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
     from utils.decode.decoder import warn_if_empty, warn_of_other_weights
+    from utils.recognition.pages import Pages
     from utils.recognition.report import index_names, report
     from utils.run_directory import Run
 
@@ -99,12 +113,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = resolve_decoding(args, run.config.model, run.path)
     names = index_names(args.testfiles)
     indexes = {name: read_index([path], verify=True) for name, path in zip(names, args.testfiles, strict=True)}
+    pages = Pages.prepare(indexes, run.vocabulary, args.html, args.compare)
     results, weights = (decode if args.posteriors else evaluate)(args, options, run, indexes, out_dir)
     warn_of_other_weights(options, weights)
     if options.lm:
         warn_if_empty([text for result in results.values() for text in result.texts])
     model = {'lm_id': lm_id(options.lm)} if options.lm else {}
-    report(results, out_dir, {**dataclasses.asdict(options), **model, 'weights': weights}, args.worst)
+    decoding = {**dataclasses.asdict(options), **model, 'weights': weights}
+    report(results, out_dir, decoding, args.worst)
+    pages.write(results, out_dir, run.path, decoding)
     return 0
 
 

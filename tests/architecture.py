@@ -33,7 +33,7 @@ BUDGETS = {
 }
 # lines beyond these budgets, and what they are for
 GROWTH = {
-    '.': 20,  # alphabets and augmented copies at preprocessing
+    '.': 45,  # alphabets and augmented copies at preprocessing; the page of a test and comparisons
     # frame stride of ds1, dense layers of ds2, seeds of scheduled sampling, names of layers and axes over the classes,
     # layers by cuDNN and the trial of both forms, ds2 in chunks
     'models': 360,
@@ -44,16 +44,18 @@ GROWTH = {
     'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
     # rules between options, the typed JSON reader, values that cannot be meant, places for caches, weights of indexes,
     # the start from another run, ranges that begin with a minus
-    # and a page of figures about indexes
-    'utils': 500,
+    # and a page of figures about indexes, intervals and significance tests
+    'utils': 650,
     'utils/audio': 180,  # segments of recordings; raw samples and WAV from a pipe
     # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets; mixtures of indexes;
     # augmented copies
     # and inspection of indexes; features in chunks
-    'utils/data': 1850,
+    # recordings of the utterances
+    'utils/data': 1920,
     # the recurrence's form; recordings in blocks; how hypotheses were decoded; posteriors tied to their weights; live
     # recognition, its command and options; subtitles, CTM, TextGrid; alignment with known transcripts, cutting by it
-    'utils/recognition': 1380,
+    # the page of a test: analysis of errors, comparison of runs, charts
+    'utils/recognition': 2145,
     'utils/decode': 235,  # searches that go on frame by frame; forced alignment in bounded memory
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,

@@ -112,7 +112,7 @@ SCRIPTS = [
     ('utils/config.py', 'import tests.oracles', 'utils/config.py imports tests/oracles.py'),
 ]
 BUDGETS = [
-    ('run_test.py', '#\n' * 370, '.: 376 lines, budget 320 and a tenth'),
+    ('run_test.py', '#\n' * 395, '.: 401 lines, budget 320 and a tenth'),
     ('utils/lm/scorer.py', '#\n' * 1319, 'utils/lm: 1321 lines, budget 1200 and a tenth'),
     ('utils/serving/app.py', '"""App."""', 'utils/serving: 1 lines, budget 0 and a tenth'),
 ]

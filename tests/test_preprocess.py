@@ -48,6 +48,7 @@ def test_features_labels_and_index_are_what_the_contract_says(tmp_path, capsys):
         'frames': 19,
         'features': 'fbank-40-0.02-0.01',
         'speaker': '1',
+        'audio': 'corpus/dev-clean/1/7/1-7-0000.flac',
     }
     with np.load(tmp_path / lines[0]['key']) as arrays:
         assert sorted(arrays) == ['features', 'label']

@@ -15,7 +15,7 @@ from utils.data.perturb import Copies
 from utils.data.split import check_speakers, split_speakers
 from utils.data.transcripts import UNKNOWN
 from utils.data.vocabulary import Vocabulary
-from utils.errors import DataError, printable
+from utils.errors import CONTROL, DataError, printable
 
 _MAX_NAMED = 50  # problems of each kind that are listed; the others are counted
 
@@ -93,13 +93,18 @@ def preprocess(
     if vocabulary_path:  # before the index, which tells a recipe that all is there
         vocabulary.write(vocabulary_path)
     for path, part in indexes.items():
-        write_index(path, ({**entry, 'key': index_key(entry['key'], path)} for entry in part))
+        write_index(path, ({**entry, **_paths_from(path, entry)} for entry in part))
     if num_unknown:
         print(f'{num_unknown} transcripts have units outside {vocabulary.name}, which will count as errors')
     _print_report(indexes, problems, num_reused, time.monotonic() - started)
     if problems:
         num_left = sum(map(len, indexes.values()))
         raise DataError(f'{len(problems)} left out, named above; the other {num_left} utterances are in the index')
+
+
+def _paths_from(index_path: str, entry: dict) -> dict:
+    """The paths of an entry as the index has them: relative where the file is below it."""
+    return {name: index_key(entry[name], index_path) for name in ('key', 'audio') if name in entry}
 
 
 def _check_speakers(recordings: Sequence[Recording], ratio: tuple[float, ...]) -> None:
@@ -215,11 +220,20 @@ def _make_features(
                 'frames': outcome.frames,
                 'features': str(spec),
                 'speaker': recording.speaker,
-                **({'augmentation': str(recording.change)} if recording.change else {}),
+                **({'augmentation': str(recording.change)} if recording.change else _source(recording)),
             }
         )
     _name_problems(suspicious, 'warning')
     return entries, sum(outcome.is_reused for outcome in outcomes)
+
+
+def _source(recording: Recording) -> dict:
+    """The recording of an utterance and its segment, in seconds, for those who listen to it."""
+    if CONTROL.search(recording.audio_path):  # JSON could not hold the path
+        return {}
+    segment = {'start': recording.start_secs, 'end': recording.end_secs}
+    is_whole = not recording.start_secs and recording.end_secs is None
+    return {'audio': recording.audio_path, **({} if is_whole else segment)}
 
 
 def _split(entries: Sequence[dict], index_path: str, ratio: tuple[float, ...]) -> dict[str, list[dict]]:
