@@ -170,6 +170,39 @@ def test_hypotheses_go_below_the_run_or_where_told(run_dir, make_index, tmp_path
     assert (document['checkpoint'], document['loss']) == ('latest', 2.0)
 
 
+def test_page_lies_beside_the_hypotheses_unless_it_is_not_wanted(run_dir, make_index, tmp_path):
+    indexes = [make_index('dev.json', ['hi yo', 'hi you']), make_index('test.json', ['hi yo'])]
+    test = ['-s', run_dir, '-t', *indexes, '--out']
+    assert run_test.main([*test, str(tmp_path / 'with')]) == 0
+    assert run_test.main([*test, str(tmp_path / 'no'), '--html', 'no']) == 0
+    assert sorted(path.name for path in (tmp_path / 'with/test').iterdir()) == [
+        'hypotheses.json',
+        'hypotheses.txt',
+        'report.html',
+    ]
+    assert 'WER 25.00 %' in (tmp_path / 'with/dev/report.html').read_text()
+    assert not list((tmp_path / 'no').rglob('*.html'))
+
+
+def test_comparison_is_printed_after_the_table(run_dir, make_index, tmp_path, capsys):
+    test = ['-s', run_dir, '-t', make_index('dev.json', ['hi yo', 'hi you']), '--worst', '0']
+    run_test.main(test)
+    capsys.readouterr()
+    for other in (run_dir, str(tmp_path / 'run/test'), str(tmp_path / 'run/test/dev/hypotheses.json')):
+        assert run_test.main([*test, '--compare', other]) == 0
+        assert capsys.readouterr().out.splitlines()[2:] == [
+            f'dev: WER 25.00 % here, 25.00 % in {other}: +0.00 points (95 %: +0.00 to +0.00). '
+            'The difference is not significant (matched pairs, p = 1.000, 1 segments)'
+        ]
+
+
+def test_comparison_with_nothing_is_refused_before_anything_is_evaluated(run_dir, make_index, tmp_path, capsys):
+    arguments = ['-s', run_dir, '-t', make_index('dev.json', ['hi yo']), '--compare', str(tmp_path / 'none')]
+    assert run_main(lambda: run_test.main(arguments)) == 1
+    assert 'none: no hypotheses.json of the index dev in it' in capsys.readouterr().err
+    assert not (tmp_path / 'run' / 'test').exists()
+
+
 def test_broken_index_is_reported_before_anything_is_evaluated(run_dir, make_index, tmp_path, capsys):
     (tmp_path / 'broken.json').write_text('{"key": \n')
     arguments = ['-s', run_dir, '-t', make_index('dev.json', ['hi yo']), str(tmp_path / 'broken.json')]
