@@ -1,6 +1,7 @@
 """Aligns recordings with their known transcripts: times of words and symbols, and utterances to train on."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.out and args.format == 'textgrid' and len(names) > 1:
         raise UsageError(f'--format textgrid: {len(names)} utterances do not fit one TextGrid; give --out DIR')
     writer = TranscriptWriter(args.format, args.out, names)
+    if args.cut:
+        os.makedirs(args.cut, exist_ok=True)
     import_tensorflow()
     from utils.recognition.recognizer import load_recognizer
 
