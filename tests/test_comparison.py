@@ -81,11 +81,13 @@ def test_what_has_no_hypotheses_is_named(index, tmp_path):
         read_others(str(tmp_path / 'none'), {'dev': index}, Vocabulary.english())
     for text in ('', '{}', '[1]', json.dumps({'utterances': [{'utterance': 3}]}), '\xff'):
         (tmp_path / 'hypotheses.json').write_text(text, encoding='latin-1')
-        with pytest.raises(DataError, match=r'hypotheses.json: not hypotheses of run_test.py \(.*\); test the other'):
+        with pytest.raises(DataError, match=r'not a hypotheses.json of run_test.py \(.*\); name one, or'):
             read_others(str(tmp_path), {'dev': index}, Vocabulary.english())
 
 
-def test_one_file_for_two_indexes_is_a_usage_error(index, tmp_path):
+def test_one_file_for_two_indexes_and_an_empty_path_are_usage_errors(index, tmp_path):
+    with pytest.raises(UsageError, match='--compare: an empty path; give'):
+        read_others('', {'dev': index}, Vocabulary.english())
     path = str(write_other(tmp_path / 'other'))
     with pytest.raises(UsageError, match='one file for 2 indexes; give the directory'):
         read_others(path, {'dev': index, 'test': index}, Vocabulary.english())

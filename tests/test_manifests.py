@@ -326,6 +326,10 @@ def test_faults_are_listed_and_counted_and_the_rest_is_preprocessed(folder, caps
     assert out.startswith(f"{folder}/x.csv: CSV, audio 'path', text 'text', no speakers, segments 'offset' and 'dur")
     assert 'i.json: 2 utterances of unknown speakers' in out
     assert 'left out: 62; audio that is missing: 60; ' in out
+    entries = [json.loads(line) for line in (folder / 'i.json').read_text().splitlines()]
+    segment, whole = [{name: each.get(name) for name in ('audio', 'start', 'end')} for each in entries]
+    assert segment == {'audio': 'a.wav', 'start': 0.1, 'end': pytest.approx(0.3)}
+    assert whole == {'audio': 'e.wav', 'start': None, 'end': None}
     assert f'{folder}/x.csv line 5: {folder}/none.wav: no such file\n' in err
     assert 'left out: audio that is missing: and 10 more\n' in err
     assert f'{folder}/x.csv line 3 (a-0000400-0000600): {folder}/a.wav: segment from 0.4 s to 0.6 s: the file en' in err

@@ -97,9 +97,11 @@ def read_others(path: str, indexes: Mapping[str, Index], vocabulary: Vocabulary)
       vocabulary: vocabulary that spells the references.
 
     Raises:
-      UsageError: one file for several indexes.
+      UsageError: an empty path, or one file for several indexes.
       DataError: there are no hypotheses of an index, or they are damaged or of other utterances or transcripts.
     """
+    if not path:
+        raise UsageError('--compare: an empty path; give a run directory, an --out directory or a hypotheses.json')
     if Path(path).is_file() and len(indexes) > 1:
         raise UsageError(f'--compare {path}: one file for {len(indexes)} indexes; give the directory of the other test')
     return {name: _read(_find(path, name), index, vocabulary) for name, index in indexes.items()}
@@ -118,7 +120,7 @@ def _find(path: str, name: str) -> Path:
 
 def _read(path: Path, index: Index, vocabulary: Vocabulary) -> list[str]:
     remedy = 'test the other run on the same index again'
-    found = read_json(path, _Hypotheses, 'hypotheses of run_test.py', remedy).utterances
+    found = read_json(path, _Hypotheses, 'a hypotheses.json of run_test.py', f'name one, or {remedy}').utterances
     of_name = {each.utterance: each for each in found}
     names = utterance_names(index.keys)
     missing = [name for name in names if name not in of_name]

@@ -36,7 +36,7 @@ class Pages:
         cls, indexes: Mapping[str, Index], vocabulary: Vocabulary, has_pages: bool, other: str | None
     ) -> 'Pages':
         """Reads the sources, for pages, and the hypotheses of another test; errors as in `read_others`."""
-        others = (other, read_others(other, indexes, vocabulary)) if other else None
+        others = (other, read_others(other, indexes, vocabulary)) if other is not None else None
         sources = {name: read_sources(index) for name, index in indexes.items()} if has_pages else {}
         return cls(indexes, sources, others)
 
