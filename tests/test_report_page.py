@@ -82,7 +82,7 @@ def page_of(tmp_path, *args, **kwargs):
 
 def test_page_shows_rates_edits_and_decoding(tmp_path):
     page = page_of(tmp_path, ['the cat sat', 'on'], ['the bat', 'on'])
-    for text in ('50.00 %', '1 S, 1 D, 0 I', '1 of 2', 'Decoding: checkpoint best, lm None', 'runs/<i>'):
+    for text in ('50.00 %', '1 S, 1 D, 0 I', '1 of 2', 'Decoding: checkpoint best.', 'runs/<i>'):
         assert text in page.text
     assert [page.of_class(sign) for sign in 'SDI'] == [['span'] * 2, ['span'] * 2, ['span']]  # one of each is the key's
     assert 'cat → bat' in page.text
@@ -141,7 +141,7 @@ def test_comparison_shows_the_verdict_and_both_alignments(tmp_path):
     assert 'WER 33.33 % here, 66.67 % in OTHER <b>: -33.33 points' in page.text
     assert 'The difference is not significant (matched pairs, p = 1.000, 1 segments)' in page.text
     assert 'this run' in page.text and 'theSa' in page.text and 'Iup' in page.text
-    assert '1 error fewer here' in page.text
+    assert '1 fewer error here' in page.text
 
 
 def test_hostile_texts_make_no_elements_or_attributes(tmp_path):

@@ -75,6 +75,7 @@ def write_pages(tests: Sequence[ScoredIndex], out_dir: Path, run_dir: str, decod
       decoding: decoding options and weights, for the foot of the page.
     """
     groups = [each.analysis.group(each.name, np.arange(len(each.index))) for each in tests]
+    how = ', '.join(f'{key} {value}' for key, value in decoding.items() if value not in (None, ''))
     template, paths = Template(TEMPLATE.read_text(encoding='utf-8')), []
     for test, group in zip(tests, groups, strict=True):
         path = out_dir / test.name / PAGE_NAME
@@ -94,7 +95,7 @@ def write_pages(tests: Sequence[ScoredIndex], out_dir: Path, run_dir: str, decod
             name=_text(test.name, 500),
             figures=_figures(test, group),
             sections='\n'.join(filter(None, sections)),
-            decoding=_text('Decoding: ' + ', '.join(f'{key} {value}' for key, value in decoding.items()), 2000),
+            decoding=_text(f'Decoding: {how}.', 2000),
             replicates=f'{REPLICATES:,}',
             seed=SEED,
             method=_METHOD if test.comparison else '',
@@ -349,7 +350,7 @@ def _differing(test: ScoredIndex, page_dir: Path) -> str:
     shown = []
     for row in rows:
         difference, (reference, text) = int(comparison.differences[row]), analysis.tokens(row)
-        detail = f'{_count(abs(difference), "error")} {"fewer" if difference < 0 else "more"} here'
+        detail = f'{_count(abs(difference), "fewer error" if difference < 0 else "more error")} here'
         parts = [
             '<div class="whose">this run</div>',
             _aligned(reference, text),
