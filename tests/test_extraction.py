@@ -81,12 +81,13 @@ def _start(tmp_path):
     """A command that extracts for a long time; returns it when its workers are at work."""
     make_tasks(tmp_path, 1)
     program = (
-        'import pathlib, sys\n'
+        'import pathlib, signal, sys\n'
         'from tests.test_extraction import make_tasks\n'
         'from utils.data.extraction import extract_all\n'
         'from utils.data.features import FeatureSpec\n'
         'from utils.errors import run_main\n'
         'if __name__ == "__main__":\n'
+        '    signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # shells ignore it in the background
         f'    tasks = make_tasks(pathlib.Path({str(tmp_path)!r}), 100_000)\n'
         '    sys.exit(run_main(lambda: extract_all(tasks, len(tasks), FeatureSpec(), 2) and 0))\n'
     )

@@ -65,7 +65,7 @@ def test_chosen_symbols_take_the_place_of_the_given_ones_and_get_the_gradient():
         state = [tf.zeros([BATCH, UNITS]), tf.zeros([BATCH, FRAMES])]
 
         def choose(t, symbol, state):
-            return tf.where(tf.equal(t, 2), tf.fill([BATCH], CLASSES - 1), symbol)
+            return tf.where(tf.equal(t, 2), tf.fill([BATCH], tf.constant(CLASSES - 1, tf.int64)), symbol)
 
         expected = SYMBOLS.copy()
         expected[2] = CLASSES - 1
