@@ -31,32 +31,48 @@ BUDGETS = {
     'utils/lm': 1200,
     'utils/decode': 1700,
 }
-# lines beyond these budgets, and what they are for
-GROWTH = {
-    '.': 45,  # alphabets and augmented copies at preprocessing; the page of a test and comparisons
-    # frame stride of ds1, dense layers of ds2, seeds of scheduled sampling, names of layers and axes over the classes,
-    # layers by cuDNN and the trial of both forms, ds2 in chunks
-    'models': 360,
-    'models/fast': 150,  # the recurrence by cuDNN
-    # a lock on the run, damaged checkpoints, epochs without an update, weights of another run, frozen layers,
-    # scaled losses
-    'utils/train': 385,
-    'utils/cluster': 60,  # heartbeats, exits that cannot hang, proxies
-    # rules between options, the typed JSON reader, values that cannot be meant, places for caches, weights of indexes,
-    # the start from another run, ranges that begin with a minus
-    # and a page of figures about indexes, intervals and significance tests
-    'utils': 650,
-    'utils/audio': 180,  # segments of recordings; raw samples and WAV from a pipe
-    # segments and the source of features; manifests in seven formats; AN4's conversion; alphabets; mixtures of indexes;
-    # augmented copies
-    # and inspection of indexes; features in chunks
-    # recordings of the utterances
-    'utils/data': 1920,
-    # the recurrence's form; recordings in blocks; how hypotheses were decoded; posteriors tied to their weights; live
-    # recognition, its command and options; subtitles, CTM, TextGrid; alignment with known transcripts, cutting by it
-    # the page of a test: analysis of errors, comparison of runs, charts
-    'utils/recognition': 2145,
-    'utils/decode': 235,  # searches that go on frame by frame; forced alignment in bounded memory
+# lines beyond these budgets, by the feature that needs them
+GROWTH: dict[str, dict[str, int]] = {
+    '.': {'alphabets and copies at preprocessing': 20, 'pages of tests, comparisons': 25},
+    'models': {
+        'frame stride, dense layers, sampling seeds': 20,
+        'names of layers, axes over the classes': 30,
+        'cuDNN and its trial': 140,
+        'ds2 in chunks': 170,
+    },
+    'models/fast': {'the recurrence by cuDNN': 150},
+    'utils/train': {
+        'lock, damaged checkpoints, epochs without an update': 80,
+        'weights of another run, frozen layers': 220,
+        'scaled losses': 85,
+    },
+    'utils/cluster': {'heartbeats, exits that cannot hang, proxies': 60},
+    'utils': {
+        'rules between options, the JSON reader, places for caches': 240,
+        'weights of indexes': 75,
+        'the start from another run': 95,
+        'figures about indexes': 50,
+        'intervals and significance tests': 140,
+        'the form of the recurrence, scaled losses': 50,
+    },
+    'utils/audio': {'segments': 60, 'raw samples and WAV from a pipe': 120},
+    'utils/data': {
+        'segments, sources of features': 90,
+        'manifests in seven formats': 600,
+        "AN4's conversion": 150,
+        'alphabets': 310,
+        'copies, mixtures of indexes': 330,
+        'inspection of indexes': 340,
+        'features in chunks': 80,
+    },
+    'utils/recognition': {
+        'recordings in blocks, decoding kept with hypotheses': 60,
+        'live recognition, its command and options': 560,
+        'subtitles, CTM, TextGrid': 270,
+        'alignment, and cutting by it': 400,
+        'pages of tests: errors, comparisons, charts': 800,
+    },
+    'utils/decode': {'searches that go on frame by frame': 145, 'forced alignment': 120},
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,
 # the session of a live model
@@ -284,7 +300,7 @@ def budget_violations(root: Path) -> list[str]:
     return [
         f'{room}: {lines[room]} lines, budget {BUDGETS.get(room, 0)} and a tenth'
         for room in sorted(lines)
-        if lines[room] > BUDGETS.get(room, 0) * 1.1 + GROWTH.get(room, 0)
+        if lines[room] > BUDGETS.get(room, 0) * 1.1 + sum(GROWTH.get(room, {}).values())
     ]
 
 
