@@ -19,7 +19,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         prog='inspect_index.py',
         description='Report hours, speakers, durations and speaking rates of indexes; utterances that are spoken too '
         'fast or too slowly, occur twice, are silent, cannot fit the model or cannot be read; and sentences, speakers '
-        'and recordings that two indexes share. Clipping cannot be seen in features: the preprocessing warns of it.',
+        'and recordings that two indexes share.',
     )
     parser.any_name = ('indexes', 'output')
     parser.add_argument('indexes', nargs='+', metavar='INDEX', help='indexes, such as train, dev and test')
@@ -43,12 +43,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='{yes,no}',
         help='read all features, which finds silence, equal recordings and damaged files; no: the indexes only',
     )
+    parser.add_argument(
+        '--read_audio', type=yes_no, default=False, metavar='{yes,no}',
+        help='read the recordings too, which finds clipping, silence and damage; as slow as preprocessing',
+    )  # fmt: skip
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from utils.data.inspection import finding_lines, inspect, overlap, summary
+    from utils.data.inspection import finding_lines, inspect, overlap, summary, suspicious_recordings
     from utils.data.vocabulary import Vocabulary
     from utils.plots import draw_indexes
 
@@ -57,6 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in dict.fromkeys(args.indexes):
         inspections.append(inspect(path, vocabulary, args.time_stride, args.read_features, args.listed))
         print(printable_lines(summary(inspections[-1])), flush=True)
+        if args.read_audio:
+            lines = finding_lines(suspicious_recordings(inspections[-1].index, args.listed))
+            print(printable_lines(lines or ['  recordings: nothing suspicious']), flush=True)
     for one, other in itertools.combinations(inspections, 2):
         lines = finding_lines(overlap(one, other, args.listed)) or ['  nothing in both']
         print(printable_lines([f'{one.path} and {other.path}:', *lines]))

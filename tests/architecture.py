@@ -62,7 +62,7 @@ GROWTH: dict[str, dict[str, int]] = {
         "AN4's conversion": 150,
         'alphabets': 310,
         'copies, mixtures of indexes': 330,
-        'inspection of indexes': 340,
+        'inspection of indexes': 380,
         'features in chunks': 80,
     },
     'utils/recognition': {

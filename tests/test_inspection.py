@@ -4,10 +4,13 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.processes import command
-from utils.data.inspection import Finding, finding_lines, inspect, overlap, robust_z, summary
+from utils.data.index import read_index
+from utils.data.inspection import Finding, finding_lines, inspect, overlap, robust_z, summary, suspicious_recordings
 from utils.data.vocabulary import Vocabulary
+from utils.errors import DataError
 
 
 def write_index(folder, utterances, name='train.json', featlen=40):
@@ -125,6 +128,29 @@ def test_damaged_features_are_named_and_the_others_measured(tmp_path):
     found = inspect_all(path)
     assert [finding.kind for finding in found.findings] == ['silent, or steady noise', 'features that cannot be read']
     assert found.num_damaged == 1 and 'line 2 (1)' in found.findings[1].lines[0]
+
+
+def test_recordings_that_are_clipped_or_damaged_are_named(tmp_path):
+    tone = 0.5 * np.sin(np.arange(16000) / 5)
+    recordings = {'good.wav': tone, 'clipped.wav': np.clip(9 * tone, -1, 1), 'part.wav': np.r_[tone, np.zeros(48000)]}
+    for name, samples in recordings.items():
+        soundfile.write(tmp_path / name, samples, 16000)
+    (tmp_path / 'damaged.wav').write_bytes(b'RIFF')
+    path = write_index(tmp_path, [('a', 1.0, 'x')] * 5)
+    with open(path) as stream:
+        entries = [json.loads(line) for line in stream]
+    named = [('good.wav', {}), ('clipped.wav', {}), ('damaged.wav', {}), ('part.wav', {}), ('part.wav', {'end': 1.0})]
+    lines = [json.dumps({**entry, 'audio': name, **part}) for entry, (name, part) in zip(entries, named, strict=True)]
+    (tmp_path / 'train.json').write_text('\n'.join(lines))
+    clipped, damaged = suspicious_recordings(read_index([path]))
+    assert clipped.kind == 'suspicious recordings' and clipped.number == 2
+    assert clipped.lines[0].startswith('line 2 (1): clipped: ') and clipped.lines[1].startswith('line 4 (3): 75% ')
+    assert damaged.number == 1 and 'line 3 (2): ' in damaged.lines[0] and 'damaged.wav' in damaged.lines[0]
+
+
+def test_an_index_that_names_no_recordings_is_one_line(tmp_path):
+    with pytest.raises(DataError, match='train.json: names no recordings; preprocess again'):
+        suspicious_recordings(read_index([write_index(tmp_path, [('a', 1.0, 'x')])]))
 
 
 def test_findings_list_as_many_utterances_as_asked_and_count_all(tmp_path):

@@ -1,5 +1,6 @@
 """Inspection of indexes: amounts, speaking rates, suspicious utterances, and overlap between indexes."""
 
+import collections
 import hashlib
 import math
 from collections import Counter
@@ -11,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from utils.audio.reader import read_blocks
 from utils.data.index import Index, read_index, read_speakers
+from utils.data.sources import read_sources
 from utils.data.transcripts import UNKNOWN, count_frames_needed
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError, printable
@@ -261,6 +264,31 @@ def _measure_each(index: Index) -> Iterator[tuple[int, tuple[int, float, float] 
             rows = range(first, min(first + _CHUNK, len(index)))
             yield from zip(rows, pool.map(measure, rows), strict=True)
             bar.update(len(rows))
+
+
+def suspicious_recordings(index: Index, listed: int = 5) -> list[Finding]:
+    """Reads the recordings that an index names; finds signs of a fault, such as clipping, and unreadable ones.
+
+    Raises:
+      DataError: the index names no recordings, as those from before the field do not.
+    """
+    sources = read_sources(index)
+    rows = [row for row, source in enumerate(sources) if source.audio_path]
+    if not rows:
+        raise DataError(f'{index.index_paths[0]}: names no recordings; preprocess again, or give --read_audio no')
+
+    suspicious, unreadable = [], []
+    for row in tqdm(rows, unit='utt', desc='recordings', disable=None):
+        suspicions: list[str] = []
+        _, path, start_secs, end_secs = sources[row]
+        try:
+            collections.deque(read_blocks(path, suspicions, start_secs, end_secs), maxlen=0)
+        except DataError as error:
+            unreadable.append(f'{_place(index, row)}: {error}')
+        if suspicions:
+            suspicious.append(f'{_place(index, row)}: {", ".join(suspicions)}')
+    found = ('suspicious recordings', suspicious), ('recordings that cannot be read', unreadable)
+    return [Finding(kind, len(lines), lines[:listed]) for kind, lines in found if lines]
 
 
 def overlap(one: Inspection, other: Inspection, listed: int = 5) -> list[Finding]:
