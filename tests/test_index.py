@@ -8,7 +8,7 @@ import pytest
 
 from utils.data.feature_file import write_features
 from utils.data.features import FeatureSpec
-from utils.data.index import index_key, read_index, read_speakers, write_index
+from utils.data.index import index_key, read_index, write_index
 from utils.errors import DataError
 
 
@@ -34,16 +34,6 @@ def test_lines_become_columns(tmp_path):
     assert index.durations.tolist() == [1.5, 1.5]
     assert index.spec == FeatureSpec()
     assert index.where(1) == f'{path} line 3 (b)'
-
-
-def test_speakers_are_read_in_the_order_of_the_lines_empty_where_none_is_named(tmp_path):
-    path = write(tmp_path, make(tmp_path, speaker='x'), '\n', make(tmp_path), {**make(tmp_path), 'speaker': None})
-    assert read_speakers(path) == ['x', '', '']
-
-
-def test_a_speaker_that_is_no_text_is_named_by_its_line(tmp_path):
-    with pytest.raises(DataError, match='i.json line 2: not an utterance'):
-        read_speakers(write(tmp_path, make(tmp_path), make(tmp_path, speaker=7)))
 
 
 def test_rows_taken_keep_their_origin(tmp_path):

@@ -149,23 +149,6 @@ def _read_lines(path: str) -> Iterator[tuple[int, _Line]]:
                 yield number, line
 
 
-class _SpeakerLine(msgspec.Struct, gc=False):
-    speaker: str | None = None
-
-
-def read_speakers(path: str) -> list[str]:
-    """Speaker of each utterance of an index that was read without an error; '' where its line names none."""
-    known: dict[str, str] = {}  # one object for all lines of a speaker
-    with open(path, 'rb') as stream:
-        lines = ((number, text.removeprefix(BYTE_ORDER_MARK)) for number, text in enumerate(stream, 1))
-        decoded = (
-            decode_json(text, _SpeakerLine, path, 'an utterance', _REMEDY, number).speaker or ''
-            for number, text in lines
-            if not text.isspace()
-        )
-        return [known.setdefault(speaker, speaker) for speaker in decoded]
-
-
 def _check_files_exist(index: Index) -> None:
     missing = [row for row, key in enumerate(index.keys) if not os.path.exists(key)]
     if missing:

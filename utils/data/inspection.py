@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from utils.audio.reader import read_blocks
-from utils.data.index import Index, read_index, read_speakers
+from utils.data.index import Index, read_index
 from utils.data.sources import read_sources
 from utils.data.transcripts import UNKNOWN, count_frames_needed
 from utils.data.vocabulary import Vocabulary
@@ -101,7 +101,8 @@ def inspect(
     vocabulary = vocabulary or _vocabulary_of(index.texts)
     symbols = np.fromiter((len(vocabulary.split(text)) for text in index.texts), np.int64, len(index))
     sentences = np.fromiter((hash(_sentence(text)) for text in index.texts), np.int64, len(index))
-    inspection = Inspection(path, index, read_speakers(path), symbols, sentences, np.zeros(0, np.int64), [])
+    speakers = [source.speaker for source in read_sources(index)]
+    inspection = Inspection(path, index, speakers, symbols, sentences, np.zeros(0, np.int64), [])
     findings = [
         *_unfit(index, vocabulary, time_stride, listed),
         *_rate_outliers(inspection, listed),
