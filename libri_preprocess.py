@@ -1,6 +1,5 @@
 """Preprocesses LibriSpeech: features and an index for training."""
 
-import os
 import sys
 
 from utils.data.preprocess_flags import PreprocessParser, add_alphabet_flags, add_copy_flags
@@ -21,28 +20,16 @@ def main(argv: list[str] | None = None) -> int:
 
     from utils.data.alphabet import Alphabet
     from utils.data.corpora import librispeech
-    from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
-    from utils.data.perturb import Copies
-    from utils.data.preprocess import preprocess, read_corpus
+    from utils.data.preprocess import Output, preprocess, read_corpus
 
-    spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
-    copies = Copies.from_flags(args)
+    output = Output.from_flags(args)
     alphabet = Alphabet.from_flags(args)
     recordings, problems = read_corpus(librispeech, args.path, args.name)
     recordings, vocabulary = alphabet.apply(recordings, problems, has_report=False)
     preprocess(
-        recordings,
-        problems,
-        vocabulary,
-        spec,
-        os.path.join(args.save, str(spec)),
-        args.jsonfile,
-        ratio=args.split,
-        copies=copies,
-        num_jobs=args.jobs,
-        vocabulary_path=alphabet.vocabulary_path,
-        keeps_unknown=alphabet.keeps_unknown,
-    )
+        recordings, problems, vocabulary, output,
+        vocabulary_path=alphabet.vocabulary_path, keeps_unknown=alphabet.keeps_unknown,
+    )  # fmt: skip
     return 0
 
 

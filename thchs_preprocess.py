@@ -1,6 +1,5 @@
 """Preprocesses THCHS-30: features, an index for training and a vocabulary."""
 
-import os
 import sys
 
 from utils.data.preprocess_flags import PreprocessParser, add_copy_flags
@@ -34,13 +33,10 @@ def main(argv: list[str] | None = None) -> int:
     from functools import partial
 
     from utils.data.corpora import thchs30
-    from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
-    from utils.data.perturb import Copies
-    from utils.data.preprocess import preprocess, read_corpus
+    from utils.data.preprocess import Output, preprocess, read_corpus
     from utils.data.vocabulary import Vocabulary
 
-    spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
-    copies = Copies.from_flags(args)
+    output = Output.from_flags(args, args.unit)
     given_vocabulary = Vocabulary.read(args.vocabfile) if args.vocabfile else None
     recordings, problems = read_corpus(partial(thchs30, unit=args.unit), args.path, args.name)
     vocabulary = given_vocabulary or Vocabulary.from_transcripts([each.text for each in recordings], args.unit)
@@ -48,12 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         recordings,
         problems,
         vocabulary,
-        spec,
-        os.path.join(args.save, f'{spec}-{args.unit}'),
-        args.jsonfile,
-        ratio=args.split,
-        copies=copies,
-        num_jobs=args.jobs,
+        output,
         keeps_unknown='train' not in args.name,
         vocabulary_path=None if given_vocabulary else f'{args.jsonfile.removesuffix(".json")}.vocab.txt',
     )

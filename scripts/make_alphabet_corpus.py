@@ -7,6 +7,7 @@ does any of its sentences.
 
 import csv
 import io
+import itertools
 import os
 import random
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # so that it runs from any directory
 
 from scripts.alphabet_sentences import GRAMMARS, make_sentences  # noqa: E402
-from scripts.make_demo_corpus import Chapter, Utterance, check_same_plan, locked, speak_all  # noqa: E402
+from scripts.make_demo_corpus import Chapter, check_same_plan, locked, plan_chapter, speak_all  # noqa: E402
 from utils.cli import Parser, number  # noqa: E402
 from utils.errors import run_main  # noqa: E402
 from utils.files import write_text  # noqa: E402
@@ -51,19 +52,8 @@ def plan_corpus(language: str, seed: int, num_utterances: int) -> list[Chapter]:
     for subset, voices in VOICES.items():
         for speaker, voice in enumerate(voices, 101 if subset == 'train' else 201):
             speed, pitch = rng.randint(150, 185), rng.randint(42, 58)
-            utterances = tuple(
-                Utterance(
-                    utterance_id=f'{speaker}-1-{index:04d}',
-                    text=next(sentences),
-                    voice=f'{language}+{voice}',
-                    words_per_minute=speed + rng.randint(-12, 12),
-                    pitch=pitch + rng.randint(-8, 8),
-                    pitch_range=rng.randint(35, 65),
-                    seed=rng.randrange(2**31),
-                )
-                for index in range(sizes[subset])
-            )
-            chapters.append(Chapter(subset, speaker, utterances))
+            texts = list(itertools.islice(sentences, sizes[subset]))
+            chapters.append(plan_chapter(subset, speaker, f'{language}+{voice}', texts, speed, pitch, rng))
     return chapters
 
 

@@ -7,6 +7,7 @@ train-clean-100, and no sentence occurs twice.
 
 import fcntl
 import hashlib
+import itertools
 import multiprocessing
 import os
 import random
@@ -76,6 +77,25 @@ class Chapter:
         return f'{self.speaker}-1.trans.txt'
 
 
+def plan_chapter(
+    subset: str, speaker: int, voice: str, texts: list[str], speed: int, pitch: int, rng: random.Random
+) -> Chapter:
+    """Chapter of a voice whose utterances vary about its speed (words a minute) and pitch (0 to 99)."""
+    utterances = (
+        Utterance(
+            utterance_id=f'{speaker}-1-{index:04d}',
+            text=text,
+            voice=voice,
+            words_per_minute=speed + rng.randint(-12, 12),
+            pitch=pitch + rng.randint(-8, 8),
+            pitch_range=rng.randint(35, 65),
+            seed=rng.randrange(2**31),
+        )
+        for index, text in enumerate(texts)
+    )
+    return Chapter(subset, speaker, tuple(utterances))
+
+
 def plan_corpus(seed: int, num_utterances: int) -> list[Chapter]:
     """Assigns sentences and settings to voices; a pure function of its arguments.
 
@@ -95,19 +115,8 @@ def plan_corpus(seed: int, num_utterances: int) -> list[Chapter]:
     for subset, voices in VOICES.items():
         for speaker, voice in enumerate(voices, FIRST_SPEAKER[subset]):
             speed, pitch = rng.randint(150, 190), rng.randint(40, 60)
-            utterances = tuple(
-                Utterance(
-                    utterance_id=f'{speaker}-1-{number:04d}',
-                    text=next(sentences).upper(),
-                    voice=voice,
-                    words_per_minute=speed + rng.randint(-12, 12),
-                    pitch=pitch + rng.randint(-8, 8),
-                    pitch_range=rng.randint(35, 65),
-                    seed=rng.randrange(2**31),
-                )
-                for number in range(sizes[subset])
-            )
-            chapters.append(Chapter(subset, speaker, utterances))
+            texts = [text.upper() for text in itertools.islice(sentences, sizes[subset])]
+            chapters.append(plan_chapter(subset, speaker, voice, texts, speed, pitch, rng))
     return chapters
 
 

@@ -1,6 +1,5 @@
 """Preprocesses your own recordings, as a manifest lists them: features and an index for training."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -30,13 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     from utils.data.alphabet import Alphabet
-    from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
     from utils.data.manifests import read_manifest
-    from utils.data.perturb import Copies
-    from utils.data.preprocess import check_not_empty, preprocess
+    from utils.data.preprocess import Output, check_not_empty, preprocess
 
-    spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
-    copies = Copies.from_flags(args)
+    output = Output.from_flags(args)
     alphabet = Alphabet.from_flags(args)
     recordings, problems, description = read_manifest(
         args.manifest, args.audio_column, args.text_column, args.audio_root
@@ -45,18 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     check_not_empty(recordings, problems, f'{args.manifest}: no recording with a transcript is found')
     recordings, vocabulary = alphabet.apply(recordings, problems)
     preprocess(
-        recordings,
-        problems,
-        vocabulary,
-        spec,
-        os.path.join(args.save, str(spec)),
-        args.jsonfile,
-        ratio=args.split,
-        copies=copies,
-        num_jobs=args.jobs,
-        vocabulary_path=alphabet.vocabulary_path,
-        keeps_unknown=alphabet.keeps_unknown,
-    )
+        recordings, problems, vocabulary, output,
+        vocabulary_path=alphabet.vocabulary_path, keeps_unknown=alphabet.keeps_unknown,
+    )  # fmt: skip
     return 0
 
 

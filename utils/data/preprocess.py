@@ -4,12 +4,14 @@ import functools
 import os
 import sys
 import time
+from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from utils.data.corpora import Problem, Recording
 from utils.data.extraction import Task, extract_all
-from utils.data.features import FeatureSpec
+from utils.data.features import DEFAULT_FEATLEN, FeatureSpec
 from utils.data.index import index_key, write_index
 from utils.data.perturb import Copies
 from utils.data.split import check_speakers, split_speakers
@@ -18,6 +20,34 @@ from utils.data.vocabulary import Vocabulary
 from utils.errors import CONTROL, DataError, printable
 
 _MAX_NAMED = 50  # problems of each kind that are listed; the others are counted
+
+
+@dataclass(frozen=True)
+class Output:
+    """Features and indexes to make.
+
+    Attributes:
+      spec: kind of features.
+      save_dir: directory of the feature files, which are placed by each recording's ``relative_path``.
+      index_path: path of the index to write.
+      ratio: shares of train, dev and test; None: one index.
+      copies: augmented copies of the utterances, of train alone where the corpus is split.
+      num_jobs: number of processes.
+    """
+
+    spec: FeatureSpec
+    save_dir: str
+    index_path: str
+    ratio: tuple[float, ...] | None
+    copies: Copies
+    num_jobs: int
+
+    @classmethod
+    def from_flags(cls, args: Namespace, unit: str = '') -> 'Output':
+        """Output by the flags of `PreprocessParser`; transcripts of each ``unit`` have feature files of their own."""
+        spec = FeatureSpec(args.mode, args.featlen or DEFAULT_FEATLEN[args.mode], args.winlen, args.winstep)
+        save_dir = os.path.join(args.save, f'{spec}-{unit}' if unit else str(spec))
+        return cls(spec, save_dir, args.jsonfile, args.split, Copies.from_flags(args), args.jobs)
 
 
 def read_corpus(
@@ -45,28 +75,18 @@ def preprocess(
     recordings: Sequence[Recording],
     problems: Sequence[Problem],
     vocabulary: Vocabulary,
-    spec: FeatureSpec,
-    save_dir: str,
-    index_path: str,
+    output: Output,
     *,
-    ratio: tuple[float, ...] | None = None,
-    copies: Copies | None = None,
-    num_jobs: int = 1,
     vocabulary_path: str | None = None,
     keeps_unknown: bool = False,
 ) -> None:
-    """Computes missing features, writes the index (with ``ratio``, the three indexes) and prints a report.
+    """Computes missing features, writes the index (with a ratio, the three indexes) and prints a report.
 
     Args:
       recordings: recordings, in the order of the index.
       problems: problems of the corpus found so far.
       vocabulary: vocabulary of the labels.
-      spec: kind of features.
-      save_dir: directory of the feature files, which are placed by each recording's ``relative_path``.
-      index_path: path of the index to write.
-      ratio: shares of train, dev and test; None: one index.
-      copies: augmented copies of the utterances, of train alone where the corpus is split; None: none.
-      num_jobs: number of processes.
+      output: features and indexes to make.
       vocabulary_path: path of the vocabulary to write; None: not written.
       keeps_unknown: keep utterances with units outside the vocabulary, which get the id -1 in the label; else they are
         left out. A set for testing keeps them: its error rate would be too good without.
@@ -75,19 +95,18 @@ def preprocess(
       DataError: utterances were left out (raised after all else is done), or none is left.
     """
     started = time.monotonic()
-    problems = [*problems, *(copies.problems if copies else ())]
+    problems = [*problems, *output.copies.problems]
     usable = list(recordings) if keeps_unknown else _spellable(recordings, vocabulary, problems)
-    if ratio:
-        _check_speakers(usable, ratio)
-    _check_path(index_path, 'JSONFILE')
+    if output.ratio:
+        _check_speakers(usable, output.ratio)
+    _check_path(output.index_path, 'JSONFILE')
     if vocabulary_path:
         _check_path(vocabulary_path, '--make_vocab')
-        if os.path.realpath(vocabulary_path) == os.path.realpath(index_path):
-            raise DataError(f'{index_path} is the index and the vocabulary to write; give --make_vocab another name')
+        if os.path.realpath(vocabulary_path) == os.path.realpath(output.index_path):
+            raise DataError(f'{output.index_path} is the index too; give --make_vocab another name')
     num_unknown = sum(bool(vocabulary.unknown(recording.text)) for recording in usable)
-    make_features = functools.partial(_make_features, vocabulary, spec, save_dir, num_jobs, problems)
-    copies = copies or Copies()
-    indexes, num_reused = _make_indexes(usable, copies, ratio, index_path, save_dir, make_features, problems)
+    make_features = functools.partial(_make_features, vocabulary, output, problems)
+    indexes, num_reused = _make_indexes(usable, output, make_features, problems)
     if not indexes:
         raise DataError(f'no utterance is left of {len(recordings)}, so no index is written; see the lines above')
     if vocabulary_path:  # before the index, which tells a recipe that all is there
@@ -143,26 +162,24 @@ def _check_path(path: str, argument: str) -> None:
 
 def _make_indexes(
     recordings: Sequence[Recording],
-    copies: Copies,
-    ratio: tuple[float, ...] | None,
-    index_path: str,
-    save_dir: str,
+    output: Output,
     make_features: Callable[[Sequence[Recording]], tuple[list[dict], int]],
     problems: list[Problem],
 ) -> tuple[dict[str, list[dict]], int]:
     """Entries of each index by its path, none if no utterance is left, and the number of reused feature files."""
-    if not ratio and copies.changes and (name := copies.held_out(index_path)):
+    copies, index_path = output.copies, output.index_path
+    if not output.ratio and copies.changes and (name := copies.held_out(index_path)):
         what = 'will have augmented copies, on which error rates are not those of the recordings; leave their flags out'
         print(f'warning: {name} {what}', file=sys.stderr)
     entries, num_reused = make_features(recordings)
     _name_problems(problems)
     if not entries:
         return {}, 0
-    indexes = _split(entries, index_path, ratio) if ratio else {index_path: entries}
+    indexes = _split(entries, index_path, output.ratio) if output.ratio else {index_path: entries}
     if copies.changes:
         num_named, train = len(problems), next(iter(indexes.values()))
         kept = {entry['key'] for entry in train}
-        made, num_more = make_features(_copies_of(kept, recordings, save_dir, copies, problems))
+        made, num_more = make_features(_copies_of(kept, recordings, output, problems))
         train += made
         num_reused += num_more
         _name_problems(problems[num_named:])
@@ -170,34 +187,29 @@ def _make_indexes(
 
 
 def _copies_of(
-    kept: set[str], recordings: Sequence[Recording], save_dir: str, copies: Copies, problems: list[Problem]
+    kept: set[str], recordings: Sequence[Recording], output: Output, problems: list[Problem]
 ) -> list[Recording]:
     """Augmented copies of the recordings with these feature files; ``problems`` gets those whose name is taken."""
     taken = {recording.relative_path for recording in recordings}
-    originals = [recording for recording in recordings if _feature_path(save_dir, recording) in kept]
-    found = [copy for recording in originals for copy in copies.of(recording)]
+    originals = [recording for recording in recordings if _feature_path(output, recording) in kept]
+    found = [copy for recording in originals for copy in output.copies.of(recording)]
     clashes = [copy for copy in found if copy.relative_path in taken]
     problems += [Problem('copy with the name of another utterance', copy.where) for copy in clashes]
     return [copy for copy in found if copy.relative_path not in taken]
 
 
-def _feature_path(save_dir: str, recording: Recording) -> str:
-    return os.path.join(save_dir, f'{recording.relative_path}.npz')
+def _feature_path(output: Output, recording: Recording) -> str:
+    return os.path.join(output.save_dir, f'{recording.relative_path}.npz')
 
 
 def _make_features(
-    vocabulary: Vocabulary,
-    spec: FeatureSpec,
-    save_dir: str,
-    num_jobs: int,
-    problems: list[Problem],
-    recordings: Sequence[Recording],
+    vocabulary: Vocabulary, output: Output, problems: list[Problem], recordings: Sequence[Recording]
 ) -> tuple[list[dict], int]:
     """Entries of the index, with the path of the npz as ``key``, and the number of reused feature files.
 
     Failures are added to ``problems``.
     """
-    paths = [_feature_path(save_dir, recording) for recording in recordings]
+    paths = [_feature_path(output, recording) for recording in recordings]
     tasks = (
         Task(
             each.audio_path, path, vocabulary.encode(each.text, unknown=UNKNOWN), each.start_secs, each.end_secs,
@@ -205,7 +217,7 @@ def _make_features(
         )
         for each, path in zip(recordings, paths, strict=True)
     )  # fmt: skip
-    outcomes = extract_all(tasks, len(recordings), spec, num_jobs)
+    outcomes = extract_all(tasks, len(recordings), output.spec, output.num_jobs)
     entries, suspicious = [], []
     for recording, path, outcome in zip(recordings, paths, outcomes, strict=True):
         if outcome.kind:
@@ -218,7 +230,7 @@ def _make_features(
                 'duration': round(outcome.duration_secs, 6),
                 'texts': recording.text,
                 'frames': outcome.frames,
-                'features': str(spec),
+                'features': str(output.spec),
                 'speaker': recording.speaker,
                 **({'augmentation': str(recording.change)} if recording.change else _source(recording)),
             }
