@@ -1,7 +1,6 @@
 """The page of a test: figures, alignments, players; hostile texts; a look at it with a browser."""
 
 import json
-import shutil
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.browsers import chromium
 from tests.indexes import make_index
 from utils.data.sources import Source
 from utils.data.vocabulary import Vocabulary
@@ -199,19 +199,8 @@ def test_comparison_without_a_page_is_printed_alone(tmp_path, capsys):
 
 @pytest.fixture
 def browser():
-    """A headless Chromium whose requests and console can be read."""
-    webdriver = pytest.importorskip('selenium.webdriver', reason='selenium is not installed')
-    programs = [shutil.which('chromium') or shutil.which('google-chrome'), shutil.which('chromedriver')]
-    if None in programs:
-        pytest.skip('chromium and chromedriver are not installed')
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in ('--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'):
-        options.add_argument(flag)
-    options.set_capability('goog:loggingPrefs', {'performance': 'ALL', 'browser': 'ALL'})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
+    with chromium() as driver:
+        yield driver
 
 
 def test_browser_opens_the_page_without_network_errors_or_scripts(browser, tmp_path):
