@@ -1,0 +1,350 @@
+"""The page of the server in a browser: files, the microphone, words, errors, hostile texts."""
+
+import base64
+import hashlib
+import json
+import re
+import socket
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.browsers import chromium, wait_for
+
+PAGE = Path(__file__).parents[1] / 'utils' / 'server' / 'page.html'
+INFO = {'model': 'm', 'streaming': True, 'sample_rate': 16000}
+INFO |= {'limits': {'upload_bytes': 200_000, 'audio_seconds': 600, 'streams': 2}}
+HOSTILE = ['<script>document.title="run"</script>', '<b>bold</b>', '<img src=x onerror=alert(1)>', '&lt;', "\u202e'"]
+
+
+def words_of(text, confidence=0.95):
+    """A word every half second, 0.3 s long."""
+    return [
+        {'word': word, 'start': i / 2, 'end': i / 2 + 0.3, 'confidence': confidence}
+        for i, word in enumerate(text.split())
+    ]
+
+
+def test_policy_admits_this_script_and_this_style_alone():
+    page = PAGE.read_text(encoding='utf-8')
+    for tag in ('script', 'style'):
+        (body,) = re.findall(f'<{tag}>(.*?)</{tag}>', page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in page, f'write this digest of <{tag}> into the policy'
+    (policy,) = re.findall('Content-Security-Policy" content="(.*?)"', page)
+    assert policy.startswith("default-src 'none';") and 'unsafe' not in policy and 'http' not in policy
+
+
+def test_page_makes_no_elements_from_texts():
+    page = PAGE.read_text(encoding='utf-8')
+    for name in ('innerHTML', 'outerHTML', 'insertAdjacentHTML', 'document.write', 'eval(', 'DOMParser', 'onclick="'):
+        assert name not in page
+
+
+class Canned:
+    """A server of the page with given answers.
+
+    Attributes:
+      info: answer of /v1/info.
+      status, answer: of every upload.
+      messages: sent when a stream opens; after 'end' come those of ``last``.
+      last, close: messages of the end, code and reason of closing.
+      uploads, samples, rate: what came.
+    """
+
+    def __init__(self):
+        self.reset()
+        self.address = ''
+
+    def reset(self):
+        self.info, self.status, self.answer = INFO, 200, {}
+        self.messages, self.last, self.close = [], [{'type': 'done'}], (1000, '')
+        self.uploads, self.samples, self.rate = [], b'', 0
+
+    def app(self):
+        from starlette.applications import Starlette
+        from starlette.responses import FileResponse, JSONResponse
+        from starlette.routing import Route, WebSocketRoute
+
+        async def upload(request):
+            async with request.form() as form:
+                fields = {name: value for name, value in form.multi_items() if isinstance(value, str)}
+                self.uploads.append((form['file'].filename, await form['file'].read(), fields))
+            return JSONResponse(self.answer, self.status)
+
+        async def stream(websocket):
+            await websocket.accept()
+            self.rate = int(websocket.query_params['sample_rate'])
+            for message in self.messages:
+                await websocket.send_json(message)
+            while self.last is not None:
+                message = await websocket.receive()
+                if message['type'] == 'websocket.disconnect':
+                    return
+                self.samples += message.get('bytes') or b''
+                if message.get('text'):
+                    assert json.loads(message['text']) == {'type': 'end'}
+                    break
+            for message in self.last or []:
+                await websocket.send_json(message)
+            await websocket.close(*self.close)
+
+        async def page(request):
+            return FileResponse(PAGE)
+
+        async def info(request):
+            return JSONResponse(self.info)
+
+        routes = [Route('/', page), Route('/v1/info', info), WebSocketRoute('/v1/stream', stream)]
+        return Starlette(routes=[*routes, Route('/v1/audio/transcriptions', upload, methods=['POST'])])
+
+
+@pytest.fixture(scope='module')
+def server():
+    for package in ('starlette', 'multipart', 'websockets'):
+        pytest.importorskip(package, reason=f'{package} is not installed')
+    uvicorn = pytest.importorskip('uvicorn', reason='uvicorn is not installed')
+    canned = Canned()
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen()  # connections wait until the server runs
+        canned.address = f'http://127.0.0.1:{listener.getsockname()[1]}/'
+        running = uvicorn.Server(uvicorn.Config(canned.app(), log_level='error'))
+        thread = threading.Thread(target=running.run, args=([listener],), daemon=True)
+        thread.start()
+        yield canned
+        running.should_exit = True
+        thread.join(10)
+
+
+@pytest.fixture(scope='module')
+def microphone(tmp_path_factory):
+    """A recording for Chromium's microphone: two seconds of a tone."""
+    path = tmp_path_factory.mktemp('microphone') / 'tone.wav'
+    soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000), 16000, 'PCM_16')
+    return path
+
+
+@pytest.fixture(scope='module')
+def browser(microphone, tmp_path_factory):
+    flags = ['--use-fake-ui-for-media-stream', '--use-fake-device-for-media-stream', '--window-size=900,1000']
+    with chromium(*flags, f'--use-file-for-fake-audio-capture={microphone}%noloop') as driver:
+        yield driver
+
+
+@pytest.fixture
+def page(browser, server):
+    """Opens the page of the server as it is set, in a window of this width."""
+    server.reset()
+
+    def open_page(width=900):
+        metrics = {'width': width, 'height': 900, 'deviceScaleFactor': 1, 'mobile': width < 500}
+        browser.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', metrics)
+        browser.get_log('browser')
+        browser.get_log('performance')
+        browser.get(server.address)
+        wait_for(browser, 'info !== null')
+        return browser
+
+    return open_page
+
+
+@pytest.fixture
+def flac(tmp_path):
+    path = tmp_path / 'a <b> #1.flac'
+    soundfile.write(path, np.zeros(48000), 16000)
+    return path
+
+
+def give(driver, path):
+    """Chooses a file, and waits until it is done; the text of the page's transcript."""
+    driver.find_element('id', 'file').send_keys(str(path))
+    wait_for(driver, 'request === null && !$("file").disabled && ($("status").textContent || !$("error").hidden)')
+    return text_of(driver, 'finals')
+
+
+def text_of(driver, name):
+    return driver.execute_script(f'return $("{name}").textContent')
+
+
+def speak(driver, secs):
+    driver.find_element('id', 'speak').click()
+    wait_for(driver, f'live && live.chunks.length >= {round(10 * secs)} || !live')
+
+
+def test_upload_shows_words_with_confidence(page, server, flac):
+    confidences = [0.99, 0.9, 0.89, 0.7, 0.5, 0.49, 0]
+    words = [{**word, 'confidence': c} for word, c in zip(words_of('a b c d e f g'), confidences, strict=True)]
+    server.answer = {'text': 'a b c d e f g', 'duration': 3, 'words': words}
+    driver = page()
+    assert give(driver, flac) == 'a b c d e f g'
+    ((name, body, fields),) = server.uploads
+    assert (name, body, fields['response_format']) == (flac.name, flac.read_bytes(), 'verbose_json')
+    assert fields['timestamp_granularities[]'] in ('word', 'segment')
+    buttons = driver.find_elements('css selector', '#finals button')
+    assert [button.get_attribute('class')[-2:] for button in buttons] == ['c3', 'c3', 'c2', 'c2', 'c1', 'c0', 'c0']
+    assert buttons[1].get_attribute('title') == '0.50 to 0.80 s, confidence 90 %'
+    assert flac.name in text_of(driver, 'status')
+
+
+def test_texts_are_shown_as_texts(page, server, flac):
+    text = ' '.join(HOSTILE)
+    words = [{'word': word, 'start': 0, 'end': 1, 'confidence': 1} for word in HOSTILE]
+    server.info = {**INFO, 'model': HOSTILE[0]}
+    server.answer = {'text': text, 'duration': 3, 'words': words}
+    server.messages = [{'type': 'partial', 'text': text, 'words': words}]
+    server.last = [{'type': 'error', 'message': text}]
+    driver = page()
+    elements = driver.execute_script('return document.querySelectorAll("b, img, script").length')
+    assert give(driver, flac) == text and HOSTILE[0] in text_of(driver, 'model')
+    speak(driver, 0.2)
+    assert wait_for(driver, '$("partial").textContent') == text
+    driver.find_element('id', 'speak').click()
+    wait_for(driver, '!live')
+    assert text_of(driver, 'error') == text
+    assert driver.title == 'Speech to text'
+    assert driver.execute_script('return document.querySelectorAll("b, img, script").length') == elements
+
+
+def test_characters_of_texts_without_spaces_stand_together(page, server, flac):
+    server.answer = {'text': '绿是阳春', 'duration': 3, 'words': words_of('绿 是 阳 春')}
+    assert give(page(), flac) == '绿是阳春'
+
+
+def test_sentence_of_the_server_is_shown(page, server, flac):
+    server.status, server.answer = 400, {'error': {'message': 'a.flac: not audio; convert it to FLAC'}}
+    driver = page()
+    assert give(driver, flac) == ''
+    assert driver.find_element('id', 'error').is_displayed()
+    assert text_of(driver, 'error') == 'a.flac: not audio; convert it to FLAC'
+    server.status, server.answer = 500, 'no object'
+    give(driver, flac)
+    assert text_of(driver, 'error') == 'The server refused the recording (HTTP status 500).'
+    server.status, server.answer = 200, {'text': '', 'words': [], 'duration': 3}
+    give(driver, flac)
+    assert not driver.find_element('id', 'error').is_displayed()
+    assert 'no speech was recognised' in text_of(driver, 'status')
+
+
+def test_file_larger_than_the_limit_is_not_sent(page, server, tmp_path):
+    (tmp_path / 'large.wav').write_bytes(bytes(200_001))
+    driver = page()
+    give(driver, tmp_path / 'large.wav')
+    assert text_of(driver, 'error') == 'large.wav has 0.3 MB; the server takes at most 0.2 MB.'
+    assert server.uploads == []
+
+
+def test_model_that_cannot_run_live_disables_the_microphone(page, server):
+    server.info = {**INFO, 'streaming': False}
+    driver = page()
+    button = driver.find_element('id', 'speak')
+    assert not button.is_enabled() and button.get_attribute('aria-describedby') == 'hint'
+    assert 'needs the whole recording' in text_of(driver, 'hint') and '-md ds2 -ub no' in text_of(driver, 'hint')
+    assert driver.find_element('id', 'file').is_enabled()
+
+
+def test_word_is_played_from_its_start_to_its_end(page, server, flac):
+    server.answer = {'text': 'a b c d', 'duration': 3, 'words': words_of('a b c d')}
+    driver = page()
+    give(driver, flac)
+    driver.execute_script('''
+        window.marked = [];
+        new MutationObserver(changes => marked.push(...changes.map(each => each.target)
+            .filter(each => each.matches('.now')).map(each => each.textContent)))
+            .observe($('finals'), {subtree: true, attributeFilter: ['class']})''')
+    driver.find_elements('css selector', '#finals button')[2].click()
+    wait_for(driver, '$("player").currentTime >= 1.4 && $("player").paused')
+    assert driver.execute_script('return $("player").currentTime') < 2  # it stops within a frame of the screen
+    assert driver.execute_script('return marked') == ['c']
+    assert driver.find_elements('css selector', '#finals .now') == []
+    driver.execute_script('marked = []; $("player").currentTime = 0; return $("player").play()')
+    wait_for(driver, '$("player").currentTime >= 2.5')
+    assert driver.execute_script('return marked') == ['a', 'b', 'c', 'd']
+
+
+def test_words_are_reached_by_the_keyboard(page, server, flac):
+    server.answer = {'text': 'a b c', 'duration': 3, 'words': words_of('a b c')}
+    driver = page()
+    give(driver, flac)
+    keys = pytest.importorskip('selenium.webdriver').Keys
+    places = []
+    for key in (keys.ARROW_RIGHT, keys.ARROW_LEFT, keys.ARROW_LEFT, keys.END, keys.ARROW_RIGHT, keys.HOME, keys.END):
+        where = '#finals button[tabindex="0"]'  # the one that the tabulator reaches
+        driver.find_element('css selector', where).send_keys(key)
+        assert driver.switch_to.active_element == driver.find_element('css selector', where)
+        places.append(driver.switch_to.active_element.text)
+    assert ''.join(places) == 'baaccac'
+    assert len(driver.find_elements('css selector', '#finals [tabindex="0"]')) == 1
+    driver.switch_to.active_element.send_keys(keys.ENTER)
+    wait_for(driver, '$("player").currentTime >= 1.4 && $("player").paused')
+
+
+def test_microphone_is_used_by_the_keyboard(page, server):
+    driver = page()
+    keys = pytest.importorskip('selenium.webdriver').Keys
+    driver.find_element('id', 'speak').send_keys(keys.ENTER)
+    wait_for(driver, 'live && live.chunks.length > 2')
+    assert driver.switch_to.active_element.text == 'Stop'
+    driver.switch_to.active_element.send_keys(keys.ENTER)
+    wait_for(driver, '!live')
+    assert text_of(driver, 'status') == 'No speech was recognised.'
+
+
+def test_recording_is_sent_and_kept(page, server):
+    final = {'type': 'final', 'text': 'a b', 'words': words_of('a b'), 'start': 0, 'end': 0.8}
+    server.messages = [{'type': 'partial', 'text': 'a', 'words': words_of('a')}]
+    server.last = [final, {'type': 'done'}]
+    driver = page()
+    speak(driver, 1)
+    assert wait_for(driver, '$("partial").textContent') == 'a'
+    assert driver.find_element('id', 'speak').text == 'Stop' and not driver.find_element('id', 'file').is_enabled()
+    driver.find_element('id', 'speak').click()
+    wait_for(driver, '!live')
+    assert (text_of(driver, 'finals'), text_of(driver, 'partial'), text_of(driver, 'status')) == ('a b', '', 'Done.')
+    samples = np.frombuffer(server.samples, '<i2')
+    assert len(samples) >= server.rate and server.rate >= 8000
+    loud = samples[np.abs(samples) > 8000]  # the tone of the microphone
+    assert 12_000 < np.abs(loud).max() < 20_000
+    duration = wait_for(driver, '$("player").duration')
+    assert duration == pytest.approx(len(samples) / server.rate, abs=0.01)
+
+
+def test_stream_that_breaks_keeps_what_was_recognised(page, server):
+    server.messages = [{'type': 'final', 'text': 'a', 'words': words_of('a'), 'start': 0, 'end': 0.3}]
+    server.last, server.close = None, (1013, 'All 2 streams are taken; try again later.')
+    driver = page()
+    speak(driver, 100)
+    assert text_of(driver, 'error') == 'All 2 streams are taken; try again later.'
+    assert text_of(driver, 'finals') == 'a' and driver.find_element('id', 'srt').is_enabled()
+    assert driver.find_element('id', 'speak').text == 'Speak'
+
+
+def test_subtitles_are_cut_at_pauses(page, server, flac):
+    words = words_of('one two three')
+    words[2].update(start=3661.5, end=3662)
+    server.answer = {'text': 'one two three', 'duration': 3663, 'words': words}
+    driver = page()
+    give(driver, flac)
+    assert driver.execute_script('return srt()') == (
+        '1\n00:00:00,000 --> 00:00:01,000\none two\n\n2\n01:01:01,500 --> 01:01:02,500\nthree\n'
+    )
+    server.answer['segments'] = [{'start': 0.25, 'end': 2, 'text': ' one two'}, {'start': 2, 'end': 3, 'text': 'three'}]
+    give(driver, flac)
+    assert driver.execute_script('return srt()') == (
+        '1\n00:00:00,250 --> 00:00:02,000\none two\n\n2\n00:00:02,000 --> 00:00:03,000\nthree\n'
+    )
+
+
+def test_page_fits_a_phone_and_uses_no_other_host(page, server, flac):
+    server.answer = {'text': 'x' * 300 + ' b', 'duration': 3, 'words': words_of('x' * 300 + ' b')}
+    driver = page(width=360)
+    give(driver, flac)
+    assert driver.execute_script('return document.documentElement.scrollWidth') <= 360
+    events = [json.loads(entry['message'])['message'] for entry in driver.get_log('performance')]
+    urls = {each['params']['request']['url'] for each in events if each['method'] == 'Network.requestWillBeSent'}
+    assert server.address in urls
+    assert all(url.startswith((server.address, f'blob:{server.address}', 'data:')) for url in urls)
+    assert driver.get_log('browser') == []
