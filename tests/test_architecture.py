@@ -12,7 +12,7 @@ from tests import architecture
 ROOT = Path(__file__).parent.parent
 COMMANDS = [*architecture.SCRIPTS, 'scripts/inspect_index.py']
 COMMANDS += ['scripts/train_lm.py', 'scripts/tune_lm.py', 'scripts/convert_an4.py']
-COMMANDS += ['scripts/manifest_preprocess.py']
+COMMANDS += ['scripts/manifest_preprocess.py', 'scripts/serve.py']
 README_LINES = 200
 BENCHMARK = 'scripts/benchmark'
 
@@ -66,6 +66,8 @@ GOOD = {
     'utils/lm/scorer.py': '"""Scorer."""\nfrom utils.data import index\n',
     'utils/decode/decoder.py': '"""Decoder."""\nfrom utils.lm import scorer\n',
     'utils/recognition/recognizer.py': '"""Recognizer."""\nimport models.ctc\nfrom utils.decode import decoder\n',
+    'utils/server/app.py': '"""App."""\nfrom utils.recognition import recognizer\n',
+    'scripts/serve.py': '"""Server."""\nfrom utils.server import app\n',
     'tests/test_index.py': '"""The index."""\nimport run_train\nfrom tests import oracles\n',
     'tests/oracles.py': '"""Oracles."""\n',
     'scripts/benchmark/ctc.py': '"""Benchmark."""\nimport measuring\nfrom utils import training\n',
@@ -96,6 +98,7 @@ ROOMS = [
     ('utils/lm/scorer.py', 'from utils.decode import decoder', 'utils/lm/scorer.py imports utils/decode/decoder.py'),
     ('utils/decode/decoder.py', 'import utils.train.graph', 'utils/decode/decoder.py imports utils/train/graph.py'),
     ('utils/data/index.py', 'from utils.train import graph', 'utils/data/index.py imports utils/train/graph.py'),
+    ('utils/training.py', 'from utils.server import app', 'utils/training.py imports utils/server/app.py'),
 ]
 TENSORFLOW = [
     ('utils/lm/scorer.py', 'import tensorflow.compat.v1 as tf', 'utils/lm/scorer.py imports tensorflow.compat.v1'),

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,6 +26,7 @@ FORMATS = (*_CHUNKED, 'AU', 'CAF', 'NIST', 'FLAC', 'OGG', 'MP3')
 AUDIO_SUFFIXES = tuple('.flac .wav .ogg .oga .opus .mp3 .aif .aiff .aifc .au .snd .w64 .rf64 .caf .sph .nist'.split())
 _NIST_COUNT = re.compile(rb'\nsample_count -i (\d+)')
 REPAIR = 'copy it again, or repair it with another program'
+_DESCRIPTOR = threading.Lock()  # of two threads, one would keep what the other has put in place of the descriptor
 
 
 @contextlib.contextmanager
@@ -33,14 +35,15 @@ def silent_stderr() -> Iterator[None]:
     if sys.stderr is None:  # closed; the descriptor may belong to the recording
         yield
         return
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, 'wb') as null:
-            os.dup2(null.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
+    with _DESCRIPTOR:
+        saved = os.dup(2)
+        try:
+            with open(os.devnull, 'wb') as null:
+                os.dup2(null.fileno(), 2)
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
 
 
 def check_end(sound: soundfile.SoundFile, num_read: int) -> list[str]:

@@ -3,7 +3,7 @@
 import collections
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +104,7 @@ def _walk(directory: str, problems: list[str]) -> Iterator[str]:
 
 
 @dataclass
-class _Recording:
+class Recording:
     """A file of which some pieces may wait to be recognised; ``error`` takes the place of its transcript."""
 
     file: str
@@ -114,6 +114,9 @@ class _Recording:
     words: list[Word] = field(default_factory=list)
     symbols: list[Word] = field(default_factory=list)
     spans: list[Span] = field(default_factory=list)
+
+
+Piece = tuple[Recording, float, np.ndarray]  # recording, start of the piece in seconds, features
 
 
 def transcribe(
@@ -130,25 +133,25 @@ def transcribe(
     Yields:
       The `Transcript` of each file in order, or the `DataError` of one that cannot be read.
     """
-    waiting: collections.deque[_Recording] = collections.deque()
-    pieces: list[tuple[_Recording, float, np.ndarray]] = []
+    waiting: collections.deque[Recording] = collections.deque()
+    pieces: list[Piece] = []
     for file in files:
-        recording = _Recording(file)
+        recording = Recording(file)
         waiting.append(recording)
-        for piece in _read(recording, recognizer.spec, longest_secs):
+        for piece in read_pieces(recording, recognizer.spec, longest_secs):
             pieces.append((recording, *piece))
             if len(pieces) >= BATCHES_PER_ROUND * batch_size:
-                _recognize(pieces, recognizer, batch_size)
+                recognize_pieces(pieces, recognizer, batch_size)
                 pieces = []
                 while waiting[0].is_read:
-                    yield _answer(waiting.popleft(), recognizer)
+                    yield transcript_of(waiting.popleft(), recognizer)
     if pieces:
-        _recognize(pieces, recognizer, batch_size)
-    yield from (_answer(recording, recognizer) for recording in waiting)
+        recognize_pieces(pieces, recognizer, batch_size)
+    yield from (transcript_of(recording, recognizer) for recording in waiting)
 
 
-def _read(recording: _Recording, spec: FeatureSpec, longest_secs: float) -> Iterator[tuple[float, np.ndarray]]:
-    """Start in seconds and features of each piece."""
+def read_pieces(recording: Recording, spec: FeatureSpec, longest_secs: float) -> Iterator[tuple[float, np.ndarray]]:
+    """Start in seconds and features of each piece; what is wrong with the file becomes the recording's error."""
     warnings: list[str] = []
     try:
         for start, samples in segments(read_blocks(recording.file, warnings), SAMPLE_RATE, longest_secs):
@@ -162,8 +165,8 @@ def _read(recording: _Recording, spec: FeatureSpec, longest_secs: float) -> Iter
         log.warning('%s: %s', recording.file, warning)
 
 
-def _recognize(pieces: list[tuple[_Recording, float, np.ndarray]], recognizer: 'Recognizer', batch_size: int) -> None:
-    """Adds words and spans to the recordings of the pieces."""
+def recognize_pieces(pieces: Sequence[Piece], recognizer: 'Recognizer', batch_size: int) -> None:
+    """Adds words and spans to the recordings of the pieces; those of one recording must come in their order."""
     vocabulary = recognizer.vocabulary
     space_id = vocabulary.tokens.index(' ') if vocabulary.has_space else None
     hypotheses = recognizer.recognize([features for _, _, features in pieces], batch_size)
@@ -177,7 +180,8 @@ def _recognize(pieces: list[tuple[_Recording, float, np.ndarray]], recognizer: '
             recording.spans.append(Span(0, num_frames, sum(span.log_prob for span in spans)))
 
 
-def _answer(recording: _Recording, recognizer: 'Recognizer') -> Transcript | DataError:
+def transcript_of(recording: Recording, recognizer: 'Recognizer') -> Transcript | DataError:
+    """The transcript of a recording whose pieces have all been recognised, or its error."""
     if recording.error:
         return recording.error
     vocabulary, end = recognizer.vocabulary, recording.num_samples / SAMPLE_RATE
