@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.cli import Parser, add_options, count, natural, yes_no
+from utils.cli import Parser, add_options, count, given_options, natural, yes_no
+from utils.config import DEVICE_OPTIONS, RunFlags
 from utils.decode.options import DecodingOptions, lm_id, resolve_decoding
 from utils.errors import run_main
 from utils.system import import_tensorflow
@@ -53,9 +54,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='decode what --save_posteriors wrote below this directory, its --out (RUN/test by default)',
     )
     add_options(parser, DecodingOptions)
+    add_options(parser, RunFlags, DEVICE_OPTIONS)
     args = parser.parse_args(argv)
-    if args.posteriors and args.batch_size:
-        parser.error('-b is for the model, which --posteriors does without; leave one of them out')
+    of_model = ['-b'] * bool(args.batch_size) + [f'--{name}' for name in DEVICE_OPTIONS if name in args]
+    if args.posteriors and of_model:
+        parser.error(f'{of_model[0]} is for the model, which --posteriors does without; leave one of them out')
     args.batch_size = args.batch_size or 16
     return args
 
@@ -71,7 +74,8 @@ def evaluate(
     from utils.recognition.posteriors import Posteriors
     from utils.recognition.recognizer import load_recognizer
 
-    recognizer, results = load_recognizer(run, options.checkpoint, decoder), {}
+    devices = RunFlags(**given_options(args, RunFlags))
+    recognizer, results = load_recognizer(run, options.checkpoint, decoder, devices), {}
     for name, index in indexes.items():
         result = recognizer.evaluate(recognizer.prepare(index), args.batch_size, args.save_posteriors)
         if result.posteriors is not None:
@@ -105,10 +109,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.data.index import read_index
     from utils.decode.decoder import warn_if_empty, warn_of_other_weights
+    from utils.pack.archive import require_directory
     from utils.recognition.pages import Pages
     from utils.recognition.report import index_names, report
     from utils.run_directory import Run
 
+    if not args.out:
+        require_directory(args.savepath, 'the result', 'give --out DIR')
     run, out_dir = Run.open(args.savepath), Path(args.out or Path(args.savepath) / 'test')
     options = resolve_decoding(args, run.config.model, run.path)
     names = index_names(args.testfiles)

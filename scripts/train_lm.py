@@ -71,14 +71,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
+    from utils.data.vocabulary import Vocabulary
     from utils.lm.arpa import write_arpa
     from utils.lm.kneser_ney import estimate, read_corpus
     from utils.lm.text import Overlap, TextNormalizer, find_test_indexes, read_sentences
+    from utils.run_directory import read_vocabulary
 
     vocabulary = Vocabulary.english()
     if args.savepath or args.vocabfile:
-        vocabulary = Vocabulary.read(args.vocabfile or str(Path(args.savepath) / VOCABULARY_NAME))
+        vocabulary = Vocabulary.read(args.vocabfile) if args.vocabfile else read_vocabulary(args.savepath)
     if args.unit == 'word' and not vocabulary.has_space:
         raise UsageError(f'--unit word: {vocabulary.name} has no space to part words with; train with --unit char')
     normalizer = TextNormalizer(vocabulary.tokens, args.unit)

@@ -60,9 +60,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utils.decode.tuning import Point, tune
     from utils.lm.scorer import load_scorer
     from utils.metrics import score
+    from utils.pack.archive import require_directory
     from utils.recognition.report import index_names
     from utils.run_directory import Run
 
+    require_directory(args.savepath, 'what is found', 'tune in the run directory it was packed from, and pack it again')
     run = Run.open(args.savepath)
     options, vocabulary = resolve_decoding(args, run.config.model), run.vocabulary
     scorer = load_scorer(options.lm, vocabulary.tokens, options.lm_weight, options.word_bonus, options.lexicon)

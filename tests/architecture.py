@@ -29,6 +29,7 @@ BUDGETS = {
     'utils/recognition': 700,
     'utils/gpu': 430,
     'utils/server': 1150,
+    'utils/pack': 520,
     'utils/lm': 1200,
     'utils/decode': 1700,
 }

@@ -12,10 +12,11 @@ import soundfile
 
 import run_predict
 import run_test
+import run_train
 from models.config import ModelConfig
 from scripts import tune_lm
 from tests.oracles import EchoRecognizer
-from utils.config import TrainConfig
+from utils.config import DEVICE_OPTIONS, RunFlags, TrainConfig, train_parser
 from utils.data.feature_file import write_features
 from utils.data.index import write_index
 from utils.data.statistics import FeatureStatistics
@@ -46,7 +47,7 @@ def run_dir(monkeypatch, tmp_path):
     Run.create(path, config, Vocabulary.english(), FeatureStatistics(np.zeros(40), np.ones(40)))
     monkeypatch.setattr(
         'utils.recognition.recognizer.load_recognizer',
-        lambda run, checkpoint, decoder: PretendingRecognizer(run.vocabulary, 'hi yo'),
+        lambda run, checkpoint, decoder, devices=None: PretendingRecognizer(run.vocabulary, 'hi yo'),
     )
     return path
 
@@ -161,6 +162,33 @@ def test_run_test_prints_the_worst_and_then_the_table(run_dir, make_index, capsy
     ]
 
 
+DEVICES = {'gpu_fraction': 0.25, 'recurrence': 'loop', 'intra_op_threads': 3, 'inter_op_threads': 5}
+
+
+def test_mode_dev_scores_on_the_devices_that_its_flags_choose(run_dir, make_index, monkeypatch, caplog):
+    given = []
+
+    def load(run, checkpoint, decoder, devices):
+        given.append(devices)
+        return PretendingRecognizer(run.vocabulary, 'hi yo')
+
+    monkeypatch.setattr('utils.recognition.recognizer.load_recognizer', load)
+    flags = [part for name, value in DEVICES.items() for part in (f'--{name}', str(value))]
+    index = make_index('dev', ['hi yo'])
+    assert run_train.main(['-m', 'dev', '-s', run_dir, '-t', index, '-d', index, *flags, '-g', '2']) == 0
+    assert {name: getattr(given[0], name) for name in DEVICES} == DEVICES
+    assert '-g 2 has no effect with -m dev: one device scores' in caplog.text
+    assert run_train.main(['-m', 'test', '-s', run_dir, '-t', index, '-d', index]) == 0
+    assert {name: getattr(given[1], name) for name in DEVICES} == {name: getattr(RunFlags(), name) for name in DEVICES}
+
+
+def test_every_option_that_both_commands_have_is_passed_on():
+    flags = [part for name, value in DEVICES.items() for part in (f'--{name}', str(value))]
+    of_test = {*vars(run_test.parse_args(['-s', 'a', '-t', 'b', *flags]))}
+    of_train = {action.dest for action in train_parser()._actions}
+    assert of_test & of_train == {'savepath', 'batch_size', *DEVICES} and {*DEVICES} == {*DEVICE_OPTIONS}
+
+
 def test_hypotheses_go_below_the_run_or_where_told(run_dir, make_index, tmp_path):
     index = make_index('dev.json', ['hi yo'])
     run_test.main(['-s', run_dir, '-t', index, '--worst', '0'])
@@ -201,6 +229,12 @@ def test_comparison_with_nothing_is_refused_before_anything_is_evaluated(run_dir
     assert run_main(lambda: run_test.main(arguments)) == 1
     assert 'none: no hypotheses.json of the index dev in it' in capsys.readouterr().err
     assert not (tmp_path / 'run' / 'test').exists()
+
+
+def test_options_of_devices_are_refused_beside_saved_posteriors(capsys):
+    with pytest.raises(SystemExit):
+        run_test.parse_args(['-s', 'a', '-t', 'b', '--posteriors', 'c', '--recurrence', 'loop'])
+    assert '--recurrence is for the model, which --posteriors does without' in capsys.readouterr().err
 
 
 def test_broken_index_is_reported_before_anything_is_evaluated(run_dir, make_index, tmp_path, capsys):

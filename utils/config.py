@@ -18,6 +18,8 @@ _start = functools.partial(option, group='start from another run')
 _record = functools.partial(option, group='records of the run')
 _device = functools.partial(option, group='devices')
 
+# options of RunFlags that run_test.py takes too, and run_train.py -m dev|test passes on
+DEVICE_OPTIONS = 'gpu_fraction', 'recurrence', 'intra_op_threads', 'inter_op_threads'
 ACTIVATION_SPELLINGS = {'sigmod': 'sigmoid'}
 
 

@@ -11,6 +11,7 @@ from models.config import ModelConfig
 from utils.cli import as_flag, as_text, given_options
 from utils.config import Flags, TrainConfig
 from utils.errors import UsageError
+from utils.pack.archive import require_directory
 from utils.run_directory import CONFIG_NAME, RunConfig, is_resumed, open_initial_run
 from utils.train.lock import LOCK_NAME
 
@@ -31,6 +32,7 @@ def resolve_flags(flags: Flags) -> Flags:
       DataError: a damaged configuration.
     """
     run_dir = Path(flags.run.savepath)
+    require_directory(run_dir, 'the training', f'give another -s, and --init_from {run_dir} to begin with its weights')
     if is_resumed(flags):
         saved = RunConfig.load(flags.run.savepath)
         check_same_model(saved.model, given_options(flags.given, ModelConfig), flags.run.savepath)

@@ -1,6 +1,7 @@
 """A run directory: configuration, vocabulary and feature statistics of a run, created, opened or resumed."""
 
 import dataclasses
+import io
 import itertools
 import json
 import logging
@@ -15,12 +16,12 @@ from utils.data.index import Index
 from utils.data.statistics import STATISTICS_NAME, FeatureStatistics, compute_statistics
 from utils.data.vocabulary import VOCABULARY_NAME, Vocabulary
 from utils.errors import DataError, UsageError
-from utils.files import read_json, write_text
+from utils.files import BYTE_ORDER_MARK, decode_json, write_text
+from utils.pack.archive import CONFIG_NAME, read_run_file
 from utils.train.lock import LOCK_NAME
 
 log = logging.getLogger(__name__)
 
-CONFIG_NAME = 'config.json'
 RUN_FILES = CONFIG_NAME, VOCABULARY_NAME, STATISTICS_NAME
 
 
@@ -39,15 +40,15 @@ class RunConfig:
 
     @classmethod
     def load(cls, run_dir: str) -> 'RunConfig':
-        """Reads RUN_DIR/config.json.
+        """Reads config.json of a run, a directory or a packed one.
 
         Raises:
           DataError: no such run, or a damaged file.
         """
-        path, remedy = Path(run_dir) / CONFIG_NAME, 'restore it or train anew in another -s'
-        if not path.exists():
+        path, remedy = str(Path(run_dir) / CONFIG_NAME), 'restore it or train anew in another -s'
+        if (data := read_run_file(run_dir, CONFIG_NAME)) is None:
             raise DataError(f'{run_dir}: no {CONFIG_NAME} here; name a directory that run_train.py has written')
-        found = read_json(path, cls, what := 'a run configuration', remedy)
+        found = decode_json(data.removeprefix(BYTE_ORDER_MARK), cls, path, what := 'a run configuration', remedy)
         fault = next(filter(None, map(out_of_range, (found.model, found.train))), '')
         fault = fault or next(iter(found.model.contradictions()), '')
         try:
@@ -65,7 +66,7 @@ class Run:
     """What a run directory holds beside checkpoints and records.
 
     Attributes:
-      path: the run directory.
+      path: the run directory, or the file of a packed run.
       config: configuration of model and training.
       vocabulary: tokens of the transcripts.
       statistics: mean and standard deviation of the training features.
@@ -78,12 +79,12 @@ class Run:
 
     @classmethod
     def open(cls, path: str) -> 'Run':
-        """Reads a run directory.
+        """Reads a run directory, or a packed run.
 
         Raises:
           DataError: no such run, or a damaged file.
         """
-        config, vocabulary = RunConfig.load(path), Vocabulary.read(str(Path(path) / VOCABULARY_NAME))
+        config, vocabulary = RunConfig.load(path), read_vocabulary(path)
         if len(vocabulary) + 1 != config.model.classes:
             raise DataError(
                 f'{vocabulary.name}: {len(vocabulary)} tokens, but a model of {config.model.classes} classes has '
@@ -99,6 +100,13 @@ class Run:
         statistics.save(path)
         config.save(path)
         return cls(path, config, vocabulary, statistics)
+
+
+def read_vocabulary(run: str) -> Vocabulary:
+    """Reads the vocabulary of a run, a directory or a packed one; an OSError where a directory has none."""
+    path = str(Path(run) / VOCABULARY_NAME)
+    data = read_run_file(run, VOCABULARY_NAME)
+    return Vocabulary.read(path) if data is None else Vocabulary.parse(io.BytesIO(data), path)
 
 
 def open_initial_run(path: str) -> Run:

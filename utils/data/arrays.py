@@ -1,6 +1,7 @@
 """Npz files, each array checked before it is used: type, shape, size against the file, finite values."""
 
 import contextlib
+import io
 import math
 import os
 import stat
@@ -18,7 +19,11 @@ _KINDS = {'f': 'floating-point numbers', 'i': 'integers', 'U': 'text'}
 
 
 def read_arrays(
-    path: str | os.PathLike, wanted: Mapping[str, tuple[type, Shape]], remedy: str, where: str = ''
+    path: str | os.PathLike,
+    wanted: Mapping[str, tuple[type, Shape]],
+    remedy: str,
+    where: str = '',
+    data: bytes | None = None,
 ) -> dict[str, np.ndarray]:
     """Reads arrays of an npz file.
 
@@ -27,6 +32,7 @@ def read_arrays(
       wanted: type and shape of each array, by name; None in a shape: any size but 0.
       remedy: advice at the end of the message.
       where: text before the path in the message.
+      data: content of the file, where it is not one of its own; the path is then only for messages.
 
     Returns:
       The arrays by name, converted to their types (numbers to numbers of the same kind); floats are finite.
@@ -34,7 +40,7 @@ def read_arrays(
     Raises:
       DataError: the file is missing, damaged, or holds something else.
     """
-    with _open(path, remedy, where) as archive:
+    with _open(path, remedy, where, data) as archive:
         return {name: _read(archive, name, np.dtype(kind), shape) for name, (kind, shape) in wanted.items()}
 
 
@@ -51,12 +57,12 @@ def array_names(path: str | os.PathLike, remedy: str) -> set[str]:
 
 
 @contextlib.contextmanager
-def _open(path: str | os.PathLike, remedy: str, where: str) -> Iterator[zipfile.ZipFile]:
+def _open(path: str | os.PathLike, remedy: str, where: str, data: bytes | None = None) -> Iterator[zipfile.ZipFile]:
     """Opens an npz file; any failure in the block becomes a `DataError` that names the file."""
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would block
+        if data is None and not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would block
             raise ValueError('not a regular file')
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if data is None else io.BytesIO(data)) as archive:
             yield archive
     except FileNotFoundError:
         raise DataError(f'{where}{path}: no such file; {remedy}') from None

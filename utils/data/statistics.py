@@ -11,8 +11,7 @@ from utils.data.arrays import read_arrays
 from utils.data.index import Index
 from utils.errors import DataError
 from utils.files import replacing
-
-STATISTICS_NAME = 'feature_statistics.npz'
+from utils.pack.archive import STATISTICS_NAME, read_run_file
 
 
 class FeatureStatistics(NamedTuple):
@@ -32,10 +31,11 @@ class FeatureStatistics(NamedTuple):
 
     @classmethod
     def load(cls, run_dir: str, num_features: int) -> 'FeatureStatistics':
-        """Reads the statistics of a run directory; a `DataError` if they are missing or damaged."""
+        """Reads the statistics of a run, a directory or a packed one; a `DataError` if they are missing or damaged."""
         path, remedy = Path(run_dir) / STATISTICS_NAME, 'restore it or train anew with -r no'
         wanted = np.float32, (num_features,)
-        found = cls(**read_arrays(path, {'mean': wanted, 'std': wanted}, remedy))
+        data = read_run_file(run_dir, STATISTICS_NAME)
+        found = cls(**read_arrays(path, {'mean': wanted, 'std': wanted}, remedy, data=data))
         if not (found.std > 0).all():
             raise DataError(f'{path}: has a standard deviation that is not positive; {remedy}')
         return found

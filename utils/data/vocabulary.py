@@ -1,8 +1,9 @@
 """The vocabulary of a model: tokens in the order of their ids; encoding and decoding of texts."""
 
+import io
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import IO, Any
 
 from utils.errors import CONTROL, DataError
 from utils.files import write_text
@@ -95,12 +96,17 @@ class Vocabulary:
     @classmethod
     def read(cls, path: str) -> 'Vocabulary':
         """Reads one ``TOKEN ID`` per line, the ids 0, 1, 2, ... in any order; a `DataError` for anything else."""
+        with open(path, 'rb') as file:
+            return cls.parse(file, path)
+
+    @classmethod
+    def parse(cls, file: IO[bytes], path: str) -> 'Vocabulary':
+        """As `read`, from an open file; the path is for messages."""
         token_of: dict[int, str] = {}
         try:
-            with open(path, encoding='utf-8-sig') as stream:
-                for number, line in enumerate(stream, 1):
-                    if line.strip():
-                        _read_line(line, f'{path} line {number}', token_of)
+            for number, line in enumerate(io.TextIOWrapper(file, encoding='utf-8-sig'), 1):
+                if line.strip():
+                    _read_line(line, f'{path} line {number}', token_of)
         except UnicodeDecodeError as error:
             raise DataError(f'{path}: not UTF-8 text ({error.reason}); save it as UTF-8') from error
         missing = next((token_id for token_id in range(len(token_of)) if token_id not in token_of), None)

@@ -15,11 +15,11 @@ from pathlib import Path
 from models.config import ModelConfig, option
 from utils.cli import given_options
 from utils.errors import DataError, UsageError
-from utils.files import read_json, write_text
+from utils.files import BYTE_ORDER_MARK, decode_json, write_text
+from utils.pack.archive import DECODING_NAME, read_run_file
 
 log = logging.getLogger(__name__)
 
-DECODING_NAME = 'decoding.json'
 BEAM_WIDTHS = {'ctc': 100, 'attention': 32}  # default width of a beam search
 WIDEST_OF_LAS = 1000  # a batch of 16 then has 16,000 states of the model, some gigabytes
 DEFAULT_CTC_WEIGHT = 0.5  # where the model has a CTC head
@@ -210,11 +210,11 @@ def read_tuned(run_dir: str | os.PathLike) -> list[Tuned]:
     Raises:
       DataError: the file holds something else.
     """
-    path = Path(run_dir) / DECODING_NAME
-    if not path.exists():
+    path, data = str(Path(run_dir) / DECODING_NAME), read_run_file(run_dir, DECODING_NAME)
+    if data is None:
         return []
     what, remedy = 'what scripts/tune_lm.py writes', 'delete it and tune again'
-    found = read_json(path, _TunedFile, what, remedy).language_models
+    found = decode_json(data.removeprefix(BYTE_ORDER_MARK), _TunedFile, path, what, remedy).language_models
     for name in {name for each in found for name in each.speller}.difference(LAS_FLAGS):
         raise DataError(f'{path}: not {what} ({name} is no option of an attention beam); {remedy}')
     return found

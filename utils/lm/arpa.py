@@ -16,6 +16,7 @@ import numpy as np
 from utils.errors import DataError
 from utils.files import BYTE_ORDER_MARK, replacing
 from utils.lm import MAX_ORDER
+from utils.pack.archive import open_lm
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Rows(NamedTuple):
 @contextlib.contextmanager
 def open_maybe_gzipped(path: str | Path) -> Iterator[IO[bytes]]:
     """Opens a file for reading, plain or gzipped; a DataError where the gzipped data is damaged."""
-    with open(path, 'rb') as raw:
+    with open_lm(path) as raw:
         is_gzip = raw.peek(2)[:2] == b'\x1f\x8b'
         try:
             yield io.BufferedReader(gzip.GzipFile(fileobj=raw)) if is_gzip else raw  # type: ignore[arg-type]

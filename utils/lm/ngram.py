@@ -22,6 +22,7 @@ from utils.errors import DataError
 from utils.files import replacing
 from utils.jit import kernel
 from utils.lm.arpa import END, NO_PROBABILITY, START, UNKNOWN, Rows, read_arpa
+from utils.pack.archive import open_lm
 from utils.system import user_cache_dir
 
 log = logging.getLogger(__name__)
@@ -244,8 +245,8 @@ def frozen(arrays: Arrays) -> Arrays:
 
 
 def fingerprint(path: str | os.PathLike) -> str:
-    """Size of a file and hash of its ends, independent of its path."""
-    with open(path, 'rb') as file:
+    """Size of a file and hash of its ends, independent of its path; of a packed run, those of its language model."""
+    with open_lm(path) as file:
         head, size = file.read(HASHED_BYTES), file.seek(0, os.SEEK_END)
         file.seek(max(0, size - HASHED_BYTES))
         return f'{size}-{hashlib.sha1(head + file.read(HASHED_BYTES)).hexdigest()}'

@@ -20,6 +20,7 @@ from utils.data.index import Index
 from utils.decode.hypothesis import Hypothesis
 from utils.errors import DataError
 from utils.files import replacing
+from utils.pack.archive import find_packed, packed_checkpoint
 
 if TYPE_CHECKING:
     from utils.decode.decoder import CtcDecoder
@@ -38,12 +39,19 @@ def rounded(log_probs: np.ndarray) -> np.ndarray:
 
 
 def weights_id(path: str | os.PathLike) -> str:
-    """Name of a checkpoint with a hash of its index file, which holds a checksum of each tensor."""
+    """Name of a checkpoint with a hash of its index file, which holds a checksum of each tensor.
+
+    A packed run has the identity of the checkpoint that was packed, and its type where that is not float32.
+    """
+    if packed := packed_checkpoint(path):
+        return packed.manifest.weights
     return f'{Path(path).name} ({hashlib.sha256(Path(f"{path}.index").read_bytes()).hexdigest()[:12]})'
 
 
 def find_weights(run_dir: str | os.PathLike, checkpoint: str) -> str:
     """The `weights_id` of a run's `best`, `latest` or `average` checkpoint, without TensorFlow; '' if there is none."""
+    if packed := find_packed(run_dir):
+        return packed.manifest.weights
     directory = Path(run_dir) / 'checkpoints'
     wanted, best = r'average-\d+' if checkpoint == 'average' else r'model-\d+', directory / 'best.json'
     if checkpoint == 'best':

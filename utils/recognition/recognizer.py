@@ -13,6 +13,7 @@ import models
 from models import streaming, trial
 from models.config import ModelConfig
 from models.layers import Phase
+from utils.config import RunFlags
 from utils.data.batching import BatchSize, cut
 from utils.data.features import FeatureSpec
 from utils.data.index import Index
@@ -27,7 +28,7 @@ from utils.recognition.streaming import require_one_direction
 from utils.run_directory import Run
 from utils.train.checkpoint import Checkpoints
 from utils.train.checkpoint_files import restore
-from utils.train.strategies import local_runtime
+from utils.train.strategies import local_runtime, session_options
 
 if TYPE_CHECKING:
     from utils.decode.decoder import Decoder
@@ -88,6 +89,11 @@ class Recognizer:
         """Shapes of the model's variables by name."""
         with self._session.graph.as_default():
             return {variable.op.name: tuple(variable.shape) for variable in tf.global_variables()}
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Values of the model's variables by name."""
+        with self._session.graph.as_default():
+            return self._session.run({variable.op.name: variable for variable in tf.global_variables()})
 
     def restore(self, checkpoint_path: str) -> None:
         """Loads the weights of a checkpoint; one that is damaged is a `DataError`."""
@@ -186,14 +192,25 @@ def recurrence_for(config: ModelConfig, wanted: str, session_config: tf.ConfigPr
     )
 
 
-def load_recognizer(run: Run, checkpoint: str = 'best', decoder: 'Decoder | None' = None) -> Recognizer:
+def load_recognizer(
+    run: Run, checkpoint: str = 'best', decoder: 'Decoder | None' = None, devices: RunFlags | None = None
+) -> Recognizer:
     """A recognizer with the weights of a run's `best`, `latest` or `average` checkpoint.
+
+    Args:
+      run: the run, a directory or a packed one.
+      checkpoint: name of the checkpoint, or which one.
+      decoder: as for `Recognizer`.
+      devices: share of the GPU's memory, threads, and form of the recurrent layers; None: the
+        defaults.
 
     Raises:
       DataError: the run has no such checkpoint.
+      UsageError: cuDNN is asked for where it cannot be used.
     """
-    session_config = local_runtime().session_config
-    recognizer = Recognizer(run, decoder, session_config, recurrence_for(run.config.model, 'auto', session_config))
+    devices = devices or RunFlags()
+    config = session_options(devices.gpu_fraction, devices.intra_op_threads, devices.inter_op_threads)
+    recognizer = Recognizer(run, decoder, config, recurrence_for(run.config.model, devices.recurrence, config))
     recognizer.restore(_checkpoint_path(run, checkpoint))
     return recognizer
 

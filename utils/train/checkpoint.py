@@ -19,6 +19,7 @@ import tensorflow.compat.v1 as tf
 
 from utils.errors import DataError
 from utils.files import read_json, write_text
+from utils.pack.archive import find_packed
 from utils.train.checkpoint_files import LEFT, NAME, PART, check_readable, find_files, writing
 
 log = logging.getLogger(__name__)
@@ -69,13 +70,14 @@ def _rank(scores: dict) -> tuple[float, float]:
 
 
 class Checkpoints:
-    """Checkpoint directory of one run."""
+    """Checkpoint directory of one run, or the checkpoint of a packed run, which is only read."""
 
     def __init__(self, run_dir: str, keep_newest: int = 5, keep_epochs: int = 5):
         """Keeps the `keep_newest` newest checkpoints, the last `keep_epochs` epoch ends, and the best."""
-        self.directory = Path(run_dir) / 'checkpoints'
+        self.directory, self._packed = Path(run_dir) / 'checkpoints', find_packed(run_dir)
         self._tensorflow_dir = self.directory
-        if set('[\\') & set(str(self.directory)):  # TensorFlow takes a path to restore from for a pattern
+        # TensorFlow takes a path to restore from for a pattern
+        if not self._packed and set('[\\') & set(str(self.directory)):
             self._link = tempfile.TemporaryDirectory()
             self._tensorflow_dir = Path(self._link.name) / 'checkpoints'
             self._tensorflow_dir.symlink_to(self.directory.absolute())
@@ -168,6 +170,8 @@ class Checkpoints:
         Raises:
           DataError: there is no such checkpoint.
         """
+        if self._packed:
+            return self._packed.resolve(which, option)
         names = {
             'best': (self.best() or {}).get('name'),
             'latest': f'model-{self.steps()[-1]}' if self.steps() else None,

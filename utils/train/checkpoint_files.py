@@ -1,13 +1,16 @@
-"""The files of a checkpoint: their names, the removal of incomplete ones, and damage."""
+"""The files of a checkpoint: their names, the removal of incomplete ones, damage; loading, of a packed run too."""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import tensorflow.compat.v1 as tf
 
 from utils.errors import DataError
+from utils.pack.archive import packed_checkpoint
+from utils.pack.weights import check_fits, read_weights
 
 NAME = re.compile(r'(?:model|average)-\d+')
 PART = re.compile(rf'{NAME.pattern}\.(?:index|data-\d{{5}}-of-\d{{5}}|json)')
@@ -47,12 +50,29 @@ def check_readable(path: str, option: str = '--checkpoint') -> None:
         raise DataError(f'{path}: damaged ({reason}); restore it, or name another with {option}') from None
 
 
+def read_values(path: str, option: str = '--checkpoint') -> dict[str, np.ndarray]:
+    """Values of a checkpoint by the name of the variable, the optimizer's too; errors as in `check_readable`."""
+    if packed := packed_checkpoint(path):
+        return read_weights(packed)
+    check_readable(path, option)
+    reader = tf.train.load_checkpoint(path)
+    return {name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())}
+
+
 def restore(session: tf.Session, saver: tf.train.Saver, path: str) -> None:
     """Loads the variables of a checkpoint.
 
     Raises:
       DataError: it is damaged, or holds other variables than the session's graph.
     """
+    if packed := packed_checkpoint(path):
+        with session.graph.as_default():
+            variables = {each.op.name: each for each in tf.global_variables()}
+        weights = read_weights(packed)
+        check_fits(weights, {name: tuple(each.shape) for name, each in variables.items()}, packed.path)
+        values = {each.initializer.inputs[1]: weights[name] for name, each in variables.items()}
+        session.run([each.initializer for each in variables.values()], values)
+        return
     errors = tf.errors.NotFoundError, tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.OutOfRangeError
     try:
         with session.graph.as_default():

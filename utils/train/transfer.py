@@ -16,7 +16,7 @@ from utils.data.vocabulary import SPACE, Vocabulary
 from utils.errors import DataError
 from utils.run_directory import Run, is_resumed, open_initial_run
 from utils.train.checkpoint import Checkpoints
-from utils.train.checkpoint_files import check_readable
+from utils.train.checkpoint_files import read_values
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +95,9 @@ class InitialWeights(NamedTuple):
         """
         run, checkpoints = open_initial_run(run_dir), Checkpoints(run_dir)
         name = checkpoints.resolve(which, '--init_checkpoint')
-        check_readable(path := checkpoints.prefix(name), '--init_checkpoint')
-        reader = tf.train.load_checkpoint(path)
-        names = reader.get_variable_to_shape_map().keys()
+        values = read_values(path := checkpoints.prefix(name), '--init_checkpoint')
         # a slot of the optimizer is named below its variable; step counters have no scope
-        weights = {n: reader.get_tensor(n) for n in sorted(names) if '/' in n and n.rpartition('/')[0] not in names}
+        weights = {n: each for n, each in values.items() if '/' in n and n.rpartition('/')[0] not in values}
         bad = [name for name, value in weights.items() if not np.isfinite(value).all()]
         if bad:
             raise DataError(f'{path}: {bad[0]} has values that are not finite; name another with --init_checkpoint')
