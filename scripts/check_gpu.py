@@ -16,11 +16,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog='check_gpu.py',
         description='Print a table on the GPUs of this machine, to paste into an issue: CUDA libraries found and '
-        "missing, cuDNN's recurrent layers compared with our loops on the card, times and memory of training steps. "
-        'Exit status 1: TensorFlow finds no GPU, or a comparison fails.',
+        "missing, cuDNN's recurrent layers compared with our loops on the card, times and memory of training steps, "
+        'and times of the same models in PyTorch where it is installed. Exit status 1: TensorFlow finds no GPU, or a '
+        'comparison fails.',
     )
     seconds = 'seconds for the steps of each case and form, at least three steps'
     parser.add_argument('--seconds', type=number(float, 0, 3600), default=10.0, help=seconds)
+    processor = 'gpu: the GPUs of this machine; cpu: times of steps on its processor, without a GPU'
+    parser.add_argument('--device', choices=('gpu', 'cpu'), default='gpu', help=processor)
     return parser.parse_args(argv)
 
 
@@ -29,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import_tensorflow()
     from utils.gpu.report import report
 
-    return report(args.seconds)
+    return report(args.seconds, device=args.device)
 
 
 if __name__ == '__main__':

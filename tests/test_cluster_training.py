@@ -1,13 +1,20 @@
 """Clusters of processes on this machine: training to the end, and the loss of each kind of task."""
 
+import dataclasses
 import json
+import math
 import signal
 
 import pytest
+import tensorflow.compat.v1 as tf
 
+from tests import toy_tasks
 from tests.processes import Process, free_hosts, run_train_main
-from tests.toy_cluster import ToyCluster
+from tests.toy_cluster import ToyCluster, toy_task
+from utils.cluster.spec import Cluster
 from utils.train.checkpoint import Checkpoints
+from utils.train.loss_scale import INITIAL
+from utils.train.step import StepLoss
 
 
 def history(run_dir):
@@ -34,6 +41,33 @@ def test_killed_workers_and_a_killed_chief_join_again_and_everyone_ends(tmp_path
     newest = Checkpoints(str(cluster.run_dir)).steps()[-1]
     # four batches an epoch, and what was done between a checkpoint and a kill twice at the most
     assert newest >= 20
+
+
+def half_task(cluster, *settings):
+    """A task whose loss (w - row)² has a product in float16, the gradient of which overflows at first."""
+
+    def loss_fn(batch, step, seed):
+        w, rows = tf.get_variable('w', initializer=0.0), tf.cast(batch.rows, tf.float32)
+        product = tf.cast(w, tf.float16) * tf.ones_like(rows, tf.float16)
+        return StepLoss(tf.square(tf.cast(product, tf.float32) - rows))
+
+    make_task = toy_tasks.make_task
+    toy_tasks.make_task = lambda **options: make_task(**options)._replace(loss_fn=loss_fn)
+    toy_tasks.CONFIG = dataclasses.replace(toy_tasks.CONFIG, dtype='float16')
+    return toy_task(cluster, *settings)
+
+
+def test_workers_of_a_parameter_server_share_the_loss_scale_of_float16(tmp_path):
+    with ToyCluster(tmp_path, num_ps=1, num_workers=2, epochs=4) as cluster:
+        hosts = cluster.ps_hosts, cluster.ws_hosts
+        tasks = [Cluster(*hosts, *task) for task in (('ps', 0), ('worker', 0), ('worker', 1))]
+        processes = [cluster.run(half_task, task, str(cluster.run_dir), 4, 0.0, 60) for task in tasks]
+        assert [process.status() for process in processes] == [0] * 3
+    assert any('overflows float16 at a loss scale of 32768' in process.log for process in processes)
+    checkpoints = Checkpoints(str(cluster.run_dir))
+    found = tf.train.load_checkpoint(checkpoints.prefix(checkpoints.resolve('latest')))
+    assert 1 < found.get_tensor('loss_scale') < INITIAL and math.log2(found.get_tensor('loss_scale')).is_integer()
+    assert found.get_tensor('w') > 0
 
 
 def test_a_lost_parameter_server_ends_all_others_with_a_line(tmp_path):

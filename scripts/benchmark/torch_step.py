@@ -17,16 +17,19 @@ def main():
     job = json.loads(sys.argv[1])
     torch.set_num_threads(job['threads'])
     torch.manual_seed(0)
-    model = importlib.import_module(f'torch_{job["model"]}').Model(job)
+    device = torch.device(job['device'])
+    model = importlib.import_module(f'torch_{job["model"]}').Model(job).to(device)
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    x = torch.randn(job['batch'], job['frames'], job['features'])
-    labels = torch.randint(1, 27, [job['batch'], job['symbols']])
+    x = torch.randn(job['batch'], job['frames'], job['features'], device=device)
+    labels = torch.randint(1, 27, [job['batch'], job['symbols']], device=device)
     for _ in sys.stdin:
         start = time.perf_counter()
         optimizer.zero_grad()
         model.loss(x, labels).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if device.type == 'cuda':  # launches do not wait for their kernels
+            torch.cuda.synchronize()
         print(time.perf_counter() - start, flush=True)
 
 

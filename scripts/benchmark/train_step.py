@@ -5,51 +5,23 @@ the PyTorch model have neither batch norm nor dropout. PyTorch is installed from
 """
 
 import argparse
-import dataclasses
-import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import measuring
 
-from utils.gpu.steps import CASES, TrainingStep, batch_of
+from utils.gpu.peer import Peer
+from utils.gpu.steps import CASES, FEATURES, TrainingStep, batch_of
 
 PACKAGES = ('torch', 'numpy')
-HERE = Path(__file__).resolve().parent
-
-
-class Peer:
-    """Something else in a process of its own, which takes a step each time it is told to."""
-
-    def __init__(self, python, script, case):
-        """Starts a script of this directory; `case` has the shapes."""
-        from models.config import ModelConfig
-        from utils.system import num_cores
-
-        job = {**case._asdict(), **dataclasses.asdict(ModelConfig(**case.model_fields)), 'threads': num_cores()}
-        del job['model_fields']
-        command = [python, str(HERE / script), json.dumps(job)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def step(self) -> float:
-        """Seconds of a step, by its own clock."""
-        self._process.stdin.write('\n')
-        self._process.stdin.flush()
-        return float(self._process.stdout.readline())
-
-    def close(self):
-        """Ends it."""
-        self._process.stdin.close()
-        self._process.wait()
 
 
 def measure(letter, python, seconds, log_dir):
     """Prints the rows of one case."""
     case = CASES[letter]
     model, fields = case.model_fields['model'], case.model_fields
-    arrays = batch_of(case, 81)
+    arrays = batch_of(case, FEATURES)
     peers = {'plain TensorFlow 1 form': Peer(sys.executable, 'plain_step.py', case)}
     if python:
         peers['PyTorch'] = Peer(python, 'torch_step.py', case)

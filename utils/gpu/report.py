@@ -1,7 +1,12 @@
-"""Report on the GPUs of this machine, as a table: libraries, trials of cuDNN's layers, times and memory of steps."""
+"""Report on the GPUs of this machine, as a table: libraries, trials of cuDNN's layers, times and memory of steps.
+
+The same steps by PyTorch stand beside ours where it is installed, in a process of its own.
+"""
 
 import functools
+import importlib.util
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,14 +15,15 @@ import tensorflow.compat.v1 as tf
 from models.config import ModelConfig
 from utils.errors import DataError
 from utils.gpu.devices import LIBRARIES, faults, gpus, library_states, uses_tf32
-from utils.gpu.steps import CASES, DEFAULT, Case, TrainingStep, batch_of
+from utils.gpu.peer import Peer
+from utils.gpu.steps import CASES, DEFAULT, FEATURES, Case, TrainingStep, batch_of
 from utils.gpu.trial import run_trial
 from utils.recognition.recognizer import recurrence_trial
+from utils.system import num_cores
 from utils.train.strategies import session_options
 
 MIN_STEPS = 3
 TRIED_UNITS = 512
-FEATURES = 81
 TANH = {**DEFAULT.model_fields, 'activation': 'tanh'}
 # name, case, and the forms of its recurrent layers: cuDNN has no clipped ReLU, the default
 TIMED = [
@@ -29,16 +35,19 @@ TIMED = [
 Row = tuple[str, str]
 
 
-def report(seconds: float, show: Callable[[str], None] = print) -> int:
+def report(seconds: float, show: Callable[[str], None] = print, device: str = 'gpu') -> int:
     """Shows the table, line by line.
 
     Args:
       seconds: time for the steps of each case and form.
+      device: gpu, or cpu: steps on the processor, without trials.
       show: called with each line.
 
     Returns:
-      0 if TensorFlow finds a GPU and each trial passes, else 1.
+      0 if TensorFlow finds a GPU and each trial passes, else 1; 0 on the processor.
     """
+    if device == 'cpu':
+        return _report_processor(seconds, show)
     found, states = gpus(), library_states()
     missing = faults(states, tf.test.is_built_with_cuda(), len(found))
     show('| what | found |\n|---|---|')
@@ -53,6 +62,9 @@ def report(seconds: float, show: Callable[[str], None] = print) -> int:
             show(f'- {reason}')
         return 1
     show(f'| float32 products | {"TensorFloat-32, 11 bits" if uses_tf32() else "24 bits"} |')
+    # before TensorFlow takes the memory of the card
+    for timed in torch_times(seconds, 'cuda'):
+        show(f'| {" | ".join(timed)} |')
     passed = True
     for what, fault, result in trials():
         passed = passed and not fault
@@ -60,6 +72,16 @@ def report(seconds: float, show: Callable[[str], None] = print) -> int:
     for timed in step_times(seconds):
         show(f'| {" | ".join(timed)} |')
     return 0 if passed else 1
+
+
+def _report_processor(seconds: float, show: Callable[[str], None]) -> int:
+    tf.config.set_visible_devices([], 'GPU')
+    show('| what | found |\n|---|---|')
+    show(f'| TensorFlow | {tf.version.VERSION} |\n| processor | {num_cores()} cores |')
+    cases = [(letter, case, ('loop',)) for letter, case in CASES.items()]
+    for timed in (*torch_times(seconds, 'cpu'), *step_times(seconds, cases)):
+        show(f'| {" | ".join(timed)} |')
+    return 0
 
 
 def _machine(states: dict[str, str]) -> Iterator[Row]:
@@ -83,13 +105,43 @@ def trials() -> Iterator[tuple[str, str, str]]:
             yield what, trial.fault, f'FAULT: cuDNN {trial.fault}' if trial.fault else equal
 
 
-def step_times(seconds: float) -> Iterator[Row]:
-    """Times and memory of the training steps in TIMED, each in each of its forms."""
-    for name, case, forms in TIMED:
+def torch_times(seconds: float, device: str) -> Iterator[Row]:
+    """Times of the cases' steps by PyTorch, on cuda or cpu; models without batch norm and dropout."""
+    if not importlib.util.find_spec('torch'):
+        yield 'PyTorch', f'not installed; to compare: {sys.executable} -m pip install torch'
+        return
+    for letter, case in CASES.items():
+        peer = Peer(sys.executable, 'torch_step.py', case, device)
+        try:
+            peer.step()
+            result = f'{1e3 * _median(peer.step, seconds):.1f} ms'
+        except DataError as error:
+            result = f'FAULT: {error}'
+        finally:
+            peer.close()
+        yield _describe(letter, case, 'PyTorch'), result
+
+
+def step_times(seconds: float, timed: list = TIMED) -> Iterator[Row]:
+    """Times and memory of training steps, each in each of its forms."""
+    for name, case, forms in timed:
         for form in forms:
-            model = ModelConfig(**case.model_fields)
-            shape = f'{case.batch} × {case.frames} frames, {model.rnn_layers} × {model.hidden_units}'
-            yield f'step {name}: {model.model}, {shape}, {form}', time_step(case, form, seconds)
+            yield _describe(name, case, form), time_step(case, form, seconds)
+
+
+def _describe(name: str, case: Case, form: str) -> str:
+    model = ModelConfig(**case.model_fields)
+    shape = f'{case.batch} × {case.frames} frames, {model.rnn_layers} × {model.hidden_units}'
+    return f'step {name}: {model.model}, {shape}, {form}'
+
+
+def _median(step: Callable[[], float], seconds: float) -> float:
+    """Median of the times of a step that is repeated for so many seconds."""
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times) < MIN_STEPS:
+        times.append(step())
+    return statistics.median(times)
 
 
 def time_step(case: Case, form: str, seconds: float) -> str:
@@ -99,17 +151,18 @@ def time_step(case: Case, form: str, seconds: float) -> str:
         try:
             step()  # allocates, compiles, chooses algorithms
             _reset_memory()
-            times: list[float] = []
-            end = time.perf_counter() + seconds
-            while time.perf_counter() < end or len(times) < MIN_STEPS:
-                start = time.perf_counter()
-                step()
-                times.append(time.perf_counter() - start)
+            median = _median(lambda: _time_of(step), seconds)
         finally:
             step.close()
     except (DataError, tf.errors.OpError) as error:
         return f'FAULT: {str(getattr(error, "message", error)).strip().splitlines()[0]}'
-    return f'{1e3 * statistics.median(times):.1f} ms, {_peak_memory()}'
+    return f'{1e3 * median:.1f} ms, {_peak_memory()}'
+
+
+def _time_of(function: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
 
 
 def _reset_memory() -> None:

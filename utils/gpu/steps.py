@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 SUMMARY_STEPS = 100
 MAX_STEPS = 10_000
+FEATURES = 81
 
 
 class Case(NamedTuple):
