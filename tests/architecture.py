@@ -47,7 +47,9 @@ GROWTH: dict[str, dict[str, int]] = {
         'lock, damaged checkpoints, epochs without an update': 80,
         'weights of another run, frozen layers': 220,
         'scaled losses': 85,
+        'packed checkpoints': 20,
     },
+    'utils/gpu': {"PyTorch's steps, and the processor's": 75},
     'utils/cluster': {'heartbeats, exits that cannot hang, proxies': 60},
     'utils': {
         'rules between options, the JSON reader, places for caches': 240,
@@ -77,8 +79,8 @@ GROWTH: dict[str, dict[str, int]] = {
     'utils/decode': {'searches that go on frame by frame': 145, 'forced alignment': 120},
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,
-# the session of a live model
-READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5200, 400, 60
+# the session of a live model, packed runs
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5230, 400, 60
 DATA_PATH = 'corpora features index vocabulary transcripts statistics loader batching pipeline'
 READING_PATH = (
     'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()
