@@ -56,6 +56,7 @@ GROWTH: dict[str, dict[str, int]] = {
         'weights of indexes': 75,
         'the start from another run': 95,
         'figures about indexes': 50,
+        'figures of experiments': 55,
         'intervals and significance tests': 140,
         'the form of the recurrence, scaled losses': 50,
     },

@@ -111,6 +111,54 @@ def draw_surface(
         figure.colorbar(filled, ax=axis, label=f'{rate_name} (%)', format='%.1f')
 
 
+def draw_rates(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], rate_name: str, path: str | os.PathLike
+) -> None:
+    """Draws the error rates of experiments: a dot for each seed and a bar at the median of each row.
+
+    Args:
+      panels: title of each panel, and the rates (%) of each row by name.
+      rate_name: name of the rate, WER or CER.
+      path: PNG file to write, atomically.
+    """
+    most = max(map(len, panels.values()))
+    with _figure(path, 2.0 + 4.5 * len(panels), 1.5 + 0.35 * most) as figure:
+        for axis, (title, rows) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
+            for place, rates in enumerate(rows.values()):
+                axis.plot(rates, [place] * len(rates), 'o', color='tab:blue', alpha=0.6)
+                axis.plot([float(np.median(rates))] * 2, [place - 0.35, place + 0.35], color='black', linewidth=2)
+            axis.set_yticks(range(len(rows)), [name.replace('$', r'\$') for name in rows])
+            axis.set(title=title, xlabel=f'{rate_name} (%)', ylim=(len(rows) - 0.5, -0.5))
+            axis.grid(True, axis='x', alpha=0.3)
+
+
+def draw_rates_over(
+    curves: Mapping[str, Mapping[float, Sequence[float]]], x_label: str, rate_name: str, path: str | os.PathLike
+) -> None:
+    """Draws error rates as functions of a quantity, on a logarithmic axis: dots for seeds, a line through the medians.
+
+    Args:
+      curves: label of each curve, and its rates (%) by the quantity.
+      x_label: name and unit of the quantity.
+      rate_name, path: as in `draw_rates`.
+    """
+    with _figure(path, 7.0, 5.0) as figure:
+        axis = figure.subplots()
+        for label, points in curves.items():
+            places = sorted(points)
+            medians = [float(np.median(points[place])) for place in places]
+            (line,) = axis.plot(places, medians, label=label.replace('$', r'\$'))
+            for place in places:
+                axis.plot([place] * len(points[place]), points[place], 'o', color=line.get_color(), alpha=0.6)
+        ticks = sorted({place for points in curves.values() for place in points})
+        axis.set(xscale='log', xlabel=x_label, ylabel=f'{rate_name} (%)')
+        axis.set_xticks(ticks, [f'{tick:g}' for tick in ticks])
+        axis.minorticks_off()
+        axis.set_ylim(bottom=0)
+        axis.grid(True, alpha=0.3)
+        axis.legend()
+
+
 def _with_indexes(curves: Mapping[str, str], records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Labels of curves by key, and of those of each index: `wer/NAME` beside `wer`."""
     keys = dict.fromkeys(key for record in records for key in record if '/' in key)
