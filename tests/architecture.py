@@ -48,6 +48,7 @@ GROWTH: dict[str, dict[str, int]] = {
         'weights of another run, frozen layers': 220,
         'scaled losses': 85,
         'packed checkpoints': 20,
+        'moving averages of the weights, weight decay': 140,
     },
     'utils/gpu': {"PyTorch's steps, and the processor's": 75},
     'utils/cluster': {'heartbeats, exits that cannot hang, proxies': 60},
@@ -59,6 +60,7 @@ GROWTH: dict[str, dict[str, int]] = {
         'figures of experiments': 55,
         'intervals and significance tests': 140,
         'the form of the recurrence, scaled losses': 50,
+        'averages, decay and noise of the weights, smoothing and share of CTC': 50,
     },
     'utils/audio': {'segments': 60, 'raw samples and WAV from a pipe': 120},
     'utils/data': {
@@ -80,8 +82,8 @@ GROWTH: dict[str, dict[str, int]] = {
     'utils/decode': {'searches that go on frame by frame': 145, 'forced alignment': 120},
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,
-# the session of a live model, packed runs
-READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5230, 400, 60
+# the session of a live model, packed runs, regularisers and averages of the weights
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5320, 400, 60
 DATA_PATH = 'corpora features index vocabulary transcripts statistics loader batching pipeline'
 READING_PATH = (
     'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()

@@ -8,7 +8,7 @@ import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
 from tests.toy_cluster import ToyCluster, replica_task
-from tests.toy_tasks import CONFIG, MODEL_CONFIG, MODELS, SMALL, make_model_task, make_task, read_weights, run_steps
+from tests.toy_tasks import CONFIG, MODEL_CONFIG, MODELS, SMALL, make_model_task, make_task, run_steps, train_steps
 from utils.cluster.spec import Cluster
 from utils.train import loss_scale
 from utils.train.graph import TrainGraph
@@ -28,15 +28,8 @@ def half_loss(batch, step, seed):
     return StepLoss(tf.square(tf.cast(tf.cast(w, tf.float16) * tf.ones_like(rows, tf.float16), tf.float32) - rows))
 
 
-def steps(task, config, batches=BATCHES, towers=1, restore=None, save=None):
-    """Weights, and the result of each step, of a run that begins new or from a checkpoint."""
-    graph = TrainGraph(task, config, local_runtime(inter_op_threads=2, towers=towers))
-    with graph.open(restore) as session:
-        graph.start(batches, 0)
-        results = [graph.train_step(i, 0, 0.0, 1.0, False) for i in range(len(batches))]
-        if save:
-            graph.saver.save(session, save)
-        return read_weights(session), results
+def steps(task, config, batches=BATCHES, towers=1, **paths):
+    return train_steps(task, config, batches, local_runtime(inter_op_threads=2, towers=towers), **paths)
 
 
 def half_task():
@@ -126,8 +119,8 @@ def test_two_processes_that_all_reduce_share_one_scale(tmp_path):
     path = tmp_path / 'weights.npz'
     with ToyCluster(tmp_path, num_ps=0, num_workers=2) as cluster:
         tasks = [Cluster((), cluster.ws_hosts, 'worker', i) for i in (1, 0)]
-        workers = [cluster.run(replica_task, task, MODEL, 6, 4, str(path), 'float16') for task in tasks]
-        towers, results = run_steps(MODEL, local_runtime(inter_op_threads=2, towers=2), 6, 4, 'float16')
+        workers = [cluster.run(replica_task, task, MODEL, 6, 4, str(path), {'dtype': 'float16'}) for task in tasks]
+        towers, results = run_steps(MODEL, local_runtime(inter_op_threads=2, towers=2), 6, 4, dtype='float16')
         assert [worker.status() for worker in workers] == [0, 0], workers[1].log
     assert results[0].loss_scale == loss_scale.INITIAL > results[-1].loss_scale  # the first steps overflow
     with np.load(path) as arrays:

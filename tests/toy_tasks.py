@@ -13,6 +13,7 @@ from utils.data.pipeline import Pipeline
 from utils.run_directory import RunConfig
 from utils.train.graph import TrainGraph, TrainingTask
 from utils.train.step import StepLoss
+from utils.train.strategies import local_runtime
 from utils.training import training_loss
 
 NUM_ROWS = 12
@@ -122,14 +123,25 @@ def make_model_task(model, config=MODEL_CONFIG):
     )
 
 
-def run_steps(model, runtime, steps, batch=4, dtype='float32'):
+def run_steps(model, runtime, steps, batch=4, **options):
     """Weights after some steps of `batch` utterances over all replicas, and the result of each step."""
-    config = dataclasses.replace(MODEL_CONFIG, dtype=dtype)
+    config = dataclasses.replace(MODEL_CONFIG, **options)
     graph = TrainGraph(make_model_task(model, config), config, runtime)
     batches = [np.arange(step * batch, (step + 1) * batch) % NUM_ROWS for step in range(steps)]
     with graph.open(None) as session:
         graph.start(batches, 0)
         results = [graph.run_step(MODEL_CONFIG.learning_rate) for _ in batches]
+        return read_weights(session), results
+
+
+def train_steps(task, config, batches, runtime=None, restore=None, save=None):
+    """Weights, and the result of each step, of a run that begins new or from a checkpoint."""
+    graph = TrainGraph(task, config, runtime or local_runtime(inter_op_threads=2))
+    with graph.open(restore) as session:
+        graph.start(batches, 0)
+        results = [graph.train_step(i, 0, 0.0, 1.0, False) for i in range(len(batches))]
+        if save:
+            graph.saver.save(session, save)
         return read_weights(session), results
 
 

@@ -63,6 +63,15 @@ class TrainConfig:
     )
     warmup_steps: int = _training(0, low=0, help='steps over which the learning rate rises linearly from 0')
     grad_clip: float = _training(1.0, '-gc', help='largest global norm of the gradients; -1: no limit')
+    weight_decay: float = _training(
+        0.0, low=0, high=1000, help='decoupled weight decay (AdamW): share of each kernel, times the learning rate, '
+        'that an update takes away; 0: none',
+    )
+    ema: float = _training(
+        0.0, low=0, high=0.999999, metavar='DECAY',
+        help='decay of an exponential moving average of the weights over updates, such as 0.999; checkpoints, scores '
+        'on dev and all other commands then have the averaged weights; 0: no average',
+    )
     keep_prob: float = _training(0.9, '-k', high=1, help='dropout keep probability; 0 or less: no dropout')
     dtype: str = _training(
         'float32', choices=('float32', 'bfloat16', 'float16'),

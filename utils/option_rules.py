@@ -116,6 +116,9 @@ def check_options(model: ModelConfig, train: TrainConfig, given: argparse.Namesp
         raise UsageError(f'{frames} and -b both set the size of a step; leave -b out, or give --frames_per_batch 0')
     if train.lr_schedule == 'plateau' and train.lr_decay == 1:
         raise UsageError('--lr_schedule plateau divides by --lr_decay, which is 1; give a divisor above 1, such as 2')
+    if train.learning_rate * train.weight_decay >= 1:
+        decay = as_flag(TrainConfig, 'weight_decay', train.weight_decay)
+        raise UsageError(f'{decay} times -lr {train.learning_rate:g} takes all of each weight; give less than 1 / -lr')
     if train.freeze > len(model.layers):
         raise UsageError(
             f'--freeze {train.freeze}: this model has {len(model.layers)} layers below its output '

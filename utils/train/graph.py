@@ -12,6 +12,7 @@ from utils.config import TrainConfig
 from utils.data.batching import worst_batch
 from utils.errors import DataError
 from utils.train.checkpoint_files import restore
+from utils.train.ema import MovingAverages, averaged_in, make_saver, names_in_checkpoint
 from utils.train.loss_scale import LOWEST, NAME
 from utils.train.optimizer import learning_rate_at, make_optimizer
 from utils.train.profile import Profiler
@@ -98,6 +99,7 @@ class TrainGraph:
         self._bad_steps = 0
         # asynchronous workers may read the same step number, and must draw different dropout masks all the same
         first_replica = runtime.first_replica + runtime.share * runtime.local_replicas
+        averages = MovingAverages(config.ema) if config.ema else None
         self._graph = tf.Graph()
         with self._graph.as_default(), runtime.strategy.scope():
             tf.set_random_seed(config.seed)
@@ -115,15 +117,19 @@ class TrainGraph:
                 Seeds(config.seed, first_replica, runtime.num_replicas * runtime.num_shares),
                 task.frozen,
                 scales_loss=config.dtype == 'float16',
+                weight_decay=config.weight_decay,
+                averages=averages,
             )
-            self.saver = tf.train.Saver(max_to_keep=0)
             self._initializer, self._variables = tf.global_variables_initializer(), tf.global_variables()
+            self._saved = names_in_checkpoint(self._variables, averages.averaged if averages else ())
+            self.saver = make_saver(self._saved)
+            self._begin_averages = averages.begin(runtime.strategy) if averages else None
             self._global_step = tf.train.get_global_step()
             self._is_one_of_several = runtime.num_replicas > runtime.local_replicas
             if self._is_one_of_several:
                 self._broadcast = broadcast(runtime.strategy, self._variables)
-            moving = [v for v in self._variables if 'moving_' in v.op.name]
-            self.inference_variables = [v.op.name for v in tf.trainable_variables() + moving]
+            moving = [name for name in self._saved if name.rpartition('/')[2].startswith('moving_')]
+            self.inference_variables = [v.op.name for v in tf.trainable_variables()] + moving
 
     def open(self, checkpoint_path: str | None) -> tf.Session:
         """Opens the session with the variables of a checkpoint or, without a path, with new ones.
@@ -138,20 +144,28 @@ class TrainGraph:
             self.session.run(self._initializer)
         if runtime.is_chief and checkpoint_path:
             self._restore(checkpoint_path)
-        elif runtime.is_chief and self._task.transfer:
-            self._task.transfer.load(self.session, runtime.strategy, self._variables)
+        elif runtime.is_chief:
+            if self._task.transfer:
+                self._task.transfer.load(self.session, runtime.strategy, self._variables)
+            if self._begin_averages:
+                self.session.run(self._begin_averages)
         if self._is_one_of_several:
             self.session.run(self._broadcast)
         return self.session
 
     def _restore(self, path: str) -> None:
-        """Restores a checkpoint; one that was trained without loss scaling leaves the scale at its first value."""
-        saver = self.saver
-        if self._config.dtype == 'float16' and not tf.train.load_checkpoint(path).has_tensor(NAME):
-            self.session.run(self._initializer)
-            with self._graph.as_default():
-                saver = tf.train.Saver([v for v in self._variables if not v.op.name.startswith(NAME)])
-        restore(self.session, saver, path)
+        """Restores a checkpoint; a loss scale that it lacks begins anew, averages that it lacks with its weights."""
+        names = tf.train.load_checkpoint(path).get_variable_to_shape_map().keys()
+        wanted = names_in_checkpoint(self._variables, averaged_in(names))
+        wanted = {name: each for name, each in wanted.items() if name in names or not name.startswith(NAME)}
+        if wanted.keys() == self._saved.keys():
+            restore(self.session, self.saver, path)
+            return
+        self.session.run(self._initializer)
+        with self._graph.as_default():
+            restore(self.session, make_saver(wanted), path)
+        if self._begin_averages and not averaged_in(names):
+            self.session.run(self._begin_averages)
 
     def read_step(self) -> int:
         """Returns the number of updates made so far, by all workers."""

@@ -20,6 +20,20 @@ def make_optimizer(name: str, learning_rate: tf.Tensor, momentum: float, beta2: 
     return makers[name]()
 
 
+def decay(variable: tf.Variable, share: tf.Tensor | float) -> list[tf.Operation]:
+    """Returns the operations of decoupled weight decay (Loshchilov and Hutter 2019): w ← (1 - share) · w.
+
+    The step of every optimiser depends on the gradient alone, so that the decay may go before it. It is for kernels and
+    embeddings, variables of two axes and more; biases and the scales of batch norm have one.
+
+    Args:
+      variable: variable to decay.
+      share: learning rate times `--weight_decay`; 0: no operation.
+    """
+    is_decayed = isinstance(share, tf.Tensor) and variable.shape.ndims > 1
+    return [variable.assign_sub(share * variable.read_value()).op] if is_decayed else []
+
+
 def learning_rate_at(config: TrainConfig, step: int, epoch: int, epoch_share: float, plateau_scale: float) -> float:
     """Returns the learning rate of one step.
 

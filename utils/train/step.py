@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
+from utils.train.ema import MovingAverages
 from utils.train.loss_scale import LossScale, create_loss_scale
+from utils.train.optimizer import decay
 
 
 class StepLoss(NamedTuple):
@@ -51,6 +53,8 @@ def build_step(
     seeds: Seeds,
     frozen: tuple[str, ...] = (),
     scales_loss: bool = False,
+    weight_decay: float = 0.0,
+    averages: MovingAverages | None = None,
 ) -> list[Step]:
     """Builds loss, gradient and update.
 
@@ -71,6 +75,8 @@ def build_step(
       seeds: random seeds of this process's replicas.
       frozen: variable scopes of the frozen layers.
       scales_loss: whether the loss is scaled for products in float16; see `utils.train.loss_scale`.
+      weight_decay: share of the weights, times the learning rate, that an update takes away; see `decay`.
+      averages: moving averages of the weights, to move after each update; None: none.
 
     Returns:
       The step that updates all variables and, with frozen layers, the one that leaves those out.
@@ -88,21 +94,25 @@ def build_step(
         step = tf.cast(tf.convert_to_tensor(global_step), tf.int32)
         loss = loss_fn(batch, step, tf.stack([seeds.run, step * seeds.replicas + seeds.first + number]))
         scale = LossScale(*map(tf.convert_to_tensor, scaling)) if scaling else None
-        settings = step, learning_rate, leaving, grad_clip, make_optimizer, scaling, scale
+        settings = step, learning_rate, leaving, grad_clip, make_optimizer, scaling, scale, weight_decay, averages
         parts = [(), frozen] if frozen else [()]
         return [(step, loss.losses, batch.rows, *_update_without(part, loss, *settings)) for part in parts]
 
-    def join(*results):
-        results = [strategy.experimental_local_results(result) for result in results]
-        steps, losses, rows, norms, finite, num_leaving, updates, *scales = results
-        losses, rows = tf.concat(losses, 0), tf.concat(rows, 0)
-        last = tf.group(*updates), norms[0], scales[0][0] if scales else None
-        return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], *last)
-
-    return [join(*results) for results in strategy.extended.call_for_each_replica(replica_step)]
+    return [_join(strategy, *results) for results in strategy.extended.call_for_each_replica(replica_step)]
 
 
-def _update_without(scopes, loss, step, learning_rate, leaving, grad_clip, make_optimizer, scaling, scale):
+def _join(strategy, *results):
+    """One `Step` of the results of this process's replicas."""
+    results = [strategy.experimental_local_results(result) for result in results]
+    steps, losses, rows, norms, finite, num_leaving, updates, *scales = results
+    losses, rows = tf.concat(losses, 0), tf.concat(rows, 0)
+    last = tf.group(*updates), norms[0], scales[0][0] if scales else None
+    return Step(steps[0], losses, rows, norms[0], finite[0], num_leaving[0], *last)
+
+
+def _update_without(
+    scopes, loss, step, learning_rate, leaving, grad_clip, make_optimizer, scaling, scale, weight_decay, averages
+):
     """Norm, finiteness, leavers, update and any loss scale of a step that leaves scopes out; called in each replica."""
     below = tuple(f'{scope}/' for scope in scopes)
     variables = [variable for variable in tf.trainable_variables() if not variable.name.startswith(below)]
@@ -112,14 +122,21 @@ def _update_without(scopes, loss, step, learning_rate, leaving, grad_clip, make_
     with tf.control_dependencies([step]):  # the step is read before the update increments it
         gradients = [tf.identity(gradient) for gradient in reduced.gradients]
 
-    def update_all(strategy, rate, gradients, averages):
-        optimizer = make_optimizer(strategy.experimental_local_results(rate)[0])
-        applied = _apply_sums(strategy, optimizer, gradients, variables, tf.train.get_global_step())
-        pairs = zip([*(variable for variable, _ in statistics), *scaling], averages, strict=True)
-        return tf.group(applied, *(assign(strategy, variable, value) for variable, value in pairs))
+    def update_all(strategy, rate, gradients, values, share=None):
+        rate = strategy.experimental_local_results(rate)[0]
+        optimizer, number = make_optimizer(rate), tf.train.get_global_step()
+        applied = _apply_sums(strategy, optimizer, gradients, variables, number, weight_decay and rate * weight_decay)
+        moving = [variable for variable, _ in statistics]
+        pairs = zip([*moving, *scaling], values, strict=True)
+        updated = tf.group(applied, *(assign(strategy, variable, value) for variable, value in pairs))
+        if averages is None:
+            return updated
+        with tf.control_dependencies([updated]):
+            return tf.group(*averages.follow(strategy, [*variables, *moving], share))
 
-    averages = [*reduced.averages, *(reduced.new_scale or ())]
-    updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, averages))
+    values = [*reduced.averages, *(reduced.new_scale or ())]
+    shares = [averages.share(step, reduced.is_finite)] if averages else []
+    updated = tf.distribute.get_replica_context().merge_call(update_all, (rate, gradients, values, *shares))
     return reduced.norm, reduced.is_finite, reduced.num_leaving, updated, *([scale.scale] if scale else [])
 
 
@@ -171,14 +188,15 @@ def _reduce(
     return _Reduced(gradients, averages, norm, is_finite, num_leaving, new_scale)
 
 
-def _apply_sums(strategy, optimizer, gradients, variables, global_step):
+def _apply_sums(strategy, optimizer, gradients, variables, global_step, decay_rate):
     """Applies summed gradients, as `optimizer.apply_gradients` does, which would reduce them once more."""
     with tf.init_scope():
         optimizer._create_slots(variables)
     optimizer._prepare()
 
     def apply(variable, gradient):
-        return optimizer._resource_apply_dense(gradient, variable)
+        with tf.control_dependencies(decay(variable, decay_rate)):
+            return optimizer._resource_apply_dense(gradient, variable)
 
     updates = []
     for variable, gradient in zip(variables, gradients, strict=True):
