@@ -369,11 +369,21 @@ def test_a_row_that_is_not_there_is_named(lab):
         start(lab, '--rows', 'none')
 
 
-def test_a_damaged_status_is_one_line(lab):
-    start(lab, '--rows', 'base')
-    Path('runs/base/seed-1/status.json').write_text('{')
-    with pytest.raises(DataError, match='status.json: not a status'):
-        start(lab, '--rows', 'base')
+@pytest.mark.parametrize('path', ['status.json', 'test/greedy/dev/hypotheses.json'])
+def test_a_damaged_file_of_a_row_is_named_and_the_others_are_scored(path, lab, capsys):
+    assert start(lab, '--rows', 'base') == 0
+    Path('runs/base/seed-1', path).write_text('{')
+    assert start(lab, '--rows', 'base', 'wide') == 1
+    text = capsys.readouterr().out
+    assert f'- base seed 1: runs/base/seed-1/{path}: not ' in text and '| wide |' in text
+
+
+def test_a_damaged_definition_stops_before_any_work(lab):
+    assert start(lab, '--rows', 'base') == 0
+    Path('runs/base/row.json').write_text('{')
+    with pytest.raises(DataError, match=r'row.json: not the definition of a row .* remove it'):
+        start(lab)
+    assert len(calls(lab)) == 3
 
 
 def test_flags_are_removed_with_their_values():

@@ -11,6 +11,7 @@ import numpy as np
 
 from scripts.experiments.status import NEW, TRAINED, Place, Status, check_definition
 from scripts.experiments.table import Row, Table
+from utils.errors import DataError
 from utils.files import read_json, write_text
 from utils.metrics import ErrorCounts
 from utils.plots import draw_rates, draw_rates_over
@@ -138,9 +139,12 @@ class Results:
                 continue
             for seed in seeds:
                 place = Place(runs_dir, row.name, seed)
-                for decoding, index in self._finished(row, place, index_names):
-                    rows = sections.setdefault((decoding, index), {})
-                    rows.setdefault(row.name, []).append(Outcome.read(place.hypotheses(decoding, index)))
+                try:
+                    for decoding, index in self._finished(row, place, index_names):
+                        outcome = Outcome.read(place.hypotheses(decoding, index))
+                        sections.setdefault((decoding, index), {}).setdefault(row.name, []).append(outcome)
+                except (DataError, OSError) as error:
+                    self.unfinished.append((row.name, f'{place}: {error}'))
         order = [each.name for each in table.file.decodings]
         found = sorted(sections.items(), key=lambda item: order.index(item[0][0]))
         self.sections = [Section(index, decoding, rows) for (decoding, index), rows in found]
