@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         results.write(out_dir, args.jobs)
         return results
 
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, which a job in the background may ignore
     if not args.report:
         Runner(table, runs_dir, args.jobs).run(rows, seeds, write)
     results = write()
