@@ -57,14 +57,14 @@ class Site:
         self._engine, self._options, self._name = engine, options, model_name(run)
         self._created = int(os.path.getmtime(run.path))
         self._refusal = refusal_to_stream(run.config.model, self._name)
-        self._page = PAGE.read_text() if PAGE.exists() else ''
+        self._page = PAGE.read_text()
         separator = ' ' if run.vocabulary.has_words else ''
         self.transcriptions = Transcriptions(engine.uploads, options, separator, directory)
         self.sockets = LiveSockets(engine.streams, options, self._refusal)
 
     def app(self) -> Starlette:
         routes = [
-            *([Route('/', self._index)] if self._page else []),
+            Route('/', self._index),
             Route('/healthz', self._health),
             Route('/v1/info', self._info),
             Route('/v1/models', self._models),
@@ -72,7 +72,7 @@ class Site:
             Route('/v1/audio/transcriptions', self.transcriptions.endpoint, methods=['POST']),
             WebSocketRoute('/v1/stream', self.sockets.endpoint),
         ]
-        handlers: Any = {RequestError: _refused, HTTPException: _http_error}
+        handlers: Any = {RequestError: _refused, HTTPException: _http_error, Exception: _failed}
         return Starlette(
             routes=routes, exception_handlers=handlers, middleware=[Middleware(SameOrigin, host=self._options.host)]
         )
@@ -128,6 +128,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     return response
 
 
+async def _failed(request: Request, error: Exception) -> Response:
+    return responses.error(500, "the server failed; its log has the reason", 'failed')
+
+
 def listen(options: ServerOptions) -> socket.socket:
     """A socket at the address of the options; a `DataError` if that is in use or not of this machine."""
     where = f'port {options.port} of {options.host}'
@@ -181,14 +185,14 @@ def serve(
     """
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(listen(options))
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix='serve-'))
         engine = load_engine(run, model_name(run), decoding, options, batch_size, longest_secs, endpoint_ms)
         stack.callback(engine.stop)
+        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix='serve-'))
         _keep_stderr()
         site = Site(engine, run, options, directory)
         config = uvicorn.Config(
             site.app(), log_config=None, lifespan='off', ws='websockets-sansio', ws_max_size=4 * MAX_MESSAGE_BYTES,
-            http='h11', loop='asyncio', server_header=False, date_header=True,
+            ws_per_message_deflate=False, http='h11', loop='asyncio', server_header=False, date_header=True,
         )  # fmt: skip
         server = _Server(config, site)
         host, port = listener.getsockname()[:2]

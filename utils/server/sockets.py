@@ -13,7 +13,7 @@ from utils.server.live import DONE, Farewell, LiveStream, LiveStreams, failure
 RATES = range(1000, 768_001)
 MAX_MESSAGE_BYTES = 1 << 20
 STOPPING = Farewell({'type': 'done'}, 1001)  # the server stops; the texts so far have been sent
-CLOSE_SECS = 30  # for a client to take the last messages
+CLOSE_SECS = 60  # for the last texts, and for a client to take them
 
 
 class LiveSockets:
@@ -84,7 +84,7 @@ class LiveSockets:
             farewell = receiver.result() if receiver.done() else STOPPING
             if farewell:
                 self._streams.end(stream, farewell)
-                await asyncio.wait({sender}, timeout=CLOSE_SECS + self._options.timeout)
+                await asyncio.wait({sender}, timeout=CLOSE_SECS)
         finally:
             for task in tasks:
                 task.cancel()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Message, Receive
@@ -43,21 +44,25 @@ class Fields:
         """Checks the fields of a form; raises a `RequestError` that names one."""
         for name in form:
             if name not in TAKEN:
-                raise _wrong(name, f'no field is called {printable(name)!r} here; leave it out')
+                raise _wrong(name[:40], f'no field is called {_shown(name)} here; leave it out')
         file = form.get('file')
         if not isinstance(file, UploadFile):
             raise _wrong('file', 'no file is in the form; send the recording as the field file, with a file name')
         kind = str(form.get('response_format', 'json'))
         if kind not in FORMATS:
-            raise _wrong('response_format', f'{printable(kind)!r} is none of {", ".join(FORMATS)}')
+            raise _wrong('response_format', f'{_shown(kind)} is none of {", ".join(FORMATS)}')
         wanted = [*form.getlist(f'{_GRANULARITIES}[]'), *form.getlist(_GRANULARITIES)]
         for each in wanted:
             if each not in GRANULARITIES:
-                raise _wrong(_GRANULARITIES, f'{printable(str(each))!r} is none of {", ".join(GRANULARITIES)}')
+                raise _wrong(_GRANULARITIES, f'{_shown(str(each))} is none of {", ".join(GRANULARITIES)}')
         if wanted and kind != 'verbose_json':
             raise _wrong(_GRANULARITIES, f'times are for verbose_json, not for {kind}; leave {_GRANULARITIES} out')
-        language = str(form.get('language') or 'und')  # ISO 639-2: undetermined
+        language = str(form.get('language') or 'und')[:40]  # ISO 639-2: undetermined
         return cls(file, kind, language, tuple(map(str, wanted)) or GRANULARITIES)
+
+
+def _shown(text: str) -> str:
+    return repr(printable(text[:40]))
 
 
 def _wrong(param: str, message: str) -> RequestError:
@@ -87,8 +92,9 @@ class Transcriptions:
                 return await self._answer(Request(request.scope, body.receive), body)
         except ClientDisconnect:
             return Response(status_code=499)  # which nobody gets; so nginx logs it
-        except RequestError:
-            await body.drain()
+        except (RequestError, HTTPException):
+            if 'expect' not in request.headers:  # such a client sends its body only when it is asked to
+                await body.drain()
             raise
 
     @contextlib.contextmanager
@@ -117,12 +123,17 @@ class Transcriptions:
             raise RequestError(
                 408, 'upload_timeout', f'the upload took longer than {self._options.timeout:g} s; send a smaller file'
             ) from None
+        except OSError as error:
+            raise _no_room(error) from None
         path = os.path.join(self._directory, secrets.token_hex(8))
         try:
             fields = Fields.of(form)
             if (fields.file.size or 0) > self._options.upload_bytes:
                 raise body.too_large()
-            await asyncio.to_thread(_copy, fields.file.file, path)
+            try:
+                await asyncio.to_thread(_copy, fields.file.file, path)
+            except OSError as error:
+                raise _no_room(error) from None
             transcript = await self._transcribe(path, fields, body, end)
         finally:
             await form.close()
@@ -146,7 +157,7 @@ class Transcriptions:
                 )  # fmt: skip
             return transcript.result()
         except DataError as error:
-            message = str(error).replace(path, printable(fields.file.filename or 'file'))
+            message = str(error).replace(path, printable((fields.file.filename or 'file')[:100]))
             raise RequestError(400, 'invalid_audio', message, 'file') from None
         except (RequestError, ClientDisconnect):
             raise
@@ -156,6 +167,11 @@ class Transcriptions:
         finally:
             gone.cancel()
             transcript.cancel()
+
+
+def _no_room(error: OSError) -> RequestError:
+    reason = (error.strerror or str(error)).lower()
+    return RequestError(507, 'no_room', f'the server cannot keep the upload ({reason}); try again later')
 
 
 def _copy(source: BinaryIO, path: str) -> None:
