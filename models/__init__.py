@@ -1,7 +1,7 @@
 """Models of the papers as graph functions, free of files, flags and sessions."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.config import ModelConfig
 
@@ -30,18 +30,22 @@ class Model(NamedTuple):
 
 
 class Criterion(NamedTuple):
-    """Training criterion of the attention models; CTC models ignore it.
+    """Training criterion. CTC models take the smoothing of CTC from it, attention models all of it.
 
     Attributes:
       smoothing: label smoothing: none, unigram or neighborhood.
       symbol_frequencies: `[classes]`, relative frequencies in the training transcripts, `<eos>` included; for unigram
         smoothing.
       sample_prob: probability of scheduled sampling.
+      ctc_smoothing: weight of the smoothing of CTC; see `models.ctc.smoothed_losses`.
+      ctc_weight: share of the CTC head in the loss; None: that of the configuration.
     """
 
     smoothing: str = 'none'
     symbol_frequencies: tuple[float, ...] = ()
     sample_prob: float = 0.0
+    ctc_smoothing: float = 0.0
+    ctc_weight: Any = None
 
 
 def get(config: ModelConfig) -> Model:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import tensorflow.compat.v1 as tf
 
 from models.config import PYRAMID_HALVINGS, ModelConfig
-from models.fast.ctc_loss import ctc_losses
+from models.ctc import smoothed_losses
 from models.layers import Phase
 from models.listener import CTC_FRAMES, Listened, listen
 from models.speller import Speller, make_speller, spell
@@ -35,10 +35,11 @@ def forward(features: tf.Tensor, lengths: tf.Tensor, config: ModelConfig, phase:
 def losses(
     las: Las, labels: tf.Tensor, label_lengths: tf.Tensor, config: ModelConfig, phase: Phase, criterion
 ) -> tf.Tensor:
-    """Loss of each utterance in nats per symbol: (1 - w) · cross-entropy + w · CTC, w = `config.ctc_weight`.
+    """Loss of each utterance in nats per symbol: (1 - w) · cross-entropy + w · CTC.
 
-    The last class is `<sos>` before the transcript, `<eos>` after it, and the blank of CTC. The CTC loss of an
-    utterance whose transcript does not fit the frames of the CTC head is 0.
+    w is the criterion's `ctc_weight`, or that of the configuration. The last class is `<sos>` before the transcript,
+    `<eos>` after it, and the blank of CTC. The CTC loss of an utterance whose transcript does not fit the frames of the
+    CTC head is 0.
 
     Args:
       las: model over the batch.
@@ -46,7 +47,7 @@ def losses(
       label_lengths: int32 `[batch]`.
       config: model configuration.
       phase: training or inference.
-      criterion: smoothing and scheduled sampling (`models.Criterion`).
+      criterion: smoothing, scheduled sampling, weight of CTC (`models.Criterion`).
 
     Returns:
       `[batch]`.
@@ -64,9 +65,11 @@ def losses(
     cross_entropy = cross_entropies(logits, targets, label_lengths + 1) / num_symbols
     if las.listened.ctc_logits is None:
         return cross_entropy
-    ctc_loss = ctc_losses(las.listened.ctc_logits, CTC_FRAMES * las.listened.lengths, labels, label_lengths)
+    frames = CTC_FRAMES * las.listened.lengths
+    ctc_loss = smoothed_losses(las.listened.ctc_logits, frames, labels, label_lengths, criterion.ctc_smoothing)
     ctc_loss = tf.where(tf.is_inf(ctc_loss), tf.zeros_like(ctc_loss), ctc_loss) / num_symbols
-    return (1 - config.ctc_weight) * cross_entropy + config.ctc_weight * ctc_loss
+    weight = config.ctc_weight if criterion.ctc_weight is None else criterion.ctc_weight
+    return (1 - weight) * cross_entropy + weight * ctc_loss
 
 
 def smoothed_targets(

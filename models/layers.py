@@ -6,6 +6,7 @@ Rows `[rows, units]` are all frames of a batch, flattened; a row mask `[rows, 1]
 import dataclasses
 import zlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import tensorflow.compat.v1 as tf
 
@@ -65,6 +66,25 @@ class Phase:
         if not self.is_training or not deviation:
             return x
         return x + deviation * tf.random.stateless_normal(tf.shape(x), self.seed + tf.constant([NOISE_STREAM, 0]))
+
+    def noisy_weights(self, deviation: tf.Tensor) -> AbstractContextManager:
+        """Scope in which kernels and embeddings are read with Gaussian noise (Graves 2011), for training.
+
+        These are the trainable variables of two axes and more. The noise is drawn once for each step and replica, so
+        that a kernel is the same at all frames; a gradient by the noisy weights is that by the weights.
+
+        Args:
+          deviation: standard deviation of the noise, a scalar.
+        """
+
+        def read(getter, name, *args, **settings):
+            variable = getter(name, *args, **settings)
+            if not variable.trainable or variable.shape.ndims < 2:
+                return variable
+            seed = self.seed + tf.constant([zlib.crc32(f'noise of {name}'.encode()) & 0x3FFFFFFF, 0])
+            return tf.convert_to_tensor(variable) + deviation * tf.random.stateless_normal(variable.shape, seed)
+
+        return tf.variable_scope(tf.get_variable_scope(), custom_getter=read)
 
 
 def affine(inputs: int, units: int, scope: str, initializer=None, dtype=tf.float32) -> Callable[[tf.Tensor], tf.Tensor]:

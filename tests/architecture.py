@@ -41,6 +41,7 @@ GROWTH: dict[str, dict[str, int]] = {
         'names of layers, axes over the classes': 30,
         'cuDNN and its trial': 140,
         'ds2 in chunks': 170,
+        'noise on weights, smoothed CTC, heads of attention': 80,
     },
     'models/fast': {'the recurrence by cuDNN': 150},
     'utils/train': {
@@ -82,8 +83,8 @@ GROWTH: dict[str, dict[str, int]] = {
     'utils/decode': {'searches that go on frame by frame': 145, 'forced alignment': 120},
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,
-# the session of a live model, packed runs, regularisers and averages of the weights
-READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5320, 400, 60
+# the session of a live model, packed runs, regularisers and averages of the weights, heads of the attention
+READING_PATH_LINES, FILE_LINES, FUNCTION_LINES = 5450, 400, 60
 DATA_PATH = 'corpora features index vocabulary transcripts statistics loader batching pipeline'
 READING_PATH = (
     'run_train.py utils/training.py models/config.py utils/config.py utils/run_directory.py'.split()

@@ -191,12 +191,12 @@ def test_windows_by_a_kernel_are_a_convolution_and_so_is_their_gradient(frames, 
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
-def training_loss(config, labels, label_lengths, phase, sample_prob=0.0):
+def training_loss(config, labels, label_lengths, phase, sample_prob=0.0, **criterion):
     """Losses and the gradient of one variable, with initial weights."""
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(1)
         model = las.forward(tf.constant(FEATURES), tf.constant(LENGTHS), config, phase)
-        criterion = models.Criterion(sample_prob=sample_prob)
+        criterion = models.Criterion(sample_prob=sample_prob, **criterion)
         losses = las.losses(model, tf.constant(labels), tf.constant(label_lengths), config, phase, criterion)
         gradient = tf.gradients(losses, tf.trainable_variables()[0])[0]
         session.run(tf.global_variables_initializer())
@@ -209,6 +209,19 @@ def test_a_transcript_too_long_for_the_ctc_head_costs_its_spelling_alone():
     assert np.isfinite(losses).all() and np.isfinite(gradient).all()
     # new weights give every symbol about the same probability
     np.testing.assert_allclose(losses[0], 0.8 * np.log(5), rtol=0.1)
+
+
+def test_smoothing_and_weight_of_the_ctc_head_are_those_of_the_criterion():
+    def losses(**criterion):
+        return training_loss(SMALL, LABELS, LABEL_LENGTHS, Phase(), **criterion)[0]
+
+    spelling, half, whole = losses(ctc_weight=0.0), losses(ctc_weight=0.5), losses()
+    np.testing.assert_allclose(whole, spelling + 0.2 * (half - spelling) / 0.5, rtol=1e-5)
+    # new weights are nearly uniform: smoothing takes its share of CTC away and adds next to nothing
+    smoothed = losses(ctc_weight=0.5, ctc_smoothing=0.5)
+    np.testing.assert_allclose(smoothed, 0.5 * (half + 0.5 * spelling), rtol=0.02)
+    unfit = np.ones([3, 20], np.int32), np.array([20, 1, 1], np.int32)
+    assert np.isfinite(training_loss(SMALL, *unfit, Phase(), ctc_smoothing=0.5)[1]).all()
 
 
 def test_scheduled_sampling_changes_the_loss_and_repeats_with_its_seed():

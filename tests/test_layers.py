@@ -155,3 +155,25 @@ def test_dense_maps_the_last_axis():
     y = run(lambda: dense(tf.ones([2, 3, 4]), 5, 'dense'))
     assert y.shape == (2, 3, 5)
     np.testing.assert_allclose(y[0, 0], y[1, 2])
+
+
+def test_noise_reaches_kernels_alone_and_leaves_gradients_and_dropout():
+    def build(deviation=0.5, number=1):
+        phase = Phase(True, 0.8, tf.constant([1, number]))
+        with phase.noisy_weights(tf.constant(deviation)), tf.variable_scope(f'layer{deviation}{number}'):
+            kernel = tf.get_variable('kernel', [200, 100], initializer=tf.ones_initializer())
+            bias = tf.get_variable('bias', [100], initializer=tf.ones_initializer())
+            still = tf.get_variable('still', [100, 1], initializer=tf.ones_initializer(), trainable=False)
+        weights = tf.trainable_variables()[-2]
+        rest = bias, still, phase.dropout(tf.ones([50]), 'a')
+        return kernel - weights, tf.gradients(tf.reduce_sum(kernel * kernel), weights)[0] - 2 * kernel, *rest
+
+    noise, gradient, bias, still, dropout = run(build)
+    again, other = run(lambda: (build(), build(number=2)))
+    assert noise.mean() == pytest.approx(0, abs=0.02) and noise.std() == pytest.approx(0.5, rel=0.02)
+    assert not gradient.any() and (bias == 1).all() and (still == 1).all()
+    np.testing.assert_array_equal(again[0], noise)
+    assert abs(np.corrcoef(noise.ravel(), other[0].ravel())[0, 1]) < 0.03
+    with tf.Graph().as_default(), tf.Session() as session:
+        plain = session.run(Phase(True, 0.8, tf.constant([1, 1])).dropout(tf.ones([50]), 'a'))
+    np.testing.assert_array_equal(dropout, plain)

@@ -49,15 +49,15 @@ def best_path(config, features, lengths):
 
 
 @pytest.mark.parametrize('name', CONFIGS)
-def test_every_variable_gets_a_gradient(name):
+def test_every_variable_gets_a_gradient_beside_noise_on_the_weights(name):
     config = CONFIGS[name]
     with tf.Graph().as_default(), tf.Session() as session:
         tf.set_random_seed(1)
         phase = Phase(is_training=True, keep_prob=0.9, seed=tf.constant([1, 1]))
-        output = models.get(config).forward(
-            tf.constant(masked(FEATURES, LENGTHS)), tf.constant(LENGTHS), config, phase
-        )
-        losses = ctc.losses(output, tf.constant(LABELS), tf.constant(LABEL_LENGTHS))
+        features, transcripts = tf.constant(masked(FEATURES, LENGTHS)), map(tf.constant, (LABELS, LABEL_LENGTHS))
+        with phase.noisy_weights(tf.constant(0.1)):
+            output = models.get(config).forward(features, tf.constant(LENGTHS), config, phase)
+        losses = ctc.losses(output, *transcripts, config, phase, models.Criterion())
         variables = tf.trainable_variables()
         gradients = tf.gradients(losses, variables)
         assert None not in gradients
@@ -113,3 +113,20 @@ def test_best_path_takes_the_likeliest_class_of_each_frame():
         path = session.run(ctc.best_path(ctc.CtcOutput(tf.constant(logits), tf.constant([2]))))
     assert path.ids.tolist() == [[0, 2]]
     np.testing.assert_allclose(path.log_probs, np.log([[0.7, 0.6]]), rtol=1e-5)
+
+
+def test_smoothed_ctc_adds_the_divergence_of_real_frames_from_the_uniform_distribution():
+    rng, lengths = np.random.default_rng(4), np.array([7, 4], np.int32)
+    logits = rng.normal(size=[7, 2, 5]).astype('f')
+    labels = np.array([[1, 2], [3, 0]], np.int32), np.array([2, 1], np.int32)
+    with tf.Graph().as_default(), tf.Session() as session:
+        output = ctc.CtcOutput(tf.constant(logits), tf.constant(lengths))
+        plain, smoothed = (
+            ctc.losses(output, *labels, None, None, models.Criterion(ctc_smoothing=weight)) for weight in (0.0, 0.3)
+        )
+        plain, smoothed, gradient = session.run([plain, smoothed, tf.gradients(smoothed, output.logits)[0]])
+    probs = np.exp(logits) / np.exp(logits).sum(2, keepdims=True)
+    for row, length in enumerate(lengths):
+        divergence = sum(p * np.log(p / 0.2) for p in probs[:length, row].ravel())
+        np.testing.assert_allclose(smoothed[row], 0.7 * plain[row] + 0.3 * divergence, rtol=1e-5)
+        assert gradient[:length, row].any(1).all() and not gradient[length:, row].any()

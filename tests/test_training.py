@@ -4,16 +4,19 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
 from models.las_inference import symbol_limits
 from tests.indexes import make_index
+from tests.toy_tasks import MODEL_CONFIG, MODELS, SMALL, make_model_task, train_steps
 from utils import training
 from utils.config import TrainConfig
 from utils.data.batching import padded_frames
 from utils.data.statistics import FeatureStatistics
 from utils.data.vocabulary import Vocabulary
 from utils.run_directory import Run, RunConfig
+from utils.train.strategies import local_runtime
 from utils.training import _usable
 
 BUDGET = 100
@@ -79,3 +82,48 @@ def test_dev_utterances_that_are_training_utterances_too_are_counted(tmp_path, c
     assert not caplog.messages
     training._warn_of_overlap(index.take([0, 1]), index.take([1, 2]))
     assert caplog.messages == ['1 of 2 dev utterances are training utterances too: scores will be too good']
+
+
+def test_the_share_of_ctc_goes_linearly_to_its_end_and_stays_there():
+    options = TrainConfig(ctc_weight_steps=4, ctc_weight_end=0.1)
+    config = RunConfig(ModelConfig('las', ctc_weight=0.5), options, '')
+    with tf.Graph().as_default(), tf.Session() as session:
+        shares = session.run([training._ctc_weight(config, tf.constant(step)) for step in (0, 1, 2, 4, 9)])
+    np.testing.assert_allclose(shares, [0.5, 0.4, 0.3, 0.1, 0.1], rtol=1e-6)
+    assert training._ctc_weight(dataclasses.replace(config, train=TrainConfig()), 3) is None
+
+
+REGULARISED = dataclasses.replace(
+    MODEL_CONFIG, keep_prob=0.8, weight_noise=0.1, weight_noise_from_step=2, ctc_smoothing=0.1, weight_decay=0.5,
+    ema=0.9, ctc_weight_steps=5, ctc_weight_end=0.05,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_a_run_with_noise_smoothing_decay_and_averages_resumes_to_the_bit(name, tmp_path):
+    task = make_model_task(ModelConfig(name, **{**SMALL, **MODELS[name]}), REGULARISED)
+    batches, path = [np.arange(i, i + 4) % 12 for i in range(6)], str(tmp_path / 'model-3')
+    whole, results = train_steps(task, REGULARISED, batches)
+    train_steps(task, REGULARISED, batches[:3], save=path)
+    resumed, _ = train_steps(task, REGULARISED, batches[3:], restore=path)
+    np.testing.assert_equal(resumed, whole)
+    assert all(result.is_finite for result in results)
+
+
+def test_noise_begins_with_its_step_and_is_drawn_anew_at_each():
+    config = dataclasses.replace(MODEL_CONFIG, learning_rate=0.0, weight_noise=0.3, weight_noise_from_step=1)
+    model = ModelConfig('ds2', **{**SMALL, **MODELS['ds2']})
+    batches = [np.arange(4)] * 3
+    _, noisy = train_steps(make_model_task(model, config), config, batches)
+    _, plain = train_steps(make_model_task(model), dataclasses.replace(config, weight_noise=0.0), batches)
+    losses = [result.losses.sum() for result in noisy]
+    assert losses[0] == plain[0].losses.sum() == plain[1].losses.sum()
+    assert len({*losses}) == 3
+
+
+def test_towers_draw_their_own_noise():
+    config = dataclasses.replace(MODEL_CONFIG, learning_rate=0.0, weight_noise=0.3)
+    task = make_model_task(ModelConfig('ds2', **{**SMALL, **MODELS['ds2']}), config)
+    towers = local_runtime(inter_op_threads=2, towers=2)
+    _, (noisy,) = train_steps(task, config, [np.zeros(2, int)], towers)
+    assert noisy.rows.tolist() == [0, 0] and noisy.losses[0] != noisy.losses[1]

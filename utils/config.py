@@ -79,6 +79,18 @@ class TrainConfig:
         'GPUs: convolutions too, dynamic loss scaling',
     )
     input_noise: float = _training(0.0, low=0, high=100, help='standard deviation of noise on the normalised features')
+    weight_noise: float = _training(
+        0.0, low=0, high=10, help='standard deviation of Gaussian noise on kernels and embeddings, drawn anew at each '
+        'step; 0: none',
+    )
+    weight_noise_from_step: int = _training(
+        0, low=0, beside=('weight_noise',), help='updates made before the first one with --weight_noise'
+    )
+    ctc_smoothing: float = _training(
+        0.0, low=0, high=0.9, beside=('ctc_weight',),
+        help='label smoothing of CTC, and of the CTC head of las: weight of the divergence of the posteriors from the '
+        'uniform distribution, beside the loss; 0: none',
+    )
     epochs: int = _training(10, '-p', low=1, high=1_000_000, help='number of epochs to train')
     initial_epoch: int = _training(
         0, '-i', low=0, high=1_000_000,
@@ -93,6 +105,13 @@ class TrainConfig:
         'none', choices=('none', 'unigram', 'neighborhood'),
         help='move some of the probability of each target symbol to frequent symbols (unigram) or to the symbols '
         'beside it in the transcript (neighborhood)',
+    )
+    ctc_weight_steps: int = _las(
+        0, low=0, beside=('ctc_weight',), help='updates over which the share of the CTC head in the training loss goes '
+        'linearly from --ctc_weight to --ctc_weight_end; the loss on dev keeps --ctc_weight; 0: training does too',
+    )
+    ctc_weight_end: float = _las(
+        0.0, low=0, high=0.99, beside=('ctc_weight_steps',), help='share of the CTC head after --ctc_weight_steps'
     )
     attention_images: int = _las(
         2, low=0, high=1000, help='dev utterances whose attention is drawn in RUN_DIR/attention after each epoch'

@@ -1,5 +1,6 @@
 """Joins data, model, validation and trainer into a training run, on one machine or as a task of a cluster."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -209,14 +210,32 @@ def training_loss(
       recurrence: form of the recurrent layers; see `models.layers.Phase`.
     """
     model, options = models.get(config.model), config.train
-    criterion = models.Criterion(options.label_smoothing, tuple(frequencies), options.sample_prob)
+    sampling = options.label_smoothing, tuple(frequencies), options.sample_prob
 
     def loss_fn(batch, step, seed):
         dtype = tf.as_dtype(options.dtype)
         phase = Phase(True, options.keep_prob, seed=seed, dtype=dtype, step=step, recurrence=recurrence)
+        criterion = models.Criterion(*sampling, options.ctc_smoothing, _ctc_weight(config, step))
         features = phase.noise(batch.features, options.input_noise)
-        output = model.forward(features, batch.feature_lengths, config.model, phase)
-        losses = model.losses(output, batch.labels, batch.label_lengths, config.model, phase, criterion)
+        with _weight_noise(phase, options):
+            output = model.forward(features, batch.feature_lengths, config.model, phase)
+            losses = model.losses(output, batch.labels, batch.label_lengths, config.model, phase, criterion)
         return StepLoss(losses, phase.statistics)
 
     return loss_fn
+
+
+def _ctc_weight(config: RunConfig, step: tf.Tensor) -> tf.Tensor | None:
+    """Share of the CTC head of las in the loss of a step; None: it stays that of the model."""
+    options, start = config.train, config.model.ctc_weight
+    if not options.ctc_weight_steps:
+        return None
+    done = tf.minimum(tf.cast(step, tf.float32) / options.ctc_weight_steps, 1)
+    return start + done * (options.ctc_weight_end - start)
+
+
+def _weight_noise(phase: Phase, options: TrainConfig) -> contextlib.AbstractContextManager:
+    """Scope of the noise on the weights of a training step."""
+    if not options.weight_noise:
+        return contextlib.nullcontext()
+    return phase.noisy_weights(tf.where(phase.step >= options.weight_noise_from_step, options.weight_noise, 0.0))
