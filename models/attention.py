@@ -20,7 +20,7 @@ class Attention(NamedTuple):
     Attributes:
       weights, shared: tensors by name, as `fast.scan.scan` takes them.
       attend: attend(apply, shared, speller state `[rows, units]`, previous weights `[rows, frames]`) -> (weights
-        `[rows, frames]`, context `[rows, memory units]`).
+        `[rows, frames]`, context `[rows, memory units]`); with several heads, weights `[rows, heads, frames]`.
     """
 
     weights: dict[str, tf.Tensor]
@@ -53,13 +53,16 @@ def windows(weights: tf.Tensor, width: int) -> tf.Tensor:
     return tf.slice(copies, [0, 0, 0], [-1, -1, width])
 
 
-def content_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer) -> Attention:
+def content_attention(
+    memory: tf.Tensor, values: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer
+) -> Attention:
     """e_{i,u} = ⟨φ(s_i), ψ(h_u)⟩, α = softmax(e), c = Σ α h (Listen, Attend and Spell, eqs. 9-11).
 
     φ and ψ are one tanh layer each; ψ(h) is computed once.
 
     Args:
       memory: encoder output, `[batch, frames, memory units]`, zero on padding.
+      values: the part of it that the context has, `[batch, frames, units of the context]`.
       mask: `[batch, frames]`, 1 for real frames.
       state_units: units of the speller's state.
       units: units of φ and ψ.
@@ -73,10 +76,12 @@ def content_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, unit
         weights = _softmax(apply('keys', tf.tanh(apply('query', state))), mask)
         return weights, apply('memory', weights)
 
-    return Attention({'query': query, 'keys': tf.linalg.matrix_transpose(keys), 'memory': memory}, {}, attend)
+    return Attention({'query': query, 'keys': tf.linalg.matrix_transpose(keys), 'memory': values}, {}, attend)
 
 
-def location_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer) -> Attention:
+def location_attention(
+    memory: tf.Tensor, values: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer
+) -> Attention:
     """e_{i,u} = v · tanh(W s_i + V h_u + (F * α_{i-1})_u) (Chorowski et al. 2015, eqs. 6-8; 1612.02695, section 3).
 
     F is one 1-D convolution: the product of the paper's two linear maps, the convolution to channels and the projection
@@ -100,7 +105,47 @@ def location_attention(memory: tf.Tensor, mask: tf.Tensor, state_units: int, uni
         weights = _softmax(scores, mask)
         return weights, apply('memory', weights)
 
-    return Attention({'query': query, 'memory': memory}, shared, attend)
+    return Attention({'query': query, 'memory': values}, shared, attend)
 
 
 ATTENTIONS = {'content': content_attention, 'location': location_attention}
+
+
+def multi_head_attention(
+    kind: str, heads: int, memory: tf.Tensor, mask: tf.Tensor, state_units: int, units: int, initializer
+) -> Attention:
+    """Several attentions side by side (Vaswani et al. 2017, arXiv 1706.03762; in this model arXiv 1712.01769).
+
+    Each head has its own energies, of units / heads units, with its own location features, and its own weights. Its
+    context is every heads-th unit of the memory, so that it has some of both directions; the heads' contexts together
+    are as large as one of a single head.
+
+    Args:
+      kind: a name in ATTENTIONS.
+      heads: number of heads, a divisor of both numbers of units; 1: that attention itself.
+      memory, mask, state_units, units, initializer: as in `content_attention`.
+
+    Returns:
+      An attention whose weights are `[rows, heads, frames]` with two heads or more.
+    """
+    if heads == 1:
+        return ATTENTIONS[kind](memory, memory, mask, state_units, units, initializer)
+    parts = []
+    for i in range(heads):
+        with tf.variable_scope(f'head{i + 1}'):
+            settings = memory[:, :, i::heads], mask, state_units, units // heads, initializer
+            parts.append(ATTENTIONS[kind](memory, *settings))
+
+    def attend(apply, shared, state, previous):
+        found = []
+        for i, part in enumerate(parts):
+            own = {name: shared[f'{name}{i}'] for name in part.shared}
+            found.append(part.attend(lambda name, x, i=i: apply(f'{name}{i}', x), own, state, previous[:, i]))
+        weights, contexts = zip(*found, strict=True)
+        return tf.stack(weights, 1), tf.concat(contexts, 1)
+
+    weights, shared = (
+        {f'{name}{i}': tensor for i, part in enumerate(parts) for name, tensor in getattr(part, group).items()}
+        for group in ('weights', 'shared')
+    )
+    return Attention(weights, shared, attend)

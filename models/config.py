@@ -118,6 +118,9 @@ class ModelConfig:
         'location', choices=('content', 'location'),
         help='attention energies from the content of a frame alone, or from the previous attention location as well',
     )
+    attention_heads: int = _las(
+        1, low=1, high=64, help='heads of the attention, which share its -n units and those of the context among them'
+    )
     speller_layers: int = _las(1, low=1, high=100, help='recurrent layers of the speller; the paper has 2')
     ctc_weight: float = _las(
         0.2, low=0, high=0.99,
@@ -163,5 +166,10 @@ class ModelConfig:
             found.append(
                 f'-rl {self.rnn_layers}: the listener of las has {self.num_halvings} layers that halve time; '
                 f'give {self.num_halvings} or more'
+            )
+        if self.model == 'las' and self.hidden_units % self.attention_heads:
+            found.append(
+                f'--attention_heads {self.attention_heads}: the heads share -n {self.hidden_units} units; '
+                f'give a divisor of that number'
             )
         return found

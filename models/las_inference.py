@@ -51,7 +51,7 @@ def greedy(las: Las, config: ModelConfig, secs_per_frame: float) -> GreedyOutput
         symbols = tf.argmax(log_probs, 1, output_type=tf.int32)
         # a row that is done or at its limit continues with <eos>
         symbols = tf.where(is_done | (t >= limits), tf.fill([batch], end), symbols)
-        emitted = symbols, tf.reduce_max(log_probs, 1), state[-1]
+        emitted = symbols, tf.reduce_max(log_probs, 1), speller.attended(state)
         arrays = [array.write(t, x) for array, x in zip(arrays, emitted, strict=True)]
         return t + 1, symbols, tf.equal(symbols, end), state, arrays
 
@@ -96,7 +96,7 @@ def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable
     def body(t, symbols, _, state):
         state = speller.advance(symbols, state)
         parents, symbols, is_done = tf.numpy_function(
-            advance, [speller.logits(state), state[-1]], [tf.int32, tf.int32, tf.bool]
+            advance, [speller.logits(state), speller.attended(state)], [tf.int32, tf.int32, tf.bool]
         )
         parents, symbols = tf.reshape(parents, [rows]), tf.reshape(symbols, [rows])
         shapes = [tensor.shape for tensor in state]

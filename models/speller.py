@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import tensorflow.compat.v1 as tf
 
-from models.attention import ATTENTIONS
+from models.attention import multi_head_attention
 from models.cells import NUM_GATES, NUM_STATES, STEPS, initial_bias
 from models.config import ModelConfig
 from models.fast.scan import product, scan
@@ -26,6 +26,7 @@ class Speller(NamedTuple):
       weights, shared, step: arguments of `fast.scan.scan`.
       start: start(number of rows) -> their initial state.
       logits: logits(a state, or states stacked over time) -> `[..., classes]`.
+      attended: attended(a state) -> attention weights `[rows, frames]`, the mean over the heads.
     """
 
     table: tf.Tensor
@@ -34,6 +35,7 @@ class Speller(NamedTuple):
     step: Callable
     start: Callable
     logits: Callable
+    attended: Callable
 
     def advance(self, symbols: tf.Tensor, state: list[tf.Tensor]) -> list[tf.Tensor]:
         """One step at inference, from the previous symbols, int32 `[rows]`, to the new state."""
@@ -51,7 +53,8 @@ def make_speller(listened: Listened, config: ModelConfig, phase: Phase, initiali
       initializer: initializer of the kernels.
     """
     units, layers = config.hidden_units, range(config.speller_layers)
-    attention = ATTENTIONS[config.attention](listened.memory, listened.mask, units, units, initializer)
+    heads, encoded = config.attention_heads, (listened.memory, listened.mask)
+    attention = multi_head_attention(config.attention, heads, *encoded, units, units, initializer)
     table, weights, shared = _cells(int(listened.memory.shape[2]), config, initializer)
     num_states, cell_step = NUM_STATES[config.rnn_cell], STEPS[config.rnn_cell]
     batch, frames = tf.shape(listened.mask)[0], tf.shape(listened.mask)[1]
@@ -74,13 +77,18 @@ def make_speller(listened: Listened, config: ModelConfig, phase: Phase, initiali
 
     def start(rows):
         cells = [tf.zeros([rows, units]) for _ in range(len(layers) * num_states)]
-        return [*cells, tf.zeros([rows, int(listened.memory.shape[2])]), tf.zeros([rows, frames])]
+        nowhere = tf.zeros([rows, frames] if heads == 1 else [rows, heads, frames])
+        return [*cells, tf.zeros([rows, int(listened.memory.shape[2])]), nowhere]
 
     def logits(state):
         x = phase.dropout(tf.concat([state[(len(layers) - 1) * num_states], state[-2]], -1), 'speller_output')
         return to_symbols(tf.tanh(to_hidden(x)))
 
-    return Speller(table, {**weights, **attention.weights}, {**shared, **attention.shared}, step, start, logits)
+    def attended(state):
+        return state[-1] if heads == 1 else tf.reduce_mean(state[-1], 1)
+
+    scanned = {**weights, **attention.weights}, {**shared, **attention.shared}, step
+    return Speller(table, *scanned, start, logits, attended)
 
 
 def _cells(memory_units, config, initializer):

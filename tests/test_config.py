@@ -145,6 +145,7 @@ def test_las_has_its_own_defaults_where_the_papers_differ():
         (['--ctc_weight', '0'], '--ctc_weight 0 is for las, -md is ds2'),
         (['-gc', '0'], '-1 for no limit'),
         (['-lr', '0.5', '--weight_decay', '2'], '--weight_decay 2 times -lr 0.5 takes all of each weight'),
+        (['-md', 'las', '-n', '256', '--attention_heads', '3'], 'share -n 256 units; give a divisor'),
         (['--train_weights', '1,0.5,2'], '--train_weights 1,0.5,2 has 3 weights for 2 -t indexes; give one for each'),
     ],
 )

@@ -10,6 +10,7 @@ import tensorflow.compat.v1 as tf
 import models
 from models import attention, las, las_inference
 from models.config import ModelConfig
+from models.fast.scan import product
 from models.las import cross_entropies, smoothed_targets
 from models.layers import Phase
 from models.listener import CTC_FRAMES
@@ -28,6 +29,8 @@ CONFIGS = {
         SMALL, rnn_cell='rnn', rnn_layers=5, bidirectional=False, speller_layers=2
     ),
     'two convolutions, three layers': dataclasses.replace(SMALL, conv_layers=2, rnn_layers=3, batch_norm=True),
+    'two heads': dataclasses.replace(SMALL, attention_heads=2),
+    'three heads by content': dataclasses.replace(SMALL, attention='content', attention_heads=3),
     'no ctc': dataclasses.replace(SMALL, ctc_weight=0.0),
 }
 RNG = np.random.default_rng(0)
@@ -191,6 +194,42 @@ def test_windows_by_a_kernel_are_a_convolution_and_so_is_their_gradient(frames, 
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+def by_frames(weights, width):
+    """Windows of `width` around each frame, `[frames, width]`, zeros beyond the ends."""
+    padded = np.pad(weights, (width - 1) // 2)
+    return np.array([padded[i : i + width] for i in range(len(weights))])
+
+
+@pytest.mark.parametrize('kind', ['content', 'location'])
+def test_heads_have_their_own_energies_and_shares_of_the_context(kind):
+    rng, frames, heads = np.random.default_rng(0), 5, 2
+    memory, state = rng.normal(size=[1, frames, 6]).astype('f'), rng.normal(size=[1, 4]).astype('f')
+    previous = rng.dirichlet(np.ones(frames), size=[1, heads]).astype('f')
+    with tf.Graph().as_default(), tf.Session() as session:
+        encoded = tf.constant(memory), tf.ones([1, frames])
+        found = attention.multi_head_attention(kind, heads, *encoded, 4, 8, tf.random_normal_initializer(seed=1))
+        tensors = found.weights | found.shared
+
+        def apply(name, x):
+            return product(x, tensors[name])
+
+        ours = found.attend(apply, found.shared, tf.constant(state), tf.constant(previous))
+        session.run(tf.global_variables_initializer())
+        (weights, context), values = session.run([ours, {v.op.name: v for v in tf.global_variables()}])
+    assert all(value.shape[-1] == 4 for value in values.values())
+    for head in range(heads):
+        v = {name.partition('/')[2]: value for name, value in values.items() if name.startswith(f'head{head + 1}/')}
+        keys, query = memory[0] @ v['keys/kernel'] + v['keys/bias'], state[0] @ v['query']
+        if kind == 'content':
+            energies = np.tanh(keys) @ np.tanh(query)
+        else:
+            around = by_frames(previous[0, head], attention.LOCATION_WIDTH)
+            energies = np.tanh(keys + query + around @ v['location']) @ v['score']
+        expected = np.exp(energies) / np.exp(energies).sum()
+        np.testing.assert_allclose(weights[0, head], expected, rtol=1e-4)
+        np.testing.assert_allclose(context[0, head * 3 : head * 3 + 3], expected @ memory[0, :, head::heads], rtol=1e-4)
+
+
 def training_loss(config, labels, label_lengths, phase, sample_prob=0.0, **criterion):
     """Losses and the gradient of one variable, with initial weights."""
     with tf.Graph().as_default(), tf.Session() as session:
@@ -241,7 +280,7 @@ def drawn_symbols(num_steps, num_symbols, rows, sample_prob):
         step, ban = tf.placeholder(tf.int32), tf.constant([0.0, 0, 0, 0, -1e9])
         speller = Speller(
             tf.eye(5), {}, {}, lambda apply, shared, row, state: [tf.identity(row)], lambda rows: [tf.zeros([rows, 5])],
-            lambda state: state[0] if state[0].shape.ndims == 3 else 0 * state[0] + ban,
+            lambda state: state[0] if state[0].shape.ndims == 3 else 0 * state[0] + ban, attended=None,
         )  # fmt: skip
         phase = Phase(is_training=True, seed=tf.stack([1, step]))
         given = tf.fill([num_symbols, rows], 4)
