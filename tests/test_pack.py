@@ -190,10 +190,10 @@ def test_card_states_model_rates_and_licence(pack_run, values):
 @pytest.mark.parametrize(
     ('main', 'arguments', 'message'),
     [
-        (run_train.main, ['-t', 'a', '-d', 'a'], 'the training is written into; give another -s, and --init_from'),
-        (run_train.main, ['-m', 'dev', '-t', 'a', '-d', 'a'], 'result of -m dev is written into; score it with'),
-        (run_test.main, ['-t', 'a'], 'which the result is written into; give --out DIR'),
-        (tune_lm.main, ['-d', 'a', '--lm', 'a'], 'what is found is written into; tune in the run directory'),
+        (run_train.main, ['-t', 'a', '-d', 'a'], 'training goes into a run directory; give another -s, and --init'),
+        (run_train.main, ['-m', 'dev', '-t', 'a', '-d', 'a'], 'of -m dev goes into a run directory; score it with'),
+        (run_test.main, ['-t', 'a'], 'the result goes into a run directory; give --out DIR'),
+        (tune_lm.main, ['-d', 'a', '--lm', 'a'], 'what is found goes into a run directory; tune in the run directory'),
         (pack_command.main, ['b.zip'], 'is a file; name the run directory'),
     ],
 )

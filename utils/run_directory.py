@@ -47,7 +47,7 @@ class RunConfig:
         """
         path, remedy = str(Path(run_dir) / CONFIG_NAME), 'restore it or train anew in another -s'
         if (data := read_run_file(run_dir, CONFIG_NAME)) is None:
-            raise DataError(f'{run_dir}: no {CONFIG_NAME} here; name a directory that run_train.py has written')
+            raise DataError(f'{run_dir}: no {CONFIG_NAME} here; name a directory of run_train.py, or a packed run')
         found = decode_json(data.removeprefix(BYTE_ORDER_MARK), cls, path, what := 'a run configuration', remedy)
         fault = next(filter(None, map(out_of_range, (found.model, found.train))), '')
         fault = fault or next(iter(found.model.contradictions()), '')

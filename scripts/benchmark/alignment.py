@@ -1,17 +1,24 @@
-"""Tests forced alignment: utterances concatenated with random pauses get the word times of each of them alone."""
+"""Tests forced alignment: utterances concatenated with random pauses get the word times of each of them alone.
+
+The concatenated recordings are aligned by scripts/align.py, whose time and memory are measured.
+"""
 
 import argparse
+import json
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(REPOSITORY))
 
 TOLERANCES_MS = (20, 50, 100)
 
 
 def parse_args():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.split('\n\n')[0])
     parser.add_argument('-s', '--savepath', required=True, help='run directory')
     parser.add_argument('corpus', help="corpus in LibriSpeech's layout")
     parser.add_argument('-n', '--name', default='dev-clean', help='its sub-directory (default: dev-clean)')
@@ -50,6 +57,25 @@ def concatenate(recordings, alone, secs, rng):
     return np.concatenate(parts), ' '.join(texts), np.array(words)
 
 
+def align_by_command(run_dir, path, text, folder):
+    """Start and end of each word `[words, 2]`, score, seconds, and the most memory in MiB of scripts/align.py."""
+    import numpy as np
+
+    Path(folder, 'text.txt').write_text(text, encoding='utf-8')
+    command = [sys.executable, REPOSITORY / 'scripts' / 'align.py', '-s', run_dir, path, Path(folder, 'text.txt')]
+    start, peak = time.perf_counter(), 0
+    with subprocess.Popen([*command, '--format', 'json', '--out', folder]) as process:
+        while process.poll() is None:
+            status = Path(f'/proc/{process.pid}/status').read_text()
+            peak = max([peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith('VmHWM'))])
+            time.sleep(0.2)
+    if process.returncode:
+        sys.exit(process.returncode)
+    found = json.loads(Path(folder, f'{Path(path).stem}.json').read_text())
+    words = np.array([(word['start'], word['end']) for word in found['words']])
+    return words, found['score'], time.perf_counter() - start, peak / 1024
+
+
 def main():
     args = parse_args()
     import numpy as np
@@ -74,10 +100,10 @@ def main():
             samples, text, truth = concatenate(recordings, alone, args.secs, rng)
             path = str(Path(folder, f'{number}.wav'))
             soundfile.write(path, samples, 16000, 'FLOAT')
-            aligned = align(path, text)
-            found = np.array([(word.start, word.end) for word in aligned.words])
+            found, score, secs, memory = align_by_command(args.savepath, path, text, folder)
             errors.append(1000 * np.abs(found - truth))
-            print(f'{len(samples) / 16000:.0f} s, {len(truth)} words, score {aligned.score:.3f}', flush=True)
+            what = f'{len(samples) / 16000:.0f} s, {len(truth)} words, {len(text)} symbols'
+            print(f'{what}: score {score:.3f}, {secs:.0f} s, {memory:.0f} MiB', flush=True)
     worst = np.concatenate(errors).max(axis=1)
     shares = ', '.join(f'{100 * np.mean(worst <= limit):.1f} % within {limit} ms' for limit in TOLERANCES_MS)
     print(f'{len(worst)} words, start and end: {shares}; mean {worst.mean():.1f} ms')

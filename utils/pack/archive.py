@@ -191,9 +191,9 @@ def open_lm(path: str | os.PathLike) -> Iterator[Any]:
 
 
 def require_directory(run: str | os.PathLike, what: str, remedy: str) -> None:
-    """Raises a `UsageError` for a packed run, which nothing can be written into: `what` is written, where else."""
+    """Raises a `UsageError` for a file, into which nothing is written: `what` would be, and `remedy` is where else."""
     if os.path.isfile(run):
-        raise UsageError(f'-s {run} is a file, not a run directory, which {what} is written into; {remedy}')
+        raise UsageError(f'-s {run} is a file, and {what} goes into a run directory; {remedy}')
 
 
 def write_archive(path: str | os.PathLike, manifest: Manifest, files: dict[str, bytes], lm: str | None) -> None:
