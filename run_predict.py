@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'stderr, the others transcribed, and the exit status is 1.',
     )
     parser.any_name = ('files', 'out', 'stream')
-    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
+    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, or packed run')
     parser.add_argument('files', nargs='*', metavar='FILE', help='audio files, or directories to search for them')
     parser.add_argument('-b', '--batch_size', type=count, help='pieces recognised at once (default: 8)')
     add = parser.add_mutually_exclusive_group().add_argument

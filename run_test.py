@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         description='Score a trained model: corpus-level WER and CER with substitutions (S), deletions (D) and '
         'insertions (I) for each index, and the worst utterances aligned.',
     )
-    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
+    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, or packed run')
     parser.add_argument('-t', '--testfiles', nargs='+', required=True, metavar='INDEX', help='indexes, one or more')
     parser.add_argument('-b', '--batch_size', type=count, help='utterances at once (default: 16)')
     parser.add_argument('--out', metavar='DIR', help='where each index gets its directory (default: RUN/test)')

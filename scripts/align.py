@@ -23,7 +23,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.any_name = ('inputs', 'out', 'cut')
     add = parser.add_argument
-    add('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
+    add('-s', '--savepath', required=True, metavar='RUN', help='run directory, or packed run')
     add('inputs', nargs='+', metavar='INPUT', help='an index, or a recording and a UTF-8 file with its transcript')
     add('-b', '--batch_size', type=count, default=8, help='utterances of an index that are recognised at once')
     add(

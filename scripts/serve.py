@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         '/v1/stream for live audio (ds2 of one direction), and a page at /. Ctrl-C or SIGTERM ends it when the '
         f'requests in work are answered. Needs the packages of {REQUIREMENTS}.',
     )
-    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
+    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, or packed run')
     parser.add_argument('-b', '--batch_size', type=count, default=8, help='pieces of recordings recognised at once')
     parser.add_argument(
         '--longest', type=number(float, 1, 3600), default=20.0, metavar='SECONDS',

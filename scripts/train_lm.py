@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'the last for the orders above too; 0 0 1 drops trigrams seen once',
     )
     source = parser.add_mutually_exclusive_group()
-    source.add_argument('-s', '--savepath', metavar='RUN', help='run directory whose vocabulary to spell with')
+    source.add_argument('-s', '--savepath', metavar='RUN', help='run whose vocabulary to spell with')
     source.add_argument(
         '-v', '--vocabfile', help='vocabulary to spell with, one TOKEN ID a line (default: the English alphabet)'
     )

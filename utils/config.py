@@ -131,7 +131,7 @@ class TrainConfig:
     )
     augment_from_epoch: int = _augmentation(0, low=0, help='number of the first epoch with augmentation')
     init_from: str = _start(
-        '', metavar='RUN', help='run directory whose weights a new run begins with, as far as names and shapes fit; '
+        '', metavar='RUN', help='run (packed too) whose weights a new run begins with, as far as names and shapes fit; '
         'model options and vocabulary that are not given are those of RUN (default: none)',
     )
     init_checkpoint: str = _start(

@@ -1,10 +1,11 @@
 """Tests forced alignment: utterances concatenated with random pauses get the word times of each of them alone.
 
-The concatenated recordings are aligned by scripts/align.py, whose time and memory are measured.
+The concatenated recordings are aligned by scripts/align.py, whose CPU time and memory are measured.
 """
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import tempfile
@@ -57,13 +58,19 @@ def concatenate(recordings, alone, secs, rng):
     return np.concatenate(parts), ' '.join(texts), np.array(words)
 
 
+def cpu_seconds():
+    """CPU time of the processes that this one has started and that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def align_by_command(run_dir, path, text, folder):
-    """Start and end of each word `[words, 2]`, score, seconds, and the most memory in MiB of scripts/align.py."""
+    """Start and end of each word `[words, 2]`, score, and of scripts/align.py: CPU seconds, and most memory in MiB."""
     import numpy as np
 
     Path(folder, 'text.txt').write_text(text, encoding='utf-8')
     command = [sys.executable, REPOSITORY / 'scripts' / 'align.py', '-s', run_dir, path, Path(folder, 'text.txt')]
-    start, peak = time.perf_counter(), 0
+    start, peak = cpu_seconds(), 0
     with subprocess.Popen([*command, '--format', 'json', '--out', folder]) as process:
         while process.poll() is None:
             status = Path(f'/proc/{process.pid}/status').read_text()
@@ -73,7 +80,7 @@ def align_by_command(run_dir, path, text, folder):
         sys.exit(process.returncode)
     found = json.loads(Path(folder, f'{Path(path).stem}.json').read_text())
     words = np.array([(word['start'], word['end']) for word in found['words']])
-    return words, found['score'], time.perf_counter() - start, peak / 1024
+    return words, found['score'], cpu_seconds() - start, peak / 1024
 
 
 def main():
@@ -103,7 +110,7 @@ def main():
             found, score, secs, memory = align_by_command(args.savepath, path, text, folder)
             errors.append(1000 * np.abs(found - truth))
             what = f'{len(samples) / 16000:.0f} s, {len(truth)} words, {len(text)} symbols'
-            print(f'{what}: score {score:.3f}, {secs:.0f} s, {memory:.0f} MiB', flush=True)
+            print(f'{what}: score {score:.3f}, {secs:.0f} s of CPU, {memory:.0f} MiB', flush=True)
     worst = np.concatenate(errors).max(axis=1)
     shares = ', '.join(f'{100 * np.mean(worst <= limit):.1f} % within {limit} ms' for limit in TOLERANCES_MS)
     print(f'{len(worst)} words, start and end: {shares}; mean {worst.mean():.1f} ms')
