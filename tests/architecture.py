@@ -80,7 +80,8 @@ GROWTH: dict[str, dict[str, int]] = {
         'alignment, and cutting by it': 400,
         'pages of tests: errors, comparisons, charts': 800,
     },
-    'utils/decode': {'searches that go on frame by frame': 145, 'forced alignment': 120},
+    'utils/lm': {'hot words, and their automaton': 280},
+    'utils/decode': {'searches that go on frame by frame': 145, 'forced alignment': 120, 'hot words in both beams': 80},
 }
 # 4,500 before checks of damaged files and odd input, weights of indexes, the start from another run, layers by cuDNN,
 # the session of a live model, packed runs, regularisers and averages of the weights, heads of the attention

@@ -6,8 +6,10 @@ import math
 import numpy as np
 
 from utils.data.features import FeatureSpec
+from utils.data.vocabulary import Vocabulary
 from utils.decode.hypothesis import Hypothesis, Span
 from utils.lm.arpa import write_arpa
+from utils.lm.hotwords import read_hotwords
 from utils.lm.kneser_ney import estimate, read_corpus
 from utils.lm.ngram import load_model
 
@@ -61,6 +63,21 @@ def word_model(tmp_path):
 def char_model(tmp_path):
     sentences = [['<SPACE>' if letter == ' ' else letter for letter in line] for line in WORD_TEXT]
     return ngram_model(tmp_path, sentences, order=3)
+
+
+def boost_of_words(text, weights):
+    """The boost of hot words by plain matching of whole words: weights for each symbol by phrase."""
+    words, total = text.split(), 0.0
+    for phrase, weight in weights.items():
+        wanted = phrase.split()
+        places = range(len(words) - len(wanted) + 1)
+        total += weight * len(phrase) * sum(words[place : place + len(wanted)] == wanted for place in places)
+    return total
+
+
+def hotwords_of(weights, tokens=TOKENS):
+    """`Hotwords` of weights by phrase."""
+    return read_hotwords(','.join(f'{phrase}:{weight}' for phrase, weight in weights.items()), Vocabulary(tokens), 1.0)
 
 
 class EchoRecognizer:

@@ -82,6 +82,28 @@ def test_all_symbols_that_a_character_model_lacks_cost_the_same(tmp_path):
     np.testing.assert_allclose(scorer.scores(states)[0, 3:5], unknown, atol=1e-6)
 
 
+@pytest.mark.parametrize('known_only', [False, True])
+def test_hot_words_that_the_model_lacks_share_the_unknown_word(tmp_path, known_only):
+    model, listed = word_model(tmp_path), {'ba': (2, 1), 'bbb': (2, 2, 2), 'ab': (1, 2)}
+    plain = make_scorer(model, TOKENS, WEIGHTS, unknown_words=not known_only)
+    scorer = make_scorer(model, TOKENS, WEIGHTS, unknown_words=not known_only, hotwords=listed.values())
+    for ids in TEXTS:
+        words = ''.join(TOKENS[symbol] for symbol in ids).split()
+        if not {'ba', 'bbb'} & set(words):
+            assert sum(walk(scorer, ids)) == pytest.approx(sum(walk(plain, ids)), abs=1e-5), ids
+        elif {'ba', 'bbb'}.issuperset(set(words) - {'a', 'b', 'ab'}):
+            shared = math.log(2) * sum(word in ('ba', 'bbb') for word in words)
+            expected = 0.8 * (model.log_probs(words).sum() - shared) + 0.7 * len(words)
+            assert sum(walk(scorer, ids)) == pytest.approx(expected, abs=1e-4), ids
+
+
+def test_no_hot_word_costs_more_than_as_an_unknown_word(tmp_path):
+    many = [ids for length in range(2, 5) for ids in itertools.product((1, 2), repeat=length)]
+    plain, scorer = (make_scorer(word_model(tmp_path), TOKENS, WEIGHTS, hotwords=words) for words in ((), many))
+    for ids in many:
+        assert sum(walk(scorer, ids)) >= sum(walk(plain, ids)) - 1e-5
+
+
 @pytest.mark.parametrize('make_model', [word_model, char_model])
 def test_a_hypothesis_does_not_see_its_neighbours(tmp_path, make_model):
     scorer = make_scorer(make_model(tmp_path), TOKENS, WEIGHTS)

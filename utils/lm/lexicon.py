@@ -1,7 +1,8 @@
 """The spellings of a language model's words as a trie of the acoustic model's tokens."""
 
 import logging
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,16 +33,29 @@ def folded(text: str, tokens: Sequence[str]) -> str:
     return text if (letters == lower) == (letters == upper) else text.lower() if letters == lower else text.upper()
 
 
-def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
-    """The trie of all words of a model that single-character tokens spell.
+def build_lexicon(
+    model: NgramModel, tokens: Sequence[str], hotwords: Collection[Sequence[int]] = ()
+) -> tuple[Lexicon, float]:
+    """The trie of all words of a model that single-character tokens spell, and of the hot words.
 
     Words are folded to the vocabulary's case. Of several words with one spelling (``The``, ``the``) the most
-    frequent counts.
+    frequent counts. Hot words (token ids) that the model lacks have the id of `<unk>`.
+
+    Returns:
+      The trie, and the log probability of each such hot word as an unknown word: the same for all of them.
 
     Raises:
       DataError: the vocabulary spells none of the words.
     """
     spellings = folded(model.word_text, tokens).split('\n')
+    num_words, known = len(spellings), set(spellings if hotwords else ())
+    lacking = [word for word in (''.join([tokens[each] for each in ids]) for ids in hotwords) if word not in known]
+    if lacking:
+        log.info('%s lacks %d of the %d words of the hot words', model.path, len(lacking), len(hotwords))
+    unknown_hotword = -math.log(max(1, len(lacking)))
+    unknown = model.tables.log_probs[1 + model.unknown_id] + unknown_hotword
+    log_probs = np.append(model.tables.log_probs[1 : 1 + num_words], np.full(len(lacking), unknown, np.float32))
+    spellings += lacking
     lengths = np.array([len(spelling) for spelling in spellings], np.int64)
     codes = np.frombuffer(''.join(spellings).encode('utf-32-le'), np.uint32)
     token_of = np.full(max(int(codes.max(initial=0)), max(map(ord, tokens))) + 1, -1, np.int32)
@@ -55,12 +69,13 @@ def build_lexicon(model: NgramModel, tokens: Sequence[str]) -> Lexicon:
     is_spelled[[model.word_ids[word] for word in SPECIAL.intersection(model.word_ids)]] = False
     rows = np.flatnonzero(is_spelled)
     # the most probable word of a spelling comes last, and is what stays in the trie
-    rows = rows[np.argsort(model.tables.log_probs[1 + rows], kind='stable')]
-    lexicon = _make_trie(ids, starts[rows], lengths[rows], rows, model.tables.log_probs[1 + rows])
+    rows = rows[np.argsort(log_probs[rows], kind='stable')]
+    words = np.where(rows < num_words, rows, model.unknown_id)
+    lexicon = _make_trie(ids, starts[rows], lengths[rows], words, log_probs[rows])
     if num_doubles := len(rows) - int((lexicon.words >= 0).sum()):
         log.warning('%s: %d words differ from others in case only', model.path, num_doubles)
-    check_coverage(model, len(rows), len(model.words) - len(SPECIAL.intersection(model.word_ids)))
-    return lexicon
+    check_coverage(model, len(rows) - len(lacking), len(model.words) - len(SPECIAL.intersection(model.word_ids)))
+    return lexicon, unknown_hotword
 
 
 def _make_trie(

@@ -5,7 +5,8 @@
 A character model is applied at each symbol, a word model at word boundaries: the space, and the end of the text. Within
 a word a lexicon, the trie of the spellings of the model's words, gives the word that the prefix may become, and the
 prefix is charged its LM look-ahead, which the end of the word gives back, so that prefixes compare fairly. `</s>` is
-included. A word outside the model costs `<unk>` and its letters, or is forbidden (-inf).
+included. A word outside the model costs `<unk>` and its letters, or is forbidden (-inf). Hot words that the model lacks
+are allowed in any case; they share `<unk>` in equal parts.
 
 The kernels serve the CTC beam search. The attention beam scores all classes of many hypotheses at once; its states,
 int64 `[hypotheses, 2]`, are gathered like any other array, and class ``num_tokens`` is the end of the text:
@@ -17,7 +18,7 @@ int64 `[hypotheses, 2]`, are gathered like any other array, and class ``num_toke
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ import numpy as np
 from utils.data.vocabulary import SPACE
 from utils.errors import DataError
 from utils.jit import kernel
+from utils.lm.context_graph import ContextGraph, build_graph
 from utils.lm.lexicon import SPECIAL, Lexicon, build_lexicon, check_coverage, first_words, folded
 from utils.lm.ngram import ROOT, NgramModel, NgramTables, advance, find_child, frozen, load_model
 
@@ -48,8 +50,10 @@ class Scorer(NamedTuple):
     start_state: int  # before the first word
     allows_unknown: bool  # whether words outside the lexicon may be found
     unknown_letter: float  # log probability of each letter of an unknown word
+    unknown_hotword: float  # log probability, as an unknown word, of each hot word that the model lacks
     lm_weight: float
     word_bonus: float
+    hotwords: ContextGraph  # of the CTC beam search; the attention beam has a scorer for them
 
     @property
     def unit(self) -> str:
@@ -92,12 +96,22 @@ def word_log_prob(scorer: Scorer, state: int, lexicon_node: int) -> tuple[float,
     if lexicon_node > 0:
         word = np.int64(scorer.lexicon.words[lexicon_node])
         if word >= 0:
-            return advance(scorer.tables, state, word)
+            log_prob, following = advance(scorer.tables, state, word)
+            if word == scorer.unknown_id:
+                log_prob += _unknown_hotword(scorer, lexicon_node)
+            return log_prob, following
         num_letters = np.int64(scorer.lexicon.depths[lexicon_node])
     if not scorer.allows_unknown:
         return -np.inf, np.int64(state)
     log_prob, following = advance(scorer.tables, state, scorer.unknown_id)
     return log_prob + scorer.unknown_letter * num_letters, following
+
+
+@kernel
+def _unknown_hotword(scorer: Scorer, lexicon_node: int) -> float:
+    """log probability, as an unknown word, of a hot word that the model lacks; by its letters where that is more."""
+    by_letters = scorer.unknown_letter * scorer.lexicon.depths[lexicon_node] if scorer.allows_unknown else -np.inf
+    return max(scorer.unknown_hotword, by_letters)
 
 
 @kernel
@@ -215,7 +229,7 @@ def no_scorer(num_tokens: int) -> Scorer:
     arrays = np.zeros(2, np.uint32), np.zeros(1, np.float32), np.zeros(2, np.int32), ids
     uints, floats, ints, ids = frozen(arrays)
     tables, lexicon = NgramTables(uints, floats, uints, floats, uints), Lexicon(ints, ints, ints, ints, floats)
-    return Scorer(NONE, tables, lexicon, ids, ids, -1, 0, -1, 0, True, 0.0, 0.0, 0.0)
+    return Scorer(NONE, tables, lexicon, ids, ids, -1, 0, -1, 0, True, 0.0, 0.0, 0.0, 0.0, build_graph({}))
 
 
 def model_unit(model: NgramModel, tokens: Sequence[str]) -> str:
@@ -229,7 +243,7 @@ def model_unit(model: NgramModel, tokens: Sequence[str]) -> str:
 
 def make_scorer(
     model: NgramModel, tokens: Sequence[str], weights: Weights,
-    unknown_words: bool = True, lexicon_model: NgramModel | None = None,
+    unknown_words: bool = True, lexicon_model: NgramModel | None = None, hotwords: Collection[Sequence[int]] = (),
 ) -> Scorer:  # fmt: skip
     """Joins a model to a vocabulary.
 
@@ -243,6 +257,7 @@ def make_scorer(
       weights: `with_weights` changes them later.
       unknown_words: False forbids words that the model lacks.
       lexicon_model: word model beside a character model; words that it lacks are forbidden.
+      hotwords: token ids of words that are allowed, and cheaper than unknown ones, if the lexicon lacks them.
 
     Raises:
       DataError: model and vocabulary do not fit each other.
@@ -260,7 +275,7 @@ def make_scorer(
                     f'{lexicon_model.path} cannot be a lexicon: it takes a model of words, as scripts/train_lm.py -o 1 '
                     f'makes it (the first here: {first_words(lexicon_model)}), and a vocabulary with {SPACE}'
                 )
-            lexicon = build_lexicon(lexicon_model, tokens)
+            lexicon, _ = build_lexicon(lexicon_model, tokens, hotwords)
             scorer = scorer._replace(lexicon=lexicon, space_id=list(tokens).index(' '), allows_unknown=False)
     elif ' ' not in tokens:
         raise DataError(
@@ -268,22 +283,26 @@ def make_scorer(
             'to end a word with; train a model with scripts/train_lm.py --unit char'
         )
     else:
-        lexicon = build_lexicon(model, tokens)
+        lexicon, unknown_hotword = build_lexicon(model, tokens, hotwords)
         if unknown_words:  # words outside the lexicon may begin like those in it
             unknown = model.tables.log_probs[1 + model.unknown_id] + base.unknown_letter * lexicon.depths
             lexicon = frozen(lexicon._replace(look_ahead=np.maximum(lexicon.look_ahead, unknown).astype(np.float32)))
-        scorer = base._replace(mode=WORD, lexicon=lexicon, space_id=list(tokens).index(' '))
+        space_id = list(tokens).index(' ')
+        scorer = base._replace(mode=WORD, lexicon=lexicon, space_id=space_id, unknown_hotword=unknown_hotword)
     return with_weights(scorer, weights)
 
 
-def load_scorer(path: str, tokens: Sequence[str], lm_weight: float, word_bonus: float, lexicon: str = 'no') -> Scorer:
+def load_scorer(
+    path: str, tokens: Sequence[str], lm_weight: float, word_bonus: float, lexicon: str = 'no',
+    hotwords: Collection[Sequence[int]] = (),
+) -> Scorer:  # fmt: skip
     """Loads the language model of an ARPA file and joins it to a vocabulary, as `make_scorer` does.
 
     ``lexicon``: 'yes' forbids words that the (word) model lacks; the path of a word model, beside a character model,
-    forbids words that this one lacks; 'no' forbids none.
+    forbids words that this one lacks; 'no' forbids none. ``hotwords`` as in `make_scorer`.
     """
     words = None if lexicon in ('yes', 'no') else load_model(lexicon)
-    scorer = make_scorer(load_model(path), tokens, Weights(lm_weight, word_bonus), lexicon != 'yes', words)
+    scorer = make_scorer(load_model(path), tokens, Weights(lm_weight, word_bonus), lexicon != 'yes', words, hotwords)
     if scorer.unit == 'char' and lexicon == 'yes':
         raise DataError(f'{path} is a model of characters, which has no words; give --lexicon a model of words')
     if scorer.unit == 'word' and words is not None:
