@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from utils.cli import Parser, add_options, count, number
-from utils.decode.options import LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding
+from utils.decode.options import HOTWORD_FLAGS, LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding
 from utils.errors import DataError, run_main
 from utils.recognition.formats import SUFFIXES, TranscriptWriter
 from utils.recognition.live_options import LiveOptions, resolve_live
@@ -47,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help='cut longer recordings at silences into pieces of at most this many seconds (default: 20)',
     )
     add_options(parser, LiveOptions)
-    add_options(parser, DecodingOptions, ('checkpoint', 'beam_width', 'lm', *LM_FLAGS, *LAS_FLAGS))
+    add_options(parser, DecodingOptions, ('checkpoint', 'beam_width', 'lm', *LM_FLAGS, *HOTWORD_FLAGS, *LAS_FLAGS))
     return parser.parse_args(argv)
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -125,8 +126,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     warn_of_other_weights(options, weights)
     if options.lm:
         warn_if_empty([text for result in results.values() for text in result.texts])
-    model = {'lm_id': lm_id(options.lm)} if options.lm else {}
-    decoding = {**dataclasses.asdict(options), **model, 'weights': weights}
+    read = {'lm_id': options.lm, 'hotwords_id': options.hotwords}
+    identities = {name: lm_id(path) for name, path in read.items() if path and os.path.isfile(path)}
+    decoding = {**dataclasses.asdict(options), **identities, 'weights': weights}
     report(results, out_dir, decoding, args.worst)
     pages.write(results, out_dir, run.path, decoding)
     return 0

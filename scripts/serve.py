@@ -9,7 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, add_options, count, given_options, number  # noqa: E402
-from utils.decode.options import LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding  # noqa: E402
+from utils.decode.options import HOTWORD_FLAGS, LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding  # noqa: E402
 from utils.errors import DataError, run_main  # noqa: E402
 from utils.recognition.live_options import LiveOptions  # noqa: E402
 from utils.server.limits import ServerOptions  # noqa: E402
@@ -34,7 +34,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     add_options(parser, ServerOptions)
     add_options(parser, LiveOptions, ('endpoint_ms',))
-    add_options(parser, DecodingOptions, ('checkpoint', 'beam_width', 'lm', *LM_FLAGS, *LAS_FLAGS))
+    add_options(parser, DecodingOptions, ('checkpoint', 'beam_width', 'lm', *LM_FLAGS, *HOTWORD_FLAGS, *LAS_FLAGS))
     return parser.parse_args(argv)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from utils.cli import Parser, add_options, count  # noqa: E402
-from utils.decode.options import LAS_FLAGS, DecodingOptions, resolve_decoding  # noqa: E402
+from utils.decode.options import HOTWORD_FLAGS, LAS_FLAGS, DecodingOptions, resolve_decoding  # noqa: E402
 from utils.errors import run_main  # noqa: E402
 from utils.system import import_tensorflow  # noqa: E402
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 OUT_NAME = 'tune'  # in the run directory
-FOUND_FLAGS = ('lm_weight', 'word_bonus', 'num_best')  # options of a search that are not flags here
+FOUND_FLAGS = ('lm_weight', 'word_bonus', 'num_best', *HOTWORD_FLAGS)  # options of a search that are not flags here
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

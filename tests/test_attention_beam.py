@@ -12,9 +12,11 @@ from tests.oracles import (
     END,
     TOKENS,
     all_texts,
+    boost_of_words,
     char_model,
     ctc_head,
     ctc_probability,
+    hotwords_of,
     ngram_model,
     word_model,
 )
@@ -53,9 +55,9 @@ class Toy:
         return int((attended > threshold).sum())
 
 
-def search(toys, options, limit, heads=None, fusion=None):
+def search(toys, options, limit, heads=None, fusion=None, hotwords=None):
     """Runs a beam over a batch of toys as the graph would."""
-    beam = AttentionBeam(END, options, fusion)
+    beam = AttentionBeam(END, options, fusion, hotwords)
     posteriors, lengths = heads or (np.zeros([len(toys), 0, CLASSES]), np.zeros(len(toys), int))
     frames = np.array([len(toy.answer(())[1]) for toy in toys])
     width = int(beam.begin(np.full(len(toys), limit), posteriors, lengths, frames))
@@ -112,7 +114,7 @@ def test_a_long_text_wins_by_its_coverage_though_its_probability_is_small():
     assert len(best.ids) == 45 and math.isclose(best.score, score, rel_tol=1e-6)
 
 
-def all_scores(toy, options, limit, scorer=None, head=None):
+def all_scores(toy, options, limit, scorer=None, head=None, hotwords=None):
     """s(y) of every text that can be written, by the definition."""
     found = {}
     for text in all_texts(limit):
@@ -122,6 +124,7 @@ def all_scores(toy, options, limit, scorer=None, head=None):
             total = total + options.ctc_decode_weight * math.log(probability) if probability > 0 else -math.inf
         if scorer:
             total += fused(scorer, *score_symbols(scorer, np.array(text, np.int64)))
+        total += boost_of_words(''.join(TOKENS[symbol] for symbol in text), hotwords or {})
         covered = options.coverage_weight * toy.covered(text, 0.5)
         found[text] = total / (len(text) + 1) ** options.length_norm + covered
     return {text: score for text, score in found.items() if score > -math.inf}
@@ -145,6 +148,26 @@ def test_the_best_texts_are_never_pruned(seed, tmp_path):
     assert [each.ids for each in found] == sorted(expected, key=expected.get, reverse=True)[: options.num_best]
     for each in found:
         assert math.isclose(each.score, expected[each.ids], abs_tol=1e-4)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_with_hot_words_the_best_texts_are_never_pruned(seed, tmp_path):
+    weights, limit, frames = {'ba': 0.9, 'a b': 0.4, 'b': 0.3, 'a': -0.5, 'bb a': 2.0}, 4, 5
+    options = Options(
+        beam_width=200, num_best=1 + seed % 3, end_threshold=0.0, ctc_decode_weight=[0.0, 0.4][seed % 2],
+        length_norm=[0.0, 0.5, 1.0][seed % 3],
+    )  # fmt: skip
+    found = hotwords_of(weights)
+    scorer = make_scorer(word_model(tmp_path), TOKENS, Weights(0.5, 0.3), hotwords=found.words) if seed > 2 else None
+    toy, head = Toy(seed, frames=7), ctc_head(frames, seed)
+    heads = head[np.newaxis], np.array([frames])
+    (texts,) = search([toy], options, limit, heads, scorer, found.graph)
+    expected = all_scores(toy, options, limit, scorer, head, weights)
+    assert [each.ids for each in texts] == sorted(expected, key=expected.get, reverse=True)[: options.num_best]
+    for each in texts:
+        assert math.isclose(each.score, expected[each.ids], abs_tol=1e-4)
+        text = ''.join(TOKENS[symbol] for symbol in each.ids)
+        assert math.isclose(each.boost, boost_of_words(text, weights), abs_tol=1e-9)
 
 
 def test_a_word_that_is_likely_only_where_it_stands_wins_though_its_prefix_was_charged_more(tmp_path):

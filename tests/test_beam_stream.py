@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.oracles import BLANK, TOKENS, char_model, word_model
+from tests.oracles import BLANK, TOKENS, char_model, hotwords_of, word_model
 from utils.decode import beam_stream
 from utils.decode.beam_stream import BeamStream
 from utils.decode.ctc_beam import BeamOptions, decode
 from utils.decode.prefix_search import NUM_NODES
 from utils.errors import DataError
-from utils.lm.scorer import Weights, make_scorer
+from utils.lm.scorer import Weights, make_scorer, no_scorer
 
 NARROW = BeamOptions(beam_width=12)
 
@@ -38,6 +38,19 @@ def test_chunks_give_the_text_and_the_scores_of_the_whole_utterance(lm, size, tm
     for seed in range(3):
         log_probs = posteriors(300, seed)
         same(in_chunks(log_probs, size, scorer=scorer).final(), decode([log_probs], BLANK, NARROW, scorer)[0][0])
+
+
+@pytest.mark.parametrize('size', [3, 50])
+@pytest.mark.parametrize('lm', [None, word_model], ids=['none', 'word'])
+def test_chunks_give_the_hot_words_of_the_whole_utterance(lm, size, tmp_path):
+    found = hotwords_of({'ba': 0.9, 'ab b': 0.4, 'bab a': 1.2})
+    scorer = make_scorer(lm(tmp_path), TOKENS, Weights(0.8, 0.5), hotwords=found.words) if lm else no_scorer(BLANK)
+    scorer = scorer._replace(hotwords=found.graph)
+    for seed in range(3):
+        log_probs = posteriors(300, seed)
+        final, expected = in_chunks(log_probs, size, scorer=scorer).final(), decode([log_probs], BLANK, NARROW, scorer)
+        same(final, expected[0][0])
+        assert final.boost == expected[0][0].boost > 0
 
 
 def test_a_pruned_tree_changes_no_text_and_stays_small(monkeypatch, tmp_path):

@@ -6,12 +6,22 @@ import math
 import numpy as np
 import pytest
 
-from tests.oracles import BLANK, TOKENS, WORD_TEXT, char_model, collapse, ngram_model, word_model
+from tests.oracles import (
+    BLANK,
+    TOKENS,
+    WORD_TEXT,
+    boost_of_words,
+    char_model,
+    collapse,
+    hotwords_of,
+    ngram_model,
+    word_model,
+)
 from utils.decode.ctc_beam import BeamOptions, decode
 from utils.decode.decoder import BeamDecoder
 from utils.decode.hypothesis import words
 from utils.errors import DataError, UsageError
-from utils.lm.scorer import Weights, make_scorer, model_unit, with_weights
+from utils.lm.scorer import Weights, make_scorer, model_unit, no_scorer, with_weights
 
 EVERYTHING = BeamOptions(beam_width=5000, num_best=10, symbol_mass=1.0, threshold=500.0)
 
@@ -96,6 +106,58 @@ def test_with_a_character_model_and_a_lexicon_it_finds_what_exhaustive_search_fi
         allowed = set(text.split()) <= {'ab', 'b', 'ba'}
         scores[ids] = log_prob + 0.9 * lm.log_probs(letters).sum() + 1.1 * len(ids) if allowed else -np.inf
     assert_best(decode_one(log_probs, scorer=make_scorer(lm, TOKENS, weights, lexicon_model=words)), scores)
+
+
+HOTWORDS = {'ba': 0.9, 'ab b': 0.4, 'b': 0.3, 'bab a': 1.2, 'a': -0.5}
+
+
+@pytest.mark.parametrize('unit', ['none', 'word', 'closed', 'char'])
+@pytest.mark.parametrize('seed', range(3))
+def test_with_hot_words_it_finds_what_exhaustive_search_finds(tmp_path, seed, unit):
+    """"ba" and "bab" are no words of the model; they share the probability of an unknown word."""
+    found, weights = hotwords_of(HOTWORDS), Weights(0.8, 0.7)
+    log_probs, scores = posteriors(np.random.default_rng(seed), 6), {}
+    scorer = no_scorer(len(TOKENS))
+    if unit == 'char':
+        lm = char_model(tmp_path)
+        scorer = make_scorer(lm, TOKENS, weights, hotwords=found.words)
+    elif unit != 'none':
+        lm = word_model(tmp_path)
+        scorer = make_scorer(lm, TOKENS, weights, unknown_words=unit == 'word', hotwords=found.words)
+    for ids, log_prob in all_texts(log_probs).items():
+        text = ''.join(TOKENS[symbol] for symbol in ids)
+        lm_score, listed = 0.0, ('ba', 'bab')
+        if unit == 'char':
+            letters = ['<SPACE>' if letter == ' ' else letter for letter in text]
+            lm_score = 0.8 * lm.log_probs(letters).sum() + 0.7 * len(text)
+        elif unit != 'none':
+            lm_score = 0.8 * lm.log_probs(text.split()).sum() + 0.7 * len(text.split())
+            for word in text.split():
+                if word in listed:
+                    lm_score -= 0.8 * math.log(2)
+                elif word not in ('a', 'b', 'ab'):
+                    lm_score += -np.inf if unit == 'closed' else -0.8 * math.log(3) * len(word)
+        scores[ids] = log_prob + lm_score + boost_of_words(text, HOTWORDS)
+    hypotheses = decode_one(log_probs, scorer=scorer._replace(hotwords=found.graph))
+    assert_best(hypotheses, scores)
+    for each in hypotheses:
+        text = ''.join(TOKENS[symbol] for symbol in each.ids)
+        assert each.boost == pytest.approx(boost_of_words(text, HOTWORDS), abs=1e-9)
+
+
+@pytest.mark.parametrize('seed', range(4))
+def test_a_narrow_beam_with_hot_words_scores_what_it_returns_exactly(seed):
+    log_probs, graph = posteriors(np.random.default_rng(200 + seed), 7, sharpness=0.7), hotwords_of(HOTWORDS).graph
+    texts, greedy = all_texts(log_probs), collapse(log_probs.argmax(axis=1))
+
+    def score(ids):
+        return texts[ids] + boost_of_words(''.join(TOKENS[symbol] for symbol in ids), HOTWORDS)
+
+    for width in (1, 2, 3):
+        options = BeamOptions(beam_width=width, symbol_mass=0.6, threshold=1.0)
+        best = decode_one(log_probs, options, no_scorer(len(TOKENS))._replace(hotwords=graph))[0]
+        assert best.score == pytest.approx(score(best.ids), abs=1e-4)
+        assert best.score >= score(greedy) - 1e-4
 
 
 @pytest.mark.parametrize('seed', range(6))

@@ -61,6 +61,8 @@ def test_greedy_is_the_default():
         ['--lexicon', 'no'],
         ['--lm', 'x.arpa', '--beam_width', '0'],
         ['--nbest', '2'],
+        ['--hotword_weight', '2'],
+        ['--hotwords', 'a', '--beam_width', '0'],
     ],
 )
 def test_flags_without_effect_are_refused(flags):
@@ -99,6 +101,27 @@ def test_a_language_model_decides_between_equal_sounds(lm):
     frame = np.log([1e-9, 0.5, 0.5, 1e-9])
     (hypothesis,) = decoder('--lm', lm).decode(np.array([[frame]], 'f'), np.array([1]))
     assert [TOKENS[i] for i in hypothesis.ids] == ['b']
+
+
+def test_hot_words_decide_between_equal_sounds_and_take_a_beam(lm):
+    frame = np.log(np.array([[[1e-9, 0.5, 0.5, 1e-9]]], 'f'))
+    for flags, expected in ((['--hotwords', 'a'], 'a'), (['--hotwords', 'b:0.5'], 'b'),
+                            (['--hotwords', 'a', '--hotword_weight', '9', '--lm', lm], 'a')):  # fmt: skip
+        (hypothesis,) = decoder(*flags).decode(frame, np.array([1]))
+        assert [TOKENS[i] for i in hypothesis.ids] == [expected]
+        assert hypothesis.scores()['boost'] == hypothesis.boost > 0
+    search = decoder('--hotwords', 'a', model=LAS)
+    assert search.options.beam_width == 32
+
+
+def test_an_empty_list_of_hot_words_changes_no_text_and_no_score(lm, tmp_path):
+    (tmp_path / 'none.txt').write_text('# none\n')
+    logits = np.random.default_rng(0).normal(size=(3, 20, 4)).astype('f')
+    log_probs, lengths = logits - np.logaddexp.reduce(logits, 2, keepdims=True), np.array([20, 20, 7])
+    for flags in (['--beam_width', '9', '--nbest', '4'], ['--lm', lm]):
+        without = decoder(*flags).decode(log_probs, lengths)
+        assert decoder(*flags, '--hotwords', str(tmp_path / 'none.txt')).decode(log_probs, lengths) == without
+        assert 'boost' not in without[0].scores()
 
 
 def test_tuned_weights_are_taken_for_their_model_wherever_it_lies_and_flags_win(lm, tmp_path, caplog):

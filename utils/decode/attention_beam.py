@@ -1,12 +1,13 @@
 """Beam search for a model with attention (Listen, Attend and Spell; arXiv 1612.02695, section 2.4), in numpy.
 
-    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + lm(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
+    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + lm(y) + boost(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
 
 with the options w = ctc_decode_weight, p = length_norm, b = coverage_weight; |y| counts `<eos>`. p 1 is the first
 paper's normalisation, p 0 with coverage the second's. The first paper adds the language model unnormalised; divided
-like the rest, one weight suits short and long texts. Texts that ended leave the beam, as in the first paper, and the
-search goes on until no live hypothesis can reach a score among the best. The graph of the model calls `begin`, which
-returns the width, and at each step `advance`, which returns the hypotheses that go on.
+like the rest, one weight suits short and long texts; so is the boost of hot words (`context_graph`). Texts that ended
+leave the beam, as in the first paper, and the search goes on until no live hypothesis can reach a score among the best.
+The graph of the model calls `begin`, which returns the width, and at each step `advance`, which returns the hypotheses
+that go on.
 """
 
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from utils.decode import ctc_prefix
 from utils.decode.hypothesis import SpelledHypothesis, make_spans, with_alternatives
 from utils.decode.options import DecodingOptions
 from utils.errors import DataError
+from utils.lm.context_graph import ContextGraph, boost, follow_all, score_classes
 from utils.lm.scorer import Scorer
 
 COVERAGE_THRESHOLD = 0.5  # τ
@@ -90,6 +92,28 @@ class CtcScorer(BeamScorer):
         self._alignments, self._last = new, symbols
 
 
+class HotwordScorer(BeamScorer):
+    """Hot words."""
+
+    def __init__(self, graph: ContextGraph, num_hypotheses: int, num_classes: int):
+        self._graph: Any = graph
+        self._shape, self._nodes = (num_hypotheses, num_classes), np.full(num_hypotheses, graph.start, np.int64)
+        self._most = float(graph.bounds.max())  # that one symbol adds
+
+    def extend(self) -> np.ndarray:
+        scores = np.empty(self._shape)
+        score_classes(self._graph, self._nodes, scores)
+        return scores
+
+    def follow(self, parents: np.ndarray, symbols: np.ndarray) -> None:
+        self._nodes = self._nodes[parents]
+        follow_all(self._graph, self._nodes, symbols.astype(np.int64), self._shape[1] - 1)
+
+    def gain(self, left: np.ndarray) -> np.ndarray:
+        """The credit is part of the sum, so only what later symbols add counts, `MOST_BONUS` at most."""
+        return np.minimum(self._most * (left + 1), MOST_BONUS)
+
+
 class CoverageScorer(BeamScorer):
     """Encoder frames whose attention, summed over the text, is above the threshold."""
 
@@ -126,11 +150,15 @@ class AttentionBeam:
       end_id: class of `<sos>/<eos>`, the last one.
       options: options of the search.
       scorer: language model, or None.
+      hotwords: hot words, or None.
     """
 
-    def __init__(self, end_id: int, options: DecodingOptions, scorer: Scorer | None = None):
+    def __init__(
+        self, end_id: int, options: DecodingOptions, scorer: Scorer | None = None, hotwords: ContextGraph | None = None
+    ):
         self._end, self.options = end_id, options
         self._scorer: Any = scorer
+        self._hotwords: Any = hotwords
 
     def begin(
         self, limits: np.ndarray, log_posteriors: np.ndarray, lengths: np.ndarray, encoder_lengths: np.ndarray
@@ -164,6 +192,8 @@ class AttentionBeam:
             self._scorers.append(CtcScorer(options.ctc_decode_weight, log_posteriors, lengths, self._end, width))
         if self._scorer:
             self._scorers.append(LmScorer(self._scorer, batch * width))
+        if self._hotwords:
+            self._scorers.append(HotwordScorer(self._hotwords, batch * width, self._end + 1))
         if options.coverage_weight:
             self._undivided.append(CoverageScorer(options.coverage_weight, np.repeat(encoder_lengths, width)))
         return np.int32(width)
@@ -265,7 +295,8 @@ class AttentionBeam:
         while self._is_stuck[row] and length and ids[length - 1] != self._scorer.space_id:
             length -= 1  # an open word that the lexicon does not hold
         text = tuple(map(int, ids[:length]))
-        return SpelledHypothesis(text, ended.log_prob, spans[:length], ended.score, ended.is_cut)
+        added = boost(self._hotwords, np.array(text, np.int64)) if self._hotwords else 0.0
+        return SpelledHypothesis(text, ended.log_prob, spans[:length], ended.score, ended.is_cut, added)
 
     def results(self) -> list[SpelledHypothesis]:
         """The best finished hypothesis of each utterance, with the next `num_best` - 1 as its alternatives.

@@ -1,10 +1,10 @@
 """CTC prefix beam search with n-gram language models.
 
-    Q(y) = log p(y | x) + lm_weight * log P_LM(y) + word_bonus * words(y)
+    Q(y) = log p(y | x) + lm_weight * log P_LM(y) + word_bonus * words(y) + boost(y)
 
 (Deep Speech, arXiv 1412.5567; Deep Speech 2, arXiv 1512.02695). With a character model, as for Chinese,
-each symbol counts as a word. The exact scores of the texts that the search finds are computed afterwards, and that of
-the greedy text, so that no result scores below it.
+each symbol counts as a word; hot words give the boost (`context_graph`). The exact scores of the texts that the search
+finds are computed afterwards, and that of the greedy text, so that no result scores below it.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from utils.decode.ctc import best_alignment, ctc_log_prob
 from utils.decode.hypothesis import BeamHypothesis, Span
 from utils.decode.prefix_search import search
 from utils.errors import DataError, UsageError
+from utils.lm.context_graph import boost
 from utils.lm.scorer import Scorer, fused, no_scorer, score_symbols
 from utils.system import num_cores
 
@@ -67,7 +68,7 @@ def decode(
       utterances: log-posteriors of each utterance, float `[frames, classes]`.
       blank_id: class of the blank.
       options: limits of the search.
-      scorer: language model; None: none.
+      scorer: language model and hot words; None: none.
       num_threads: number of threads; None: the cores that this process may use.
 
     Returns:
@@ -117,8 +118,8 @@ def rescore(
     scored.sort(key=lambda item: -item[0])  # a stable sort: of equals, the one that the search preferred
     allowed = [item for item in scored if item[0] > -np.inf] or scored[:1]
     return [
-        BeamHypothesis(ids, log_prob, spans(log_probs, texts[ids], blank_id), lm_log_prob, num_words, score)
-        for score, log_prob, lm_log_prob, num_words, ids in allowed[: options.num_best]
+        BeamHypothesis(ids, log_prob, spans(log_probs, texts[ids], blank_id), lm_log_prob, num_words, score, added)
+        for score, log_prob, lm_log_prob, num_words, added, ids in allowed[: options.num_best]
     ]
 
 
@@ -142,11 +143,14 @@ def _greedy_text(log_probs: np.ndarray, blank_id: int) -> np.ndarray:
     return path[is_new & (path != blank_id)].astype(np.int64)
 
 
-def _score(probs: np.ndarray, text: np.ndarray, blank_id: int, scorer: Scorer) -> tuple[float, float, float, int]:
-    """Q(y), log p(y | x), log P_LM(y) and the number of words."""
+def _score(
+    probs: np.ndarray, text: np.ndarray, blank_id: int, scorer: Scorer
+) -> tuple[float, float, float, int, float]:
+    """Q(y), log p(y | x), log P_LM(y), the number of words, and the boost of hot words."""
     log_prob = ctc_log_prob(probs, text, blank_id)
     lm_log_prob, num_words = score_symbols(scorer, text)
-    return log_prob + fused(scorer, lm_log_prob, num_words), log_prob, lm_log_prob, int(num_words)
+    added = boost(scorer.hotwords, text)
+    return log_prob + fused(scorer, lm_log_prob, num_words) + added, log_prob, lm_log_prob, int(num_words), added
 
 
 def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, scorer: Scorer | None = None) -> float:

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from utils.data.vocabulary import Vocabulary
 from utils.decode.attention_beam import AttentionBeam
 from utils.decode.ctc_beam import BeamOptions, decode
 from utils.decode.greedy import best_paths
 from utils.decode.hypothesis import BeamHypothesis, Hypothesis, SpelledHypothesis, repeats_itself, with_alternatives
 from utils.decode.options import DecodingOptions
 from utils.jit import is_cached
-from utils.lm.scorer import Scorer, load_scorer
+from utils.lm.context_graph import ContextGraph
+from utils.lm.hotwords import read_hotwords
+from utils.lm.scorer import Scorer, load_scorer, no_scorer
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ Decoder = CtcDecoder | AttentionBeam
 
 
 def make_decoder(
-    options: DecodingOptions, tokens: Sequence[str], scorer: Scorer | None = None, from_posteriors: bool = False
+    options: DecodingOptions, tokens: Sequence[str], scorer: Scorer | None = None, from_posteriors: bool = False,
+    hotwords: ContextGraph | None = None,
 ) -> Decoder | None:
     """Makes the decoder for the options; None: greedy decoding, which needs no posteriors.
 
@@ -65,6 +69,7 @@ def make_decoder(
       tokens: tokens of the run's vocabulary.
       scorer: language model, with its weights.
       from_posteriors: return a decoder of posteriors for greedy decoding, too.
+      hotwords: hot words, None: none.
     """
     blank_id = len(tokens)  # of las: the end of a text
     if not options.beam_width:
@@ -72,19 +77,24 @@ def make_decoder(
     if not is_cached():
         log.info('compiling the beam search, this once: 15 seconds or more')
     if options.family == 'ctc':
+        scorer = (scorer or no_scorer(blank_id))._replace(hotwords=hotwords) if hotwords else scorer
         return BeamDecoder(blank_id, BeamOptions(options.beam_width, options.num_best), scorer)
-    return AttentionBeam(blank_id, options, scorer)
+    return AttentionBeam(blank_id, options, scorer, hotwords)
 
 
 def load_decoder(options: DecodingOptions, tokens: Sequence[str], from_posteriors: bool = False) -> Decoder | None:
-    """Loads the language model of the options, if any, and makes the decoder; arguments as in `make_decoder`.
+    """Loads language model and hot words of the options, if any, and makes the decoder; arguments as in `make_decoder`.
 
     Raises:
-      DataError: the language model cannot be read or does not fit the vocabulary.
+      DataError: the language model or the hot words cannot be read or do not fit the vocabulary.
     """
     weights = options.lm_weight, options.word_bonus
-    scorer = load_scorer(options.lm, tokens, *weights, options.lexicon) if options.lm else None
-    return make_decoder(options, tokens, scorer, from_posteriors)
+    found = None
+    if options.hotwords:
+        found = read_hotwords(options.hotwords, Vocabulary(tokens), options.hotword_weight)
+    words = found.words if found else ()
+    scorer = load_scorer(options.lm, tokens, *weights, options.lexicon, words) if options.lm else None
+    return make_decoder(options, tokens, scorer, from_posteriors, found and found.graph)
 
 
 def warn_if_empty(texts: Sequence[str]) -> None:

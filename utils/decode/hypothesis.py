@@ -58,17 +58,19 @@ class BeamHypothesis(Hypothesis):
       lm_log_prob: log P_LM(y), natural log, without its weight; 0 without language model.
       num_words: the words that the bonus counts (symbols with a character model; 0 without language model).
       score: Q(y).
+      boost: the part of the hot words in it.
       alternatives: the next best texts, where more than one was asked for.
     """
 
     lm_log_prob: float
     num_words: int
     score: float
+    boost: float = 0.0
     alternatives: 'tuple[BeamHypothesis, ...]' = ()
 
     def scores(self) -> dict[str, float]:
         """What Q(y) consists of, for reports."""
-        parts = ('score', 'log_prob', 'lm_log_prob', 'num_words')
+        parts = ('score', 'log_prob', 'lm_log_prob', 'num_words', *(('boost',) if self.boost else ()))
         return {name: round(getattr(self, name), 4) for name in parts}
 
 
@@ -79,17 +81,20 @@ class SpelledHypothesis(Hypothesis):
     Attributes:
       ids, log_prob, frames: as in `Hypothesis`; log_prob is log P(y | x) with `<eos>`.
       score: s(y), by which the hypotheses are ranked.
+      boost: the part of the hot words in it, before the division by the length.
       is_cut: whether the limit ended it, not `<eos>`; a word that no lexicon has is then dropped, but scored.
       alternatives: the next best texts, where more than one was asked for.
     """
 
     score: float
     is_cut: bool
+    boost: float = 0.0
     alternatives: 'tuple[SpelledHypothesis, ...]' = ()
 
     def scores(self) -> dict[str, float]:
         """Scores of the text by name, rounded, for reports."""
-        return {'score': round(self.score, 4), 'log_prob': round(self.log_prob, 4)}
+        boost = {'boost': round(self.boost, 4)} if self.boost else {}
+        return {'score': round(self.score, 4), 'log_prob': round(self.log_prob, 4), **boost}
 
 
 def with_alternatives(results: Sequence[Sequence[Any]]) -> list[Any]:

@@ -43,7 +43,7 @@ class DecodingOptions:
     )
     beam_width: int = _decoding(
         0, low=0, high=10_000,
-        help=f'prefixes kept in a beam search; 0: greedy (default: 0, {BEAM_WIDTHS["ctc"]} with --lm; '
+        help=f'prefixes kept in a beam search; 0: greedy (default: 0, {BEAM_WIDTHS["ctc"]} with --lm or --hotwords; '
         f'las: {BEAM_WIDTHS["attention"]})',
     )
     lm: str | None = _decoding(
@@ -58,6 +58,14 @@ class DecodingOptions:
     lm_weight: float = _decoding(1.0, low=0, high=100, help="weight of the language model's log-probability")
     word_bonus: float = _decoding(
         1.0, low=-100, high=100, help='score added for each word, or for each symbol with a character model'
+    )
+    hotwords: str | None = _decoding(
+        None, metavar='FILE|LIST',
+        help='words and phrases to find more often: a file with one a line, or a list such as "name:3,new york:2"; the '
+        'number is the weight, by default that of --hotword_weight',
+    )
+    hotword_weight: float = _decoding(
+        0.5, low=0, high=100, help='score added for each letter of a hot word that was found, in nats'
     )
     num_best: int = _decoding(
         1, '--nbest', low=1, high=10_000, metavar='K', help='write the K best texts of the beam and their scores'
@@ -84,6 +92,7 @@ class DecodingOptions:
 
 
 LAS_FLAGS = tuple(each.name for each in fields(DecodingOptions) if getattr(each.metadata.get('option'), 'models', ()))
+HOTWORD_FLAGS = ('hotwords', 'hotword_weight')
 LM_FLAGS = ('lm_weight', 'word_bonus', 'lexicon')
 
 
@@ -112,7 +121,7 @@ def resolve_decoding(args: argparse.Namespace, model: ModelConfig, run_dir: str 
         **{
             'family': model.family,
             'tuned_weights': tuned.weights if tuned and found.keys() - given.keys() else '',
-            'beam_width': BEAM_WIDTHS[model.family] if lm or is_las else 0,
+            'beam_width': BEAM_WIDTHS[model.family] if lm or is_las or given.get('hotwords') else 0,
             'ctc_decode_weight': DEFAULT_CTC_WEIGHT if is_las and model.ctc_weight else 0.0,
             # coverage is in proportion to the whole text
             'length_norm': 0.0 if chosen.get('coverage_weight') else DecodingOptions.length_norm,
@@ -144,6 +153,10 @@ def _check_given(given: dict[str, object], options: DecodingOptions, model: Mode
             raise UsageError(f'--{name} is for a language model; name one with --lm')
         if name in LAS_FLAGS and not options.beam_width:
             raise UsageError(f'--{name} is for a beam search, --beam_width 0 is greedy; leave one of them out')
+    if 'hotword_weight' in given and not options.hotwords:
+        raise UsageError('--hotword_weight is for hot words; give --hotwords')
+    if options.hotwords and not options.beam_width:
+        raise UsageError('--hotwords needs a beam, --beam_width 0 is greedy; leave --beam_width out')
     if options.lm and not options.beam_width:
         raise UsageError('--lm needs a beam, --beam_width 0 is greedy; leave --beam_width out')
     if options.num_best > 1 and not options.beam_width:

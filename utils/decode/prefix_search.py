@@ -4,11 +4,11 @@ Prefixes are nodes of a tree that holds each prefix once, so that its alignments
 had left the beam. Each prefix in the beam has two weights, of the alignments that end in a blank and of those that end
 in its last symbol; both are
 
-    p(alignments | x) * exp(lm_weight * log P_LM + word_bonus * words)
+    p(alignments | x) * exp(lm_weight * log P_LM + word_bonus * words + boost of hot words)
 
 as plain products, divided by the best weight at every frame. The recursions are linear in them, so an exponential is
 taken for a new prefix alone. A symbol is skipped if the prefix with it would fall below the worst of a full beam, or
-further below the best than the threshold, whatever the language model adds.
+further below the best than the threshold, whatever the language model and the hot words add.
 """
 
 from typing import NamedTuple
@@ -16,11 +16,12 @@ from typing import NamedTuple
 import numpy as np
 
 from utils.jit import compiled, kernel
+from utils.lm.context_graph import end, step
 from utils.lm.scorer import AT_ROOT, CHAR, WORD, Scorer, closing_bound, finish, follow, fused
 
-PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON = range(7)
+PARENT, SYMBOL, FIRST_CHILD, NEXT_SIBLING, SLOT, STATE, LEXICON, CONTEXT = range(8)
 NUM_COLUMNS = 8  # of 8 bytes: a node fills a cache line
-NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON = range(5)
+NODE, C_SYMBOL, CHILD, C_STATE, C_LEXICON, C_CONTEXT = range(6)
 MEMO_SIZE = 1 << 13  # several times as many as a frame asks for
 BLANK, ENDS, TOTAL = range(3)
 SIZE, NUM_NODES = range(2)
@@ -31,16 +32,16 @@ class Beam(NamedTuple):
 
     Attributes:
       tree: int64 `[max_nodes, NUM_COLUMNS]`, the prefixes; SLOT is the place in the beam, -1 outside it.
-      factors: float64 `[max_nodes]`, factor of the language model for the last symbol of a prefix.
+      factors: float64 `[max_nodes]`, factor of language model and hot words for the last symbol of a prefix.
       nodes: int64 `[beam_width]`, the prefixes in the beam.
       now, new: float64 `[beam_width, 3]`, their weights before and after the frame: BLANK, ENDS (in the last
         symbol) and TOTAL, the sum.
-      candidates: int64 `[capacity, 5]`, prefixes that may enter: NODE (that they extend), C_SYMBOL, CHILD (their own
-        node, -1 if it is new), and the state of the language model there.
+      candidates: int64 `[capacity, 6]`, prefixes that may enter: NODE (that they extend), C_SYMBOL, CHILD (their own
+        node, -1 if it is new), and the states of language model and hot words there.
       candidate_weights, candidate_factors: float64 `[capacity]`.
       scratch: float64 `[capacity + beam_width]`.
-      memo_keys, memo_factors: int64 and float64 `[MEMO_SIZE]`, factors of the language model for prefixes outside the
-        tree, since many are tried frame after frame.
+      memo_keys, memo_factors: int64 and float64 `[MEMO_SIZE]`, the factors for prefixes outside the tree, since many
+        are tried frame after frame.
       counts: int64 `[2]`: SIZE, prefixes in the beam, and NUM_NODES, nodes in the tree.
       symbols, symbol_probs: int64 and float64 `[symbol_limit]`, symbols that are tried at a frame.
     """
@@ -67,12 +68,13 @@ def make_beam(num_frames: int, beam_width: int, symbol_limit: int, scorer: Score
     max_nodes, capacity = num_frames * beam_width + 1, beam_width * symbol_limit
     beam = Beam(
         np.empty((max_nodes, NUM_COLUMNS), np.int64), np.ones(max_nodes), np.zeros(beam_width, np.int64),
-        np.zeros((beam_width, 3)), np.zeros((beam_width, 3)), np.empty((capacity, 5), np.int64), np.empty(capacity),
+        np.zeros((beam_width, 3)), np.zeros((beam_width, 3)), np.empty((capacity, 6), np.int64), np.empty(capacity),
         np.empty(capacity), np.empty(beam_width + capacity), np.full(MEMO_SIZE, -1), np.empty(MEMO_SIZE),
         np.ones(2, np.int64), np.empty(symbol_limit, np.int64), np.empty(symbol_limit),
     )  # fmt: skip
     beam.tree[0] = -1  # no parent, symbol or children
     beam.tree[0, SLOT], beam.tree[0, STATE], beam.tree[0, LEXICON] = 0, scorer.start_state, AT_ROOT
+    beam.tree[0, CONTEXT] = scorer.hotwords.start
     beam.now[0, BLANK] = beam.now[0, TOTAL] = 1.0
     return beam
 
@@ -83,7 +85,7 @@ def add_node(beam: Beam, node: int, position: int) -> None:
     tree, row = beam.tree, beam.candidates[position]
     parent = row[NODE]
     tree[node, PARENT], tree[node, SYMBOL], tree[node, FIRST_CHILD] = parent, row[C_SYMBOL], -1
-    tree[node, STATE], tree[node, LEXICON] = row[C_STATE], row[C_LEXICON]
+    tree[node, STATE], tree[node, LEXICON], tree[node, CONTEXT] = row[C_STATE], row[C_LEXICON], row[C_CONTEXT]
     tree[node, NEXT_SIBLING], tree[parent, FIRST_CHILD] = tree[parent, FIRST_CHILD], node
     beam.factors[node] = beam.candidate_factors[position]
 
@@ -237,14 +239,15 @@ def _extend(
     # upper bound of the language model's factor, except at the end of a word, which gives back the look-ahead
     gain = np.exp(scorer.word_bonus) if scorer.mode == CHAR or (scorer.mode == WORD and scorer.word_bonus > 0) else 1.0
     end_of_word = scorer.space_id if scorer.mode == WORD else -1
-    count, place_of_end = 0, -1
+    count, place_of_end, has_hotwords = 0, -1, len(scorer.hotwords.tokens) > 1
     for position in range(len(symbols)):
         if symbols[position] == end_of_word:
             place_of_end = position
     for slot in range(size):
         node, total = nodes[slot], now[slot, TOTAL]
+        boost = np.exp(scorer.hotwords.bounds[tree[node, CONTEXT]]) if has_hotwords else 1.0
         for position in range(len(symbols)):
-            if position != place_of_end and total * probs[position] * gain <= cut:
+            if position != place_of_end and total * probs[position] * gain * boost <= cut:
                 if position > place_of_end:
                     break
                 continue
@@ -254,16 +257,19 @@ def _extend(
             child = tree[node, FIRST_CHILD]
             while child >= 0 and tree[child, SYMBOL] != symbol:
                 child = tree[child, NEXT_SIBLING]
-            state, lexicon_node = tree[node, STATE], tree[node, LEXICON]
+            state, lexicon_node, context = tree[node, STATE], tree[node, LEXICON], tree[node, CONTEXT]
             if child < 0:
                 key = node * (len(scorer.token_words) + 1) + symbol
                 entry = key & (MEMO_SIZE - 1)
                 if beam.memo_keys[entry] == key and weight * beam.memo_factors[entry] <= cut:
                     continue
-                if symbol == end_of_word and weight * closing_bound(scorer, lexicon_node) <= cut:
+                if symbol == end_of_word and weight * closing_bound(scorer, lexicon_node) * boost <= cut:
                     continue
                 log_prob, begun, state, lexicon_node = follow(scorer, state, lexicon_node, symbol)
                 factor = np.exp(fused(scorer, log_prob, begun))
+                if has_hotwords:
+                    added, context = step(scorer.hotwords, context, symbol)
+                    factor *= np.exp(added)
                 beam.memo_keys[entry], beam.memo_factors[entry] = key, factor
             elif tree[child, SLOT] >= 0:
                 continue  # `_stay` has added its weight
@@ -274,6 +280,7 @@ def _extend(
                 weights[count], candidate_factors[count] = weight, factor
                 candidates[count, NODE], candidates[count, C_SYMBOL], candidates[count, CHILD] = node, symbol, child
                 candidates[count, C_STATE], candidates[count, C_LEXICON] = state, lexicon_node
+                candidates[count, C_CONTEXT] = context
                 count += 1
                 cut = max(cut, weight * relative_floor)
                 if count % (2 * len(nodes)) == 0:
@@ -349,7 +356,7 @@ def search(
       probs: posteriors, float32 `[frames, classes]`, none of them 0.
       blank_id: class of the blank.
       beam_width, symbol_mass, symbol_limit, threshold: as in `ctc_beam.BeamOptions`.
-      scorer: language model.
+      scorer: language model and hot words.
       num_results: largest number of texts.
 
     Returns:
@@ -368,6 +375,7 @@ def results(beam: Beam, scorer: Scorer, num_results: int) -> list[np.ndarray]:
     for slot in range(size):
         log_prob = finish(scorer, beam.tree[nodes[slot], STATE], beam.tree[nodes[slot], LEXICON])
         scores[slot] = np.log(beam.now[slot, TOTAL]) + fused(scorer, log_prob, 0)
+        scores[slot] += end(scorer.hotwords, beam.tree[nodes[slot], CONTEXT])
     if scores.max() == -np.inf:  # every prefix ends within a word that may not end there: drop these words
         for slot in range(size):
             scores[slot] = np.log(beam.now[slot, TOTAL])
