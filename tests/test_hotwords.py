@@ -102,7 +102,7 @@ def test_a_bad_item_of_a_list_is_a_usage_error(items, message):
 
 
 def test_a_list_that_names_no_file_is_said_to():
-    with pytest.raises(UsageError, match='no file has the name lists/names.txt'):
+    with pytest.raises(UsageError, match=r"--hotwords 'lists/names.txt': .* \(no file has this name\)"):
         read_hotwords('lists/names.txt', ENGLISH, 1.0)
 
 

@@ -51,7 +51,8 @@ def read_hotwords(source: str, vocabulary: Vocabulary, default_weight: float) ->
         try:
             ids, weight = _parse(line, vocabulary, default_weight)
         except ValueError as error:
-            raise error_class(f'{where}: {error}' + ('' if is_file else f' (no file has the name {source})')) from None
+            hint = '' if is_file or ',' in source else ' (no file has this name)'
+            raise error_class(f'{where}: {error}{hint}') from None
         if phrases.setdefault(ids, weight) != weight:
             phrase = vocabulary.decode(ids)
             raise error_class(f'{where}: {phrase!r} has the weight {weight:g} here, {phrases[ids]:g} in '
