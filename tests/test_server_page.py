@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 import soundfile
 
+import run_predict
 from tests.browsers import chromium, wait_for
+from tests.live_runs import write_live_run
+from tests.servers import Server, noise
+from tests.servers import flac as flac_of
+from utils.recognition.recognizer import StreamingModel
+from utils.recognition.streaming import StreamingRecognizer
 
 PAGE = Path(__file__).parents[1] / 'utils' / 'server' / 'page.html'
 INFO = {'model': 'm', 'streaming': True, 'sample_rate': 16000}
@@ -33,7 +39,7 @@ def test_policy_admits_this_script_and_this_style_alone():
     for tag in ('script', 'style'):
         (body,) = re.findall(f'<{tag}>(.*?)</{tag}>', page, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(body.encode()).digest()).decode()
-        assert f"{tag}-src 'sha256-{digest}'" in page, f'write this digest of <{tag}> into the policy'
+        assert f"{tag}-src 'sha256-{digest}'" in page, f'the digest of <{tag}> in the policy must be sha256-{digest}'
     (policy,) = re.findall('Content-Security-Policy" content="(.*?)"', page)
     assert policy.startswith("default-src 'none';") and 'unsafe' not in policy and 'http' not in policy
 
@@ -352,3 +358,50 @@ def test_page_fits_a_phone_and_uses_no_other_host(page, server, flac):
     assert server.address in urls
     assert all(url.startswith((server.address, f'blob:{server.address}', 'data:')) for url in urls)
     assert driver.get_log('browser') == []
+
+
+@pytest.fixture(scope='module')
+def real_server(tmp_path_factory):
+    """A server of a run with random weights, and the run."""
+    folder = tmp_path_factory.mktemp('real')
+    run = write_live_run(folder / 'run')
+    server = Server(folder / 'log', run.path)
+    yield server, run
+    server.kill()
+
+
+def test_text_of_an_upload_is_that_of_run_predict(browser, real_server, microphone, tmp_path, capsys):
+    server, run = real_server
+    path = tmp_path / 'noise.flac'
+    path.write_bytes(flac_of(noise(4)))
+    browser.get(server.url)
+    wait_for(browser, 'info !== null')
+    text = give(browser, path)
+    assert run_predict.main(['-s', run.path, str(path)]) == 0
+    assert len(text) > 10 and capsys.readouterr().out == f'{text}\n'
+
+
+def test_damaged_upload_shows_a_sentence(browser, real_server, tmp_path):
+    path = tmp_path / 'damaged.flac'
+    path.write_bytes(flac_of(noise(4))[:3000])
+    browser.get(real_server[0].url)
+    wait_for(browser, 'info !== null')
+    assert give(browser, path) == ''
+    assert text_of(browser, 'error').startswith('damaged.flac: ')
+
+
+def test_text_of_the_microphone_is_that_of_its_samples(browser, real_server):
+    server, run = real_server
+    browser.get(server.url)
+    wait_for(browser, 'info !== null')
+    browser.execute_script('wav = (inner => (...all) => { window.sent = all; return inner(...all); })(wav)')
+    speak(browser, 2.5)
+    browser.find_element('id', 'speak').click()
+    wait_for(browser, '!live')
+    chunks, rate = browser.execute_script('return [sent[0].map(chunk => [...chunk]), sent[1]]')
+    recognizer = StreamingRecognizer(StreamingModel(run, 'best'))
+    stream = recognizer.open(rate)
+    (utterances,) = recognizer.step([(stream, np.concatenate(chunks).astype(np.int16))])
+    texts = [each.text for each in utterances + recognizer.finish([stream])[0] if each.is_final]
+    assert texts and text_of(browser, 'error') == ''
+    assert [each.text for each in browser.find_elements('css selector', '#finals p')] == texts
