@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from utils.cli import Parser, add_options, count, number
-from utils.decode.options import HOTWORD_FLAGS, LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding
+from utils.decode.options import HOTWORD_FLAGS, LAS_FLAGS, LM_FLAGS, DecodingOptions
 from utils.errors import DataError, run_main
+from utils.recognition.ensemble_options import EnsembleOptions, open_team
 from utils.recognition.formats import SUFFIXES, TranscriptWriter
 from utils.recognition.live_options import LiveOptions, resolve_live
 from utils.system import import_tensorflow
@@ -24,7 +25,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         'stderr, the others transcribed, and the exit status is 1.',
     )
     parser.any_name = ('files', 'out', 'stream')
-    parser.add_argument('-s', '--savepath', required=True, metavar='RUN', help='run directory, or packed run')
+    parser.add_argument(
+        '-s',
+        '--savepath',
+        required=True,
+        action='append',
+        metavar='RUN',
+        help='run directory, or packed run; several (-s RUN -s RUN2) recognise together',
+    )
     parser.add_argument('files', nargs='*', metavar='FILE', help='audio files, or directories to search for them')
     parser.add_argument('-b', '--batch_size', type=count, help='pieces recognised at once (default: 8)')
     add = parser.add_mutually_exclusive_group().add_argument
@@ -46,6 +54,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar='SECONDS',
         help='cut longer recordings at silences into pieces of at most this many seconds (default: 20)',
     )
+    add_options(parser, EnsembleOptions)
     add_options(parser, LiveOptions)
     add_options(parser, DecodingOptions, ('checkpoint', 'beam_width', 'lm', *LM_FLAGS, *HOTWORD_FLAGS, *LAS_FLAGS))
     return parser.parse_args(argv)
@@ -55,10 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     if (live := resolve_live(args)).stream:
         from utils.recognition.live import transcribe_live
-        from utils.run_directory import Run
 
-        run = Run.open(args.savepath)
-        return transcribe_live(run, resolve_decoding(args, run.config.model, run.path), live, args.format == 'json')
+        (run, *_), (options, *_), _ = open_team(args)
+        return transcribe_live(run, options, live, args.format == 'json')
     from utils.decode.hypothesis import repeats_itself
     from utils.recognition.transcribe import find_audio, transcribe
 
@@ -68,19 +76,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not files:
         return 1
     writer = TranscriptWriter(args.format, args.out, files, len(args.files) > 1 or os.path.isdir(args.files[0]))
-    from utils.decode.decoder import load_decoder, warn_if_empty, warn_of_other_weights
-    from utils.run_directory import Run
+    from utils.decode.decoder import warn_if_empty
 
-    run = Run.open(args.savepath)
-    options = resolve_decoding(args, run.config.model, run.path)
-    decoder = load_decoder(options, run.vocabulary.tokens)
+    team = open_team(args)
     import_tensorflow()
-    from utils.recognition.recognizer import load_recognizer
+    from utils.recognition.ensemble import load_team
 
-    recognizer = load_recognizer(run, options.checkpoint, decoder)
-    warn_of_other_weights(options, recognizer.weights)
-    texts = []
-    separator = ' ' if run.vocabulary.has_words else ''
+    recognizer, texts = load_team(team), []
+    separator = ' ' if recognizer.vocabulary.has_words else ''
     for answer in transcribe(files, recognizer, args.batch_size or 8, args.longest or 20.0):
         if isinstance(answer, DataError):
             problems.append(str(answer))
@@ -90,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if recognizer.config.family == 'attention' and repeats_itself([ord(character) for character in answer.text]):
             log.warning('%s: the text repeats itself: the attention was lost', answer.file)
         writer.write(answer, separator)
-    if options.lm:
+    if team.options[0].lm:
         warn_if_empty(texts)
     return 1 if problems else 0
 

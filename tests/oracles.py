@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from utils.data.features import FeatureSpec
+from utils.data.features import FeatureSpec, extract
 from utils.data.vocabulary import Vocabulary
 from utils.decode.hypothesis import Hypothesis, Span
 from utils.lm.arpa import write_arpa
@@ -91,6 +91,9 @@ class EchoRecognizer:
         self.vocabulary = vocabulary
         self.ids = tuple(vocabulary.encode(text))
         self.rounds = []
+
+    def extract(self, samples):
+        return extract(samples, self.spec)
 
     def recognize(self, features, batch_size):
         self.rounds.append([len(frames) for frames in features])

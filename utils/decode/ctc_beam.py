@@ -153,9 +153,14 @@ def _score(
     return log_prob + fused(scorer, lm_log_prob, num_words) + added, log_prob, lm_log_prob, int(num_words), added
 
 
+def probabilities(log_probs: np.ndarray) -> np.ndarray:
+    """Posteriors float32 `[frames, classes]`, none of them 0, of log-posteriors."""
+    return np.maximum(np.exp(np.require(log_probs, np.float32, ['C', 'W'])), LEAST_PROB)
+
+
 def score_text(log_probs: np.ndarray, ids: Sequence[int], blank_id: int, scorer: Scorer | None = None) -> float:
     """Q(y) of a text, from log-posteriors `[frames, classes]`; -inf with forbidden words or too few frames."""
-    probs = np.maximum(np.exp(np.require(log_probs, np.float32, ['C', 'W'])), LEAST_PROB)
+    probs = probabilities(log_probs)
     scorer = scorer or no_scorer(log_probs.shape[1] - 1)
     return _score(probs, np.array(ids, np.int64), blank_id, scorer)[0]
 

@@ -12,6 +12,7 @@ from utils.decode.ctc_beam import BeamOptions, decode
 from utils.decode.greedy import best_paths
 from utils.decode.hypothesis import BeamHypothesis, Hypothesis, SpelledHypothesis, repeats_itself, with_alternatives
 from utils.decode.options import DecodingOptions
+from utils.decode.text_mean import TextMeanDecoder
 from utils.jit import is_cached
 from utils.lm.context_graph import ContextGraph
 from utils.lm.hotwords import read_hotwords
@@ -88,13 +89,26 @@ def load_decoder(options: DecodingOptions, tokens: Sequence[str], from_posterior
     Raises:
       DataError: the language model or the hot words cannot be read or do not fit the vocabulary.
     """
+    scorer, graph = _load(options, tokens)
+    return make_decoder(options, tokens, scorer, from_posteriors, graph)
+
+
+def load_joint_decoder(options: DecodingOptions, tokens: Sequence[str], *_) -> TextMeanDecoder:
+    """The decoder of several models' posteriors, with language model and hot words; errors as in `load_decoder`."""
+    scorer, graph = _load(options, tokens)
+    scorer = (scorer or no_scorer(len(tokens)))._replace(hotwords=graph) if graph else scorer
+    return TextMeanDecoder(len(tokens), BeamOptions(options.beam_width, options.num_best), scorer)
+
+
+def _load(options: DecodingOptions, tokens: Sequence[str]) -> tuple[Scorer | None, ContextGraph | None]:
+    """The language model and the hot words of the options, if any."""
     weights = options.lm_weight, options.word_bonus
     found = None
     if options.hotwords:
         found = read_hotwords(options.hotwords, Vocabulary(tokens), options.hotword_weight)
     words = found.words if found else ()
     scorer = load_scorer(options.lm, tokens, *weights, options.lexicon, words) if options.lm else None
-    return make_decoder(options, tokens, scorer, from_posteriors, found and found.graph)
+    return scorer, found and found.graph
 
 
 def warn_if_empty(texts: Sequence[str]) -> None:

@@ -114,6 +114,19 @@ def confidence(spans: Sequence[Span]) -> float:
     return min(1.0, math.exp(sum(span.log_prob for span in spans) / num_frames))
 
 
+def word_positions(ids: Sequence[int], space_id: int | None) -> list[list[int]]:
+    """Positions of the symbols of each word; `space_id` None: every symbol is a word by itself."""
+    if space_id is None:
+        return [[position] for position in range(len(ids))]
+    groups: list[list[int]] = [[]]
+    for position, symbol in enumerate(ids):
+        if symbol == space_id:
+            groups.append([])
+        else:
+            groups[-1].append(position)
+    return [group for group in groups if group]
+
+
 def words(
     hypothesis: Hypothesis, tokens: Sequence[str], space_id: int | None, secs_per_frame: float, offset_secs: float = 0.0
 ) -> list[Word]:
@@ -128,14 +141,6 @@ def words(
       secs_per_frame: seconds from one output frame to the next.
       offset_secs: where the utterance begins in its recording.
     """
-    groups: list[list[int]] = [[]]
-    for position, symbol in enumerate(hypothesis.ids):
-        if space_id is None:
-            groups.append([position])
-        elif symbol == space_id:
-            groups.append([])
-        else:
-            groups[-1].append(position)
     return [
         Word(
             ''.join(tokens[hypothesis.ids[position]] for position in group),
@@ -143,8 +148,7 @@ def words(
             offset_secs + hypothesis.frames[group[-1]].end_frame * secs_per_frame,
             confidence([hypothesis.frames[position] for position in group]),
         )
-        for group in groups
-        if group
+        for group in word_positions(hypothesis.ids, space_id)
     ]
 
 

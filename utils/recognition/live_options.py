@@ -39,6 +39,8 @@ def resolve_live(args: argparse.Namespace) -> LiveOptions:
         for flag, value in flags.items():
             if value:
                 raise UsageError(f'{flag} is for whole files, --stream for live audio; leave one of them out')
+        if len(args.savepath) > 1:
+            raise UsageError(f'-s names {len(args.savepath)} runs, --stream takes one; leave the others out')
         if args.format not in ('text', 'json'):
             raise UsageError(f'--format {args.format} is for whole files; --stream prints text or json')
     elif given:

@@ -18,6 +18,7 @@ import numpy as np
 from utils.data.arrays import read_arrays
 from utils.data.index import Index
 from utils.decode.hypothesis import Hypothesis
+from utils.decode.text_mean import TextMeanDecoder
 from utils.errors import DataError
 from utils.files import replacing
 from utils.pack.archive import find_packed, packed_checkpoint
@@ -155,8 +156,18 @@ class Posteriors:
 
     def decode(self, decoder: 'CtcDecoder') -> list[Hypothesis]:
         """Applies a decoder of posteriors to all utterances."""
-        utterances, hypotheses = self.utterances(), list[Hypothesis]()
-        for first in range(0, len(utterances), UTTERANCES_AT_ONCE):
-            batch = [each.astype(np.float32) for each in utterances[first : first + UTTERANCES_AT_ONCE]]
-            hypotheses += decoder.decode(batch, [len(each) for each in batch])
-        return hypotheses
+        return decode_saved([self], decoder)
+
+
+def decode_saved(models: Sequence[Posteriors], decoder: 'CtcDecoder | TextMeanDecoder') -> list[Any]:
+    """Applies a decoder to the posteriors of one model, or a joint one to those of several, of the same utterances."""
+    utterances, hypotheses = list(zip(*(each.utterances() for each in models), strict=True)), list[Any]()
+    for first in range(0, len(utterances), UTTERANCES_AT_ONCE):
+        rows = utterances[first : first + UTTERANCES_AT_ONCE]
+        members = [[each.astype(np.float32) for each in column] for column in zip(*rows, strict=True)]
+        hypotheses += (
+            decoder.decode(members)
+            if isinstance(decoder, TextMeanDecoder)
+            else decoder.decode(members[0], [len(each) for each in members[0]])
+        )
+    return hypotheses

@@ -15,7 +15,7 @@ from models.config import ModelConfig
 from models.layers import Phase
 from utils.config import RunFlags
 from utils.data.batching import BatchSize, cut
-from utils.data.features import FeatureSpec
+from utils.data.features import FeatureSpec, extract
 from utils.data.index import Index
 from utils.data.loader import Loader, pad
 from utils.data.pipeline import Batch, Pipeline
@@ -99,6 +99,10 @@ class Recognizer:
         """Loads the weights of a checkpoint; one that is damaged is a `DataError`."""
         restore(self._session, self._saver, checkpoint_path)
         self.weights = weights_id(checkpoint_path)
+
+    def extract(self, samples: np.ndarray) -> np.ndarray:
+        """Features of samples at 16 kHz, as `recognize` takes them."""
+        return extract(samples, self.spec)
 
     def recognize(self, features: Sequence[np.ndarray], batch_size: int) -> list[Hypothesis]:
         """Decodes utterances, features `[frames, features]` that are not normalised; the order is kept."""

@@ -3,7 +3,7 @@
 import collections
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +12,12 @@ import numpy as np
 from utils.audio.checks import AUDIO_SUFFIXES
 from utils.audio.reader import SAMPLE_RATE, read_blocks
 from utils.audio.segment import segments
-from utils.data.features import FeatureSpec, extract
 from utils.decode import hypothesis as decoded
 from utils.decode.hypothesis import Span, Word
 from utils.errors import DataError, describe_os_error
 
 if TYPE_CHECKING:  # TensorFlow is not needed to find that there is no audio
+    from utils.recognition.ensemble import Ensemble
     from utils.recognition.recognizer import Recognizer
 
 log = logging.getLogger(__name__)
@@ -116,17 +116,17 @@ class Recording:
     spans: list[Span] = field(default_factory=list)
 
 
-Piece = tuple[Recording, float, np.ndarray]  # recording, start of the piece in seconds, features
+Piece = tuple[Recording, float, Any]  # recording, start of the piece in seconds, features of `Recognizer.extract`
 
 
 def transcribe(
-    files: Iterable[str], recognizer: 'Recognizer', batch_size: int, longest_secs: float = 20.0
+    files: Iterable[str], recognizer: 'Recognizer | Ensemble', batch_size: int, longest_secs: float = 20.0
 ) -> Iterator[Transcript | DataError]:
     """Transcribes files, some batches of pieces at a time; a long recording is never in memory as a whole.
 
     Args:
       files: audio files.
-      recognizer: trained model.
+      recognizer: trained model, or several.
       batch_size: pieces recognised at once.
       longest_secs: longest piece in seconds; longer recordings are cut at silences.
 
@@ -138,7 +138,7 @@ def transcribe(
     for file in files:
         recording = Recording(file)
         waiting.append(recording)
-        for piece in read_pieces(recording, recognizer.spec, longest_secs):
+        for piece in read_pieces(recording, recognizer.extract, longest_secs):
             pieces.append((recording, *piece))
             if len(pieces) >= BATCHES_PER_ROUND * batch_size:
                 recognize_pieces(pieces, recognizer, batch_size)
@@ -150,13 +150,15 @@ def transcribe(
     yield from (transcript_of(recording, recognizer) for recording in waiting)
 
 
-def read_pieces(recording: Recording, spec: FeatureSpec, longest_secs: float) -> Iterator[tuple[float, np.ndarray]]:
+def read_pieces(
+    recording: Recording, extract: Callable[[np.ndarray], Any], longest_secs: float
+) -> Iterator[tuple[float, Any]]:
     """Start in seconds and features of each piece; what is wrong with the file becomes the recording's error."""
     warnings: list[str] = []
     try:
         for start, samples in segments(read_blocks(recording.file, warnings), SAMPLE_RATE, longest_secs):
             recording.num_samples += len(samples)
-            yield start, extract(samples, spec)
+            yield start, extract(samples)
     except DataError as error:
         message = str(error)
         recording.error = error if recording.file in message else DataError(f'{recording.file}: {message}')
@@ -165,7 +167,7 @@ def read_pieces(recording: Recording, spec: FeatureSpec, longest_secs: float) ->
         log.warning('%s: %s', recording.file, warning)
 
 
-def recognize_pieces(pieces: Sequence[Piece], recognizer: 'Recognizer', batch_size: int) -> None:
+def recognize_pieces(pieces: Sequence[Piece], recognizer: 'Recognizer | Ensemble', batch_size: int) -> None:
     """Adds words and spans to the recordings of the pieces; those of one recording must come in their order."""
     vocabulary = recognizer.vocabulary
     space_id = vocabulary.tokens.index(' ') if vocabulary.has_space else None
@@ -180,7 +182,7 @@ def recognize_pieces(pieces: Sequence[Piece], recognizer: 'Recognizer', batch_si
             recording.spans.append(Span(0, num_frames, sum(span.log_prob for span in spans)))
 
 
-def transcript_of(recording: Recording, recognizer: 'Recognizer') -> Transcript | DataError:
+def transcript_of(recording: Recording, recognizer: 'Recognizer | Ensemble') -> Transcript | DataError:
     """The transcript of a recording whose pieces have all been recognised, or its error."""
     if recording.error:
         return recording.error

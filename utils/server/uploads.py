@@ -67,7 +67,7 @@ class UploadQueue:
           long, or whatever else was raised. Cancelling it takes the recording out of the queue.
         """
         recording = Recording(path)
-        upload = Upload(recording, read_pieces(recording, self._recognizer.spec, self._longest_secs))
+        upload = Upload(recording, read_pieces(recording, self._recognizer.extract, self._longest_secs))
         self._readers.submit(self._read, upload)
         return upload.transcript
 
