@@ -67,7 +67,9 @@ def greedy(las: Las, config: ModelConfig, secs_per_frame: float) -> GreedyOutput
     return GreedyOutput(ids, log_probs, lengths, end_log_probs, is_cut, weights)
 
 
-def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable, advance: Callable) -> tf.Tensor:
+def search(
+    las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable, advance: Callable, with_ilm: bool = False
+) -> tf.Tensor:
     """Runs a beam search whose hypotheses are kept outside the graph and whose model states stay in it.
 
     Args:
@@ -78,6 +80,7 @@ def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable
         head, their frames `[batch]`, and encoder frames `[batch]`) -> beam width, int32.
       advance: advance(logits `[batch · width, classes]`, attention weights `[batch · width, frames]`) -> (row that each
         new hypothesis continues, its symbol, whether the search is done), the first two int32 `[batch · width]`.
+      with_ilm: give `advance` the logits of the internal language model, too, `[batch · width, classes]`.
 
     Returns:
       Number of steps; evaluating it runs the search.
@@ -94,18 +97,23 @@ def search(las: Las, config: ModelConfig, secs_per_frame: float, begin: Callable
     rows = batch * tf.reshape(width, [])
 
     def body(t, symbols, _, state):
-        state = speller.advance(symbols, state)
-        parents, symbols, is_done = tf.numpy_function(
-            advance, [speller.logits(state), speller.attended(state)], [tf.int32, tf.int32, tf.bool]
-        )
-        parents, symbols = tf.reshape(parents, [rows]), tf.reshape(symbols, [rows])
+        outputs, internal = [], state[size:]
+        state = speller.advance(symbols, state[:size])
+        if with_ilm:
+            internal = speller.advance_alone(symbols, internal)
+            outputs = [speller.logits(internal)]
+        outputs = [speller.logits(state), speller.attended(state), *outputs]
+        parents, symbols, is_done = tf.numpy_function(advance, outputs, [tf.int32, tf.int32, tf.bool])
+        parents, symbols, state = tf.reshape(parents, [rows]), tf.reshape(symbols, [rows]), state + internal
         shapes = [tensor.shape for tensor in state]
         state = [tf.gather(tensor, parents) for tensor in state]
         for tensor, shape in zip(state, shapes, strict=True):
             tensor.set_shape([None, *shape[1:]])
         return t + 1, symbols, tf.reshape(is_done, []), state
 
-    loop = [tf.constant(0), tf.fill([rows], config.classes - 1), tf.constant(False), speller.start(rows)]
+    start = speller.start(rows)
+    size = len(start)
+    loop = [tf.constant(0), tf.fill([rows], config.classes - 1), tf.constant(False), start * (1 + with_ilm)]
     # the beam search observes the limits; this one stops a search that does not end
     most = tf.reduce_max(limits) + 1
     return tf.while_loop(lambda t, _, is_done, __: ~is_done & (t < most), body, loop)[0]
@@ -116,5 +124,6 @@ def infer(las: Las, config: ModelConfig, secs_per_frame: float, get_decoder: Cal
     def begin(*inputs):
         return get_decoder().begin(*inputs)
 
-    steps = search(las, config, secs_per_frame, begin, lambda *outputs: get_decoder().advance(*outputs))
+    with_ilm = getattr(get_decoder(), 'uses_ilm', False)
+    steps = search(las, config, secs_per_frame, begin, lambda *outputs: get_decoder().advance(*outputs), with_ilm)
     return tuple(greedy(las, config, secs_per_frame)), (steps,)

@@ -24,6 +24,7 @@ class Speller(NamedTuple):
     Attributes:
       table: projected embedding of each symbol plus bias of the first layer, `[classes, gates · units]`.
       weights, shared, step: arguments of `fast.scan.scan`.
+      step_alone: as `step`, with a context that stays what the state holds: zero, if it began so.
       start: start(number of rows) -> their initial state.
       logits: logits(a state, or states stacked over time) -> `[..., classes]`.
       attended: attended(a state) -> attention weights `[rows, frames]`, the mean over the heads.
@@ -33,6 +34,7 @@ class Speller(NamedTuple):
     weights: dict[str, tf.Tensor]
     shared: dict[str, tf.Tensor]
     step: Callable
+    step_alone: Callable
     start: Callable
     logits: Callable
     attended: Callable
@@ -41,6 +43,11 @@ class Speller(NamedTuple):
         """One step at inference, from the previous symbols, int32 `[rows]`, to the new state."""
         row = tf.gather(self.table, symbols)
         return self.step(lambda name, x: product(x, self.weights[name]), self.shared, row, state)
+
+    def advance_alone(self, symbols: tf.Tensor, state: list[tf.Tensor]) -> list[tf.Tensor]:
+        """As `advance` for the internal language model: the context vector is zero (Meng et al. 2021, 2011.01991)."""
+        row = tf.gather(self.table, symbols)
+        return self.step_alone(lambda name, x: product(x, self.weights[name]), self.shared, row, state)
 
 
 def make_speller(listened: Listened, config: ModelConfig, phase: Phase, initializer) -> Speller:
@@ -63,8 +70,7 @@ def make_speller(listened: Listened, config: ModelConfig, phase: Phase, initiali
     to_symbols = affine(units, config.classes, 'symbols', initializer)
     kept = {layer: phase.dropout(tf.ones([batch, units]), f'speller{layer}') for layer in layers[1:]}
 
-    def step(apply, shared, row, state):
-        *cells, context, attended = state
+    def recur(apply, shared, row, cells, context):
         new_cells, h = [], None
         for layer in layers:
             old = cells[layer * num_states : (layer + 1) * num_states]
@@ -72,8 +78,17 @@ def make_speller(listened: Listened, config: ModelConfig, phase: Phase, initiali
             projected = apply(f'input{layer}', below) + (row if layer == 0 else shared[f'bias{layer}'])
             new, _ = cell_step(projected, apply(f'recurrent{layer}', old[0]), old, ACTIVATIONS[config.activation])
             h, new_cells = new[0], new_cells + new
+        return new_cells, h
+
+    def step(apply, shared, row, state):
+        *cells, context, attended = state
+        cells, h = recur(apply, shared, row, cells, context)
         attended, context = attention.attend(apply, shared, h, attended)
-        return [*new_cells, context, attended]
+        return [*cells, context, attended]
+
+    def step_alone(apply, shared, row, state):
+        *cells, context, attended = state
+        return [*recur(apply, shared, row, cells, context)[0], context, attended]
 
     def start(rows):
         cells = [tf.zeros([rows, units]) for _ in range(len(layers) * num_states)]
@@ -88,7 +103,7 @@ def make_speller(listened: Listened, config: ModelConfig, phase: Phase, initiali
         return state[-1] if heads == 1 else tf.reduce_mean(state[-1], 1)
 
     scanned = {**weights, **attention.weights}, {**shared, **attention.shared}, step
-    return Speller(table, *scanned, start, logits, attended)
+    return Speller(table, *scanned, step_alone, start, logits, attended)
 
 
 def _cells(memory_units, config, initializer):

@@ -42,6 +42,15 @@ class Toy:
         logits, weights = 2 * rng.normal(size=CLASSES), rng.dirichlet(np.full(self._frames, 0.3))
         return logits, weights
 
+    def alone(self, text):
+        """Logits without the audio."""
+        return np.random.default_rng([self._seed, 99, *text, len(text)]).normal(size=CLASSES)
+
+    def log_prob_alone(self, text):
+        """log P_ILM(y) of a text with its end."""
+        steps = ((self.alone(text[:step]), symbol) for step, symbol in enumerate([*text, END]))
+        return sum(logits[symbol] - np.logaddexp.reduce(logits) for logits, symbol in steps)
+
     def log_prob(self, text, temperature=1.0):
         """log P(y | x) of a text with its end."""
         total = 0.0
@@ -66,7 +75,8 @@ def search(toys, options, limit, heads=None, fusion=None, hotwords=None):
     while not done:
         answers = [toy.answer(text) for toy, row in zip(toys, texts, strict=True) for text in row]
         logits, weights = (np.array(part) for part in zip(*answers, strict=True))
-        parents, symbols, done = beam.advance(logits, weights)
+        alone = np.array([toy.alone(text) for toy, row in zip(toys, texts, strict=True) for text in row])
+        parents, symbols, done = beam.advance(logits, weights, *[alone] * beam.uses_ilm)
         flat = [text for row in texts for text in row]
         new = [(*flat[parent], int(symbol)) for parent, symbol in zip(parents, symbols, strict=True)]
         texts = [new[i : i + width] for i in range(0, len(new), width)]
@@ -125,6 +135,7 @@ def all_scores(toy, options, limit, scorer=None, head=None, hotwords=None):
         if scorer:
             total += fused(scorer, *score_symbols(scorer, np.array(text, np.int64)))
         total += boost_of_words(''.join(TOKENS[symbol] for symbol in text), hotwords or {})
+        total = total - options.ilm_weight * toy.log_prob_alone(text)
         covered = options.coverage_weight * toy.covered(text, 0.5)
         found[text] = total / (len(text) + 1) ** options.length_norm + covered
     return {text: score for text, score in found.items() if score > -math.inf}
@@ -168,6 +179,22 @@ def test_with_hot_words_the_best_texts_are_never_pruned(seed, tmp_path):
         assert math.isclose(each.score, expected[each.ids], abs_tol=1e-4)
         text = ''.join(TOKENS[symbol] for symbol in each.ids)
         assert math.isclose(each.boost, boost_of_words(text, weights), abs_tol=1e-9)
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_the_internal_language_model_is_subtracted_and_the_best_texts_are_not_pruned(seed, tmp_path):
+    rng = np.random.default_rng(seed)
+    options = Options(
+        beam_width=200, num_best=3, end_threshold=0.0, ctc_decode_weight=float(rng.choice([0.0, 0.4])),
+        ilm_weight=rng.uniform(0.1, 0.6), length_norm=float(rng.choice([0, 1])), temperature=rng.uniform(0.7, 1.5),
+    )  # fmt: skip
+    scorer = make_scorer(char_model(tmp_path), TOKENS, Weights(rng.uniform(0, 1), 0.5)) if seed % 2 else None
+    toy, head = Toy(seed), ctc_head(5, seed)
+    (found,) = search([toy], options, 4, (head[np.newaxis], np.array([5])), scorer)
+    expected = all_scores(toy, options, 4, scorer, head)
+    assert [each.ids for each in found] == sorted(expected, key=expected.get, reverse=True)[:3]
+    for each in found:
+        assert math.isclose(each.score, expected[each.ids], abs_tol=1e-4)
 
 
 def test_a_word_that_is_likely_only_where_it_stands_wins_though_its_prefix_was_charged_more(tmp_path):

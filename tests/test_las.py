@@ -14,7 +14,7 @@ from models.fast.scan import product
 from models.las import cross_entropies, smoothed_targets
 from models.layers import Phase
 from models.listener import CTC_FRAMES
-from models.speller import Speller, spell
+from models.speller import Speller, make_speller, spell
 from utils.decode.ctc import ctc_log_prob
 
 SMALL = ModelConfig(
@@ -159,6 +159,29 @@ def test_greedy_spelling_says_what_teacher_forcing_says_of_the_same_symbols(name
             assert written.end_log_probs[row] == 0
         np.testing.assert_allclose(written.weights[row, :length, :frames].sum(1), 1, rtol=1e-4)
         assert not written.weights[row, :, frames:].any()
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_the_internal_language_model_is_the_speller_over_an_encoding_of_zeros(name):
+    """Without a context vector: what the speller gives where every frame that it may attend to is zero."""
+    config, symbols = CONFIGS[name], [[4, 1, 3], [4, 0, 2], [4, 2, 2]]
+    with tf.Graph().as_default():
+        with tf.variable_scope('model'):
+            model = las.forward(tf.constant(FEATURES), tf.constant(LENGTHS), config, Phase())
+        silent = model.listened._replace(memory=tf.zeros_like(model.listened.memory))
+        with tf.variable_scope('model/speller', reuse=True):
+            over_zeros = make_speller(silent, config, Phase(), tf.zeros_initializer())
+        logits, expected, state = [], [], model.speller.start(3)
+        other = over_zeros.start(3)
+        for column in zip(*symbols, strict=True):
+            state = model.speller.advance_alone(tf.constant(column), state)
+            other = over_zeros.advance(tf.constant(column), other)
+            logits, expected = [*logits, model.speller.logits(state)], [*expected, over_zeros.logits(other)]
+        with tf.Session() as session:
+            session.run(tf.global_variables_initializer())
+            found, wanted = session.run([logits, expected])
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    assert np.ptp(found, axis=0).max() > 1e-4  # it depends on the symbols
 
 
 def test_loss_is_the_mean_over_symbols_of_both_criteria():

@@ -1,13 +1,14 @@
 """Beam search for a model with attention (Listen, Attend and Spell; arXiv 1612.02695, section 2.4), in numpy.
 
-    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + lm(y) + boost(y)) / |y|^p + b · Σ_j [Σ_i α_ij > τ]
+    s(y) = ((1 - w) · log P(y | x) + w · log P_CTC(y | x) + lm(y) - v · log P_ILM(y) + boost(y)) / |y|^p
+           + b · Σ_j [Σ_i α_ij > τ]
 
-with the options w = ctc_decode_weight, p = length_norm, b = coverage_weight; |y| counts `<eos>`. p 1 is the first
-paper's normalisation, p 0 with coverage the second's. The first paper adds the language model unnormalised; divided
-like the rest, one weight suits short and long texts; so is the boost of hot words (`context_graph`). Texts that ended
-leave the beam, as in the first paper, and the search goes on until no live hypothesis can reach a score among the best.
-The graph of the model calls `begin`, which returns the width, and at each step `advance`, which returns the hypotheses
-that go on.
+with the options w = ctc_decode_weight, v = ilm_weight, p = length_norm, b = coverage_weight; |y| counts `<eos>`. p 1
+is the first paper's normalisation, p 0 with coverage the second's. The first paper adds the language model
+unnormalised; divided like the rest, one weight suits short and long texts; so is the boost of hot words
+(`context_graph`). Texts that ended leave the beam, as in the first paper, and the search goes on until no live
+hypothesis can reach a score among the best. The graph of the model calls `begin`, which returns the width, and at each
+step `advance`, which returns the hypotheses that go on.
 """
 
 from typing import Any, NamedTuple
@@ -67,6 +68,28 @@ class LmScorer(BeamScorer):
     def gain(self, left: np.ndarray) -> np.ndarray:
         """The look-ahead that an open word was charged, and the bonus for each symbol, `MOST_BONUS` at most."""
         return self._scorer.charged(self._states) + np.minimum(max(self._scorer.word_bonus, 0.0) * left, MOST_BONUS)
+
+
+class IlmScorer(BeamScorer):
+    """Internal language model of the decoder, subtracted (Meng et al. 2021, arXiv 2011.01991).
+
+    Its logits come with each step, from a decoder whose context vector is zero.
+    """
+
+    def __init__(self, weight: float):
+        self._weight = weight
+        self._scores = np.zeros(0)
+
+    def observe(self, logits: np.ndarray) -> None:
+        """Takes the logits of a step, `[hypotheses, classes]`."""
+        self._scores = -self._weight * (logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+
+    def extend(self) -> np.ndarray:
+        return self._scores
+
+    def gain(self, left: np.ndarray) -> float:
+        """Every symbol to come and the end raise the sum; `MOST_BONUS` counts."""
+        return MOST_BONUS
 
 
 class CtcScorer(BeamScorer):
@@ -151,12 +174,16 @@ class AttentionBeam:
       options: options of the search.
       scorer: language model, or None.
       hotwords: hot words, or None.
+
+    Attributes:
+      options: options of the search.
+      uses_ilm: whether `advance` needs the logits of the internal language model.
     """
 
     def __init__(
         self, end_id: int, options: DecodingOptions, scorer: Scorer | None = None, hotwords: ContextGraph | None = None
     ):
-        self._end, self.options = end_id, options
+        self._end, self.options, self.uses_ilm = end_id, options, options.ilm_weight > 0
         self._scorer: Any = scorer
         self._hotwords: Any = hotwords
 
@@ -194,16 +221,22 @@ class AttentionBeam:
             self._scorers.append(LmScorer(self._scorer, batch * width))
         if self._hotwords:
             self._scorers.append(HotwordScorer(self._hotwords, batch * width, self._end + 1))
+        self._ilm = IlmScorer(options.ilm_weight)
+        if self.uses_ilm:
+            self._scorers.append(self._ilm)
         if options.coverage_weight:
             self._undivided.append(CoverageScorer(options.coverage_weight, np.repeat(encoder_lengths, width)))
         return np.int32(width)
 
-    def advance(self, logits: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.bool_]:
+    def advance(
+        self, logits: np.ndarray, weights: np.ndarray, ilm_logits: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.bool_]:
         """Extends every hypothesis by a symbol.
 
         Args:
           logits: scores of the next symbol, `[batch · width, classes]`.
           weights: attention, `[batch · width, encoder frames]`.
+          ilm_logits: scores of the next symbol without the audio, `[batch · width, classes]`; for `uses_ilm`.
 
         Returns:
           The row from which each hypothesis goes on and its symbol, int32 `[batch · width]`, and whether all ended.
@@ -212,6 +245,8 @@ class AttentionBeam:
         logits = logits / options.temperature
         log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
         self._has_nan |= bool(np.isnan(log_probs).any())
+        if self.uses_ilm:
+            self._ilm.observe(np.asarray(ilm_logits))
         symbols, decoded, extended = self._extensions(log_probs)
         step = symbols, weights, np.isfinite(self._decoded).ravel()
         total = (1 - options.ctc_decode_weight) * decoded + sum(each.score(*step) for each in self._scorers) + extended

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 BEAM_WIDTHS = {'ctc': 100, 'attention': 32}  # default width of a beam search
 WIDEST_OF_LAS = 1000  # a batch of 16 then has 16,000 states of the model, some gigabytes
+BEST, ONE_SE = 'best', 'one_se'  # rules of tuning
 DEFAULT_CTC_WEIGHT = 0.5  # where the model has a CTC head
 
 _decoding = partial(option, group='decoding')
@@ -86,6 +87,11 @@ class DecodingOptions:
     )
     end_threshold: float = _las(
         0.1, low=0, high=1, help="share of the best symbol's probability that the end of a text needs"
+    )
+    ilm_weight: float = _las(
+        0.0, low=0, high=10,
+        help="weight of the decoder's internal language model, its log-probability of the text without the audio "
+        '(context vector of zero), which is subtracted; it makes room for --lm',
     )
     family: str = 'ctc'
     tuned_weights: str = ''
@@ -186,6 +192,9 @@ class Tuned:
       wer_without, cer_without: the same with greedy decoding.
       speller: las: options of its beam search by name; defaults for those that are absent.
       weights: name and hash of the checkpoint's weights; '' where an older version tuned.
+      rule: rule by which the weights were chosen.
+      folds: parts of the cross-validation; 0: none.
+      wer_folds, cer_folds: cross-validated error rates; None without cross-validation.
     """
 
     lm: str
@@ -203,6 +212,10 @@ class Tuned:
     cer_without: float
     speller: dict[str, float] = field(default_factory=dict)
     weights: str = ''
+    rule: str = BEST
+    folds: int = 0
+    wer_folds: float | None = None
+    cer_folds: float | None = None
 
 
 @dataclass(frozen=True)
