@@ -12,6 +12,8 @@ from utils.significance import (
     matched_pairs,
     rate_interval,
     resampled_sums,
+    standard_error,
+    sums_of_groups,
 )
 
 RNG = np.random.default_rng(5)
@@ -99,3 +101,15 @@ def test_equal_recognisers_are_called_different_in_one_case_of_twenty():
     rng = np.random.default_rng(4)
     found = [matched_pairs(rng.poisson(1.0, (200, 2)).tolist()).p < 0.05 for _ in range(1000)]
     assert 0.03 < np.mean(found) < 0.07
+
+
+def test_the_standard_error_of_a_ratio_is_that_of_the_bootstrap():
+    differences = ERRORS - OTHER
+    sums = resampled_sums(np.stack([differences, LENGTHS], 1), 20_000)
+    assert standard_error(differences, LENGTHS) == pytest.approx((sums[:, 0] / sums[:, 1]).std(), rel=0.05)
+    assert standard_error(np.array([3]), np.array([5])) == 0.0
+
+
+def test_sums_of_groups_follow_the_order_of_the_groups():
+    columns, groups = np.array([[1, 10], [2, 20], [3, 30]]), np.array([5, 2, 5])
+    assert sums_of_groups(columns, groups).tolist() == [[2, 20], [4, 40]]

@@ -80,6 +80,28 @@ def difference_interval(
     return _percentiles(sums[:, 0] / np.maximum(1, sums[:, 1]))
 
 
+def sums_of_groups(columns: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Sums of the rows of each group, `[groups, columns]`, from int `[rows, columns]` and the group of each row."""
+    _, places = np.unique(groups, return_inverse=True)
+    sums = np.zeros((places.max(initial=-1) + 1, columns.shape[1]), np.int64)
+    np.add.at(sums, places, columns)
+    return sums
+
+
+def standard_error(differences: np.ndarray, lengths: np.ndarray) -> float:
+    """Standard error of a ratio of sums, Σ differences / Σ lengths, over independent groups (linearised).
+
+    Args:
+      differences: `[groups]`, such as errors of one recogniser minus those of another.
+      lengths: `[groups]`, length of the references.
+    """
+    number, total = len(lengths), max(1.0, float(np.sum(lengths)))
+    if number < 2:
+        return 0.0
+    residuals = differences - np.sum(differences) / total * np.asarray(lengths)
+    return math.sqrt(number / (number - 1) * float((residuals**2).sum())) / total
+
+
 def matched_pairs(segments: Sequence[tuple[int, int]]) -> MatchedPairs:
     """Matched-pairs test on the errors of two recognisers in the same segments (Gillick and Cox 1989).
 
