@@ -185,6 +185,23 @@ def test_two_towers_begin_and_freeze_like_one_device():
         np.testing.assert_allclose(*(each[name] for each in weights), rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+def test_a_run_takes_the_averages_of_another_and_begins_its_own_with_them(tmp_path, monkeypatch):
+    model, config = model_of('ds2'), dataclasses.replace(MODEL_CONFIG, ema=0.5)
+    old = opened(model, config=config)
+    values, _ = values_after(old, 2)
+    (tmp_path / 'checkpoints').mkdir()
+    with old.session:
+        old.saver.save(old.session, str(tmp_path / 'checkpoints/model-2'), write_meta_graph=False)
+    monkeypatch.setattr('utils.train.transfer.open_initial_run', lambda path: run_of(model))
+    source = InitialWeights.read(str(tmp_path), 'model-2')
+    assert source.weights.keys() == variables_of(model).keys()
+    begun = read_weights(opened(model, source.fit(variables_of(model), run_of(model)), config=config).session)
+    for name, value in source.weights.items():
+        for each in (values[f'{name}/ema'], begun[name], begun[f'{name}/ema']):
+            np.testing.assert_array_equal(each, value, name)
+    assert (values['output/kernel'] != source.weights['output/kernel']).any()
+
+
 class Killed(Exception):
     pass
 
