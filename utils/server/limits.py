@@ -29,7 +29,7 @@ class ServerOptions:
     max_streams: int = _limit(32, low=1, high=10_000, help='live streams at once')
     max_waiting: int = _limit(64, low=1, high=100_000, help='requests for transcripts at once, waiting ones included')
     timeout: float = _limit(
-        300.0, low=0.1, high=86_400,
+        600.0, low=0.1, high=86_400,
         help='seconds that a request may take, and that a live stream may send nothing',
     )  # fmt: skip
 
