@@ -35,7 +35,12 @@ TIMED = [
 Row = tuple[str, str]
 
 
-def report(seconds: float, show: Callable[[str], None] = print, device: str = 'gpu') -> int:
+def print_line(line: str) -> None:
+    """Prints a line at once: the next one may take minutes."""
+    print(line, flush=True)
+
+
+def report(seconds: float, show: Callable[[str], None] = print_line, device: str = 'gpu') -> int:
     """Shows the table, line by line.
 
     Args:

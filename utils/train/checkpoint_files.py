@@ -41,6 +41,9 @@ def writing(path: Path) -> Iterator[None]:
 
 def check_readable(path: str, option: str = '--checkpoint') -> None:
     """Reads all tensors of a checkpoint; for a damaged one, raises a `DataError` that names the option for another."""
+    if packed := packed_checkpoint(path):
+        read_weights(packed)
+        return
     try:
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
