@@ -354,6 +354,7 @@ def test_features_made_by_other_commands_fail_the_rows_that_need_them(lab, capsy
         (('-n 16', '-n sixteen'), "row wide: argument -n/--hiddens: 'sixteen' is not an integer"),
         (('-n 16', '--no_such_flag 1'), 'row wide: unrecognized arguments: --no_such_flag'),
         (('-n 16', '--init_from $NO_SUCH_PLACE'), 'NO_SUCH_PLACE'),
+        (('make.py', 'make.py $NO_SUCH_CORPUS'), 'NO_SUCH_CORPUS'),
         (('[[rows]]', '[[rows]]\nx = 2'), 'x_label'),
     ],
 )

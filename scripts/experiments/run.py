@@ -52,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if changed := check_definition(table, row, runs_dir):
             raise UsageError(changed)
     sets = FeatureSets(table, runs_dir)
+    sets.check(rows)
 
     def write() -> Results:
         results = Results(table, runs_dir, seeds, lambda row: index_names(sets.indexes(row, 'dev')))

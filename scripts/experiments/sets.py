@@ -24,6 +24,16 @@ class FeatureSets:
         name = self._table.features_name(row)
         return self._split_all(name, getattr(self._table.file.sets[name], which))
 
+    def check(self, rows: Sequence[Row]) -> None:
+        """Expands what the rows need, so that a variable that is not set is a `UsageError` before any work."""
+        for name in {self._table.features_name(row) for row in rows}:
+            if self._missing(name):
+                self._split_all(name, self._table.file.sets[name].make)
+
+    def _missing(self, name: str) -> list[str]:
+        features = self._table.file.sets[name]
+        return [path for path in self._split_all(name, [*features.train, *features.dev]) if not os.path.exists(path)]
+
     def make(self, name: str, run: Callable[[Sequence[str], Path], str]) -> None:
         """Makes the indexes of a set unless all of them exist.
 
@@ -43,17 +53,15 @@ class FeatureSets:
             if made.exists() and made.read_text() != text:
                 raise DataError(f'made by other commands before ({made}); give the set another name, or remove it')
             write_text(made, text)
-            indexes = self._split_all(name, [*features.train, *features.dev])
-            if all(map(os.path.exists, indexes)):
+            if not self._missing(name):
                 return
             directory.mkdir(parents=True, exist_ok=True)
             for command in features.make:
                 log.info('features %s: %s', name, command)
                 if fault := run(self._split_all(name, [command]), log_path):
                     log.warning('features %s: %s', name, fault)  # the index may lack some utterances
-            for path in indexes:
-                if not os.path.exists(path):
-                    raise DataError(f'{path} is missing after all commands of [sets.{name}]; see {log_path}')
+            for path in self._missing(name):
+                raise DataError(f'{path} is missing after all commands of [sets.{name}]; see {log_path}')
 
     def _directory(self, name: str) -> Path:
         given = self._table.file.sets[name].directory
