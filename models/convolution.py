@@ -13,7 +13,7 @@ from collections.abc import Callable
 import tensorflow.compat.v1 as tf
 
 from models.config import ModelConfig
-from models.fast import dft_convolution
+from models.fast import dft_convolution, portable
 from models.layers import Phase, batch_norm, clipped_relu
 
 # (channels, (frames, frequencies), strides): table 3 of the paper, whose kernels are written frequency × time.
@@ -92,7 +92,8 @@ def convolution(
         bias = tf.get_variable('bias', [channels], initializer=tf.zeros_initializer())
         dtype = tf.float16 if phase.dtype == tf.float16 else x.dtype  # bfloat16 would lose bits of the DFT's spectra
         arguments = tf.cast(x, dtype), tf.cast(tf.convert_to_tensor(kernel), dtype)
-        y = tf.cast((convolve or conv2d)(*arguments, *strides), x.dtype)
+        convolve = convolve or (portable.conv2d if phase.recurrence == 'portable' else conv2d)
+        y = tf.cast(convolve(*arguments, *strides), x.dtype)
         frequencies = int(y.shape[2])
         lengths = output_length(lengths, strides[0])
         mask = tf.sequence_mask(lengths, tf.shape(y)[1], y.dtype) if mask is None else mask

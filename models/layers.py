@@ -41,7 +41,8 @@ class Phase:
       seed: int32 `[2]`, new for each step and replica; the same seed drops the same units.
       dtype: type of the large matrix products (see `models.fast.ops`).
       step: training steps done so far; moving averages move faster in the first steps, away from their initial values.
-      recurrence: form of the recurrent layers, `loop` or `cudnn`; cuDNN runs on GPUs only, see `models.fast.cudnn`.
+      recurrence: form of the recurrent layers: `loop`; `cudnn`, on GPUs only (`models.fast.cudnn`); or `portable`, for
+        inference in other runtimes than TensorFlow (`models.fast.portable`), which has a form of the convolutions too.
       statistics: (moving average, new value) pairs that the layers append and the trainer assigns.
     """
 

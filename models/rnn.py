@@ -1,6 +1,7 @@
 """Recurrent layers: input projection, batch norm, one or two directions. Time-major: `[time, batch, units]`.
 
-`models.fast` has two forms of the recurrence with the same variables: a loop for any device, and cuDNN's operation.
+`models.fast` has the forms of the recurrence, with the same variables: a loop for any device, cuDNN's operation, and a
+loop for other runtimes than TensorFlow.
 """
 
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from collections.abc import Callable
 import tensorflow.compat.v1 as tf
 
 from models.cells import NUM_GATES, initial_bias
-from models.fast import cudnn
+from models.fast import cudnn, portable
 from models.fast.ops import add_bias, matmul
 from models.fast.recurrence import recurrence
 from models.layers import ACTIVATIONS, Phase, batch_norm, folded_batch_norm
@@ -107,6 +108,7 @@ def recurrent_layer(
                 x, mask, lengths, units, cell, use_batch_norm, phase, initializer, scopes
             )
         else:
+            run = portable.recurrence if phase.recurrence == 'portable' else run
             directions = [
                 _direction(x, mask, units, cell, activation, use_batch_norm, phase, reverse, initializer, run, name)
                 for reverse, name in zip((False, True), scopes, strict=False)

@@ -17,6 +17,7 @@ from models.config import ModelConfig
 from models.convolution import FRONT_ENDS, TIME_STRIDE, convolution
 from models.fast.dft_convolution import same_padding
 from models.fast.ops import matmul
+from models.fast.portable import unrolled
 from models.layers import ACTIVATIONS, Phase, dense, lookahead
 from models.rnn import recurrent_layer
 
@@ -131,6 +132,11 @@ def _resume(
     """`recurrence` forwards from the state in memory; frames that are masked leave the state as it is."""
     assert not reverse
     first = [memory.take(int(u.shape[0])) for _ in range(NUM_STATES[cell])]
+    if x.shape[0] is not None:  # a chunk of fixed size needs no loop
+        outputs, last = unrolled(cell, x, u, mask, first, activation)
+        for each in last:
+            memory.keep(each)
+        return outputs
 
     def step(state, frame):
         new, _ = STEPS[cell](frame[0], matmul(state[0], u), state, activation)

@@ -1,4 +1,4 @@
-"""Runs with random weights, whose models recognise live."""
+"""Runs with random weights, by default of models that recognise live."""
 
 import numpy as np
 import tensorflow.compat.v1 as tf
@@ -16,12 +16,12 @@ from utils.train.checkpoint import Checkpoints, TrainState
 SMALL = {'hidden_units': 16, 'rnn_layers': 2, 'conv_layers': 2, 'bidirectional': False, 'lookahead_frames': 3}
 
 
-def write_live_run(path, mode='fbank', seed=1, **settings):
-    """Writes a run of ds2 with random weights, moving averages and statistics; its texts are varied."""
+def write_live_run(path, mode='fbank', seed=1, model='ds2', **settings):
+    """Writes a run with random weights, moving averages and statistics; its texts are varied."""
     rng = np.random.default_rng(seed)
     spec = FeatureSpec(mode, {'fbank': 40, 'log': 81, 'mfcc': 39}[mode])
     vocabulary = Vocabulary.english()
-    config = ModelConfig('ds2', features=spec.featlen, classes=len(vocabulary) + 1, **{**SMALL, **settings})
+    config = ModelConfig(model, features=spec.featlen, classes=len(vocabulary) + 1, **{**SMALL, **settings})
     means, deviations = rng.normal(5, 3, spec.featlen), rng.uniform(1, 4, spec.featlen)
     statistics = FeatureStatistics(means.astype(np.float32), deviations.astype(np.float32))
     run = Run.create(str(path), RunConfig(config, TrainConfig(), str(spec)), vocabulary, statistics)

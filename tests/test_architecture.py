@@ -12,7 +12,7 @@ from tests import architecture
 ROOT = Path(__file__).parent.parent
 COMMANDS = [*architecture.SCRIPTS, 'scripts/inspect_index.py']
 COMMANDS += ['scripts/train_lm.py', 'scripts/tune_lm.py', 'scripts/convert_an4.py']
-COMMANDS += ['scripts/manifest_preprocess.py', 'scripts/serve.py']
+COMMANDS += ['scripts/manifest_preprocess.py', 'scripts/serve.py', 'scripts/export.py']
 COMMANDS += ['scripts/experiments/run.py', 'scripts/experiments/subsets.py']
 README_LINES = 200
 BENCHMARK = 'scripts/benchmark'

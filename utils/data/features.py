@@ -20,9 +20,10 @@ from utils.errors import DataError, UsageError
 DEFAULT_FEATLEN = {'mfcc': 13, 'fbank': 40, 'log': 161}
 FEATLENS = {'mfcc': (13, 39), 'fbank': (40,), 'log': (81, 161)}
 
-_INT16_SCALE = 32768.0
+INT16_SCALE = 32768.0
 PREEMPHASIS = 0.97
-_LOG_NFFT = 320  # 50 Hz a bin: 161 bins reach 8 kHz, the first 81 reach 4 kHz
+LOG_NFFT = 320  # 50 Hz a bin: 161 bins reach 8 kHz, the first 81 reach 4 kHz
+NUM_CEPSTRA, NUM_MFCC_FILTERS = 13, 26
 _MIN_NFFT = 256  # with fewer bins the lowest mel filters would be empty
 _MAX_WINDOW_SECS = 1.0
 _BLOCK_FRAMES = 256  # the intermediate values of a block stay in the cache, and their memory is reused
@@ -49,7 +50,7 @@ class FeatureSpec:
         for flag, secs in (('-wl/--winlen', self.winlen_secs), ('-ws/--winstep', self.winstep_secs)):
             if not 2 / SAMPLE_RATE <= secs <= _MAX_WINDOW_SECS:
                 raise UsageError(f'{flag} {secs:g} is not a window in seconds; give one like 0.02 (at most 1)')
-        if self.mode == 'log' and self.window > _LOG_NFFT:
+        if self.mode == 'log' and self.window > LOG_NFFT:
             raise UsageError(
                 f'-wl/--winlen {self.winlen_secs:g} is too long for -m/--mode log, whose {self.featlen} bins are 50 Hz '
                 f'wide; give at most 0.02'
@@ -121,7 +122,7 @@ def prepared(samples: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """Samples clipped and scaled, in the precision of the features' arithmetic."""
     # single bins of a log spectrum can be too small for the precision of float32; sums over mel bands are not
     dtype: type[np.floating] = np.float64 if spec.mode == 'log' else np.float32
-    return np.clip(np.asarray(samples, dtype), -MAX_PEAK, MAX_PEAK) * _INT16_SCALE
+    return np.clip(np.asarray(samples, dtype), -MAX_PEAK, MAX_PEAK) * INT16_SCALE
 
 
 def of_frames(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
@@ -149,15 +150,16 @@ def _power(signal: np.ndarray, spec: FeatureSpec, nfft: int, window: np.ndarray 
 
 
 @functools.cache
-def _filterbank(num_filters: int, nfft: int) -> np.ndarray:
+def filterbank(num_filters: int, nfft: int) -> np.ndarray:
     """Mel filters of python_speech_features, float32 `[nfft / 2 + 1, filters]`."""
     return psf.get_filterbanks(num_filters, nfft, SAMPLE_RATE).T.astype(np.float32)
 
 
 def _mfcc(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """As python_speech_features.mfcc, which spends most of its time on framing and a float64 transform."""
-    power = _power(signal, spec, _nfft(spec))
-    cepstra = scipy.fft.dct(_floored_log(power @ _filterbank(26, _nfft(spec))), type=2, axis=1, norm='ortho')[:, :13]
+    power = _power(signal, spec, dft_size(spec))
+    mel = _floored_log(power @ filterbank(NUM_MFCC_FILTERS, dft_size(spec)))
+    cepstra = scipy.fft.dct(mel, type=2, axis=1, norm='ortho')[:, :NUM_CEPSTRA]
     cepstra = psf.lifter(cepstra)
     cepstra[:, 0] = _floored_log(power.sum(axis=1, dtype=np.float64))
     return cepstra
@@ -165,7 +167,7 @@ def _mfcc(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
 
 def _fbank(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """As python_speech_features.logfbank, with the same savings as `_mfcc`."""
-    return _floored_log(_power(signal, spec, _nfft(spec)) @ _filterbank(spec.featlen, _nfft(spec)))
+    return _floored_log(_power(signal, spec, dft_size(spec)) @ filterbank(spec.featlen, dft_size(spec)))
 
 
 def _floored_log(power: np.ndarray) -> np.ndarray:
@@ -180,12 +182,13 @@ def _deltas(features: np.ndarray) -> np.ndarray:
     return sum(n * (padded[2 + n : 2 + n + frames] - padded[2 - n : 2 - n + frames]) for n in (1, 2)) / 10
 
 
-def _nfft(spec: FeatureSpec) -> int:
+def dft_size(spec: FeatureSpec) -> int:
+    """Size of the DFT of mel features."""
     return max(_MIN_NFFT, 1 << (spec.window - 1).bit_length())
 
 
 def _log_spectrum(signal: np.ndarray, spec: FeatureSpec) -> np.ndarray:
     """Log of the power spectrum under a Hann window."""
     return _floored_log(
-        _power(signal, spec, _LOG_NFFT, scipy.signal.get_window('hann', spec.window))[:, : spec.featlen]
+        _power(signal, spec, LOG_NFFT, scipy.signal.get_window('hann', spec.window))[:, : spec.featlen]
     )
