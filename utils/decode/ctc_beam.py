@@ -19,7 +19,7 @@ from utils.decode.hypothesis import BeamHypothesis, Span
 from utils.decode.prefix_search import search
 from utils.errors import DataError, UsageError
 from utils.lm.context_graph import boost
-from utils.lm.scorer import Scorer, fused, no_scorer, score_symbols
+from utils.lm.scorer import NONE, Scorer, no_scorer, score_symbols
 from utils.system import num_cores
 
 # lower bound of a posterior, so that no frame can empty the beam
@@ -148,9 +148,11 @@ def _score(
 ) -> tuple[float, float, float, int, float]:
     """Q(y), log p(y | x), log P_LM(y), the number of words, and the boost of hot words."""
     log_prob = ctc_log_prob(probs, text, blank_id)
-    lm_log_prob, num_words = score_symbols(scorer, text)
-    added = boost(scorer.hotwords, text)
-    return log_prob + fused(scorer, lm_log_prob, num_words) + added, log_prob, lm_log_prob, int(num_words), added
+    # passing a scorer to a compiled function takes longer than a small one computes
+    lm_log_prob, num_words = score_symbols(scorer, text) if scorer.mode != NONE else (0.0, 0)
+    weighted = scorer.lm_weight * lm_log_prob + scorer.word_bonus * num_words if lm_log_prob > -np.inf else -np.inf
+    added = boost(scorer.hotwords, text) if len(scorer.hotwords.tokens) > 1 else 0.0
+    return log_prob + weighted + added, log_prob, lm_log_prob, int(num_words), added
 
 
 def probabilities(log_probs: np.ndarray) -> np.ndarray:
