@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+import run_test
+from scripts import tune_lm
 from scripts.experiments import jobs, results, run, subsets, table
 from tests.indexes import make_index
 from tests.processes import ROOT
@@ -393,9 +395,14 @@ def test_flags_are_removed_with_their_values():
 
 
 @pytest.mark.parametrize('path', TABLES, ids=lambda path: path.stem)
-def test_the_flags_of_every_row_of_the_tables_are_known(path):
+def test_the_flags_of_every_row_and_decoding_of_the_tables_are_known(path):
     found = table.Table.read(path)
     found.check_flags(found.file.rows)
+    for decoding in found.file.decodings:
+        lm = ['--lm', 'lm.arpa'] if decoding.lm else []
+        assert run_test.parse_args(['-s', 'run', '-t', 'dev', *lm, *decoding.flags.split()])
+        if decoding.tune is not None:
+            assert tune_lm.parse_args(['-s', 'run', '-d', 'dev', *lm, *decoding.tune.split()])
 
 
 def test_subsets_are_nested_and_keep_the_share_of_each_index(tmp_path, capsys):
