@@ -155,6 +155,16 @@ def test_a_language_model_counts_once(make_runs, index, tmp_path):
         assert each['score'] == pytest.approx(mean + 0.7 * lm + 0.5 * len(each['text']), abs=1e-3)
 
 
+def test_hot_words_count_once(make_runs, index, tmp_path):
+    one, two = make_runs(('1', 'ds2', 'mfcc', ONE), ('2', 'ds2', 'mfcc', TWO))
+    assert run_test.main(['-s', one, two, '-t', index, '--hotwords', 'b:0.5', '--nbest', '3']) == 0
+    document = json.loads((tmp_path / '1/ensemble/train/hypotheses.json').read_text())
+    found = {each['text']: each['score'] for each in document['utterances'][0]['nbest']}
+    assert 'b b' in found
+    for text, score in found.items():
+        assert score == pytest.approx(mean_of_both(text) + 0.5 * text.split().count('b'), abs=1e-3)
+
+
 def test_saved_posteriors_of_each_run_are_decoded_together(make_runs, index, tmp_path, monkeypatch):
     one, two = make_runs(('1', 'ds2', 'mfcc', ONE), ('2', 'ds2', 'mfcc', TWO))
     for path, answer in ((one, ONE), (two, TWO)):

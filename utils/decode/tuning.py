@@ -27,7 +27,7 @@ MAX_LM_WEIGHT = 10.0
 # normalised by length, the bonus makes up for it
 CTC_SHARES = (0.3, 0.5, 0.7)
 LENGTH_NORMS = (0.0, 1.0)
-ILM_WEIGHTS = (0.0, 0.15, 0.3)
+ILM_WEIGHTS = (0.0, 0.1, 0.2)
 CTC_STEPS = {'word': Weights(0.5, 1.0), 'char': Weights(0.25, 0.5)}
 LAS_STEPS = {'word': Weights(0.125, 0.25), 'char': Weights(0.0625, 0.125)}
 # the plain values of `one_se`, and the shares of the way from them to the best weights that it tries
