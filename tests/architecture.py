@@ -52,7 +52,7 @@ GROWTH: dict[str, dict[str, int]] = {
         'lock, damaged checkpoints, epochs without an update': 80,
         'weights of another run, frozen layers': 220,
         'scaled losses': 85,
-        'packed checkpoints': 20,
+        'packed checkpoints': 25,
         'moving averages of the weights, weight decay': 140,
     },
     'utils/gpu': {"PyTorch's steps, and the processor's": 75},
