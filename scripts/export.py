@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.any_name = ('out',)
     add = parser.add_argument
-    add('-s', '--savepath', required=True, metavar='RUN', help='run directory, written by run_train.py')
+    add('-s', '--savepath', required=True, metavar='RUN', help='run directory, or packed run')
     add('out', metavar='OUT', help='directory to write: new, empty, or of an earlier export, which is replaced')
     add(
         '--format', choices=['saved_model', 'tflite'], default='saved_model',

@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from utils.pack.archive import require_directory
 
-    require_directory(args.savepath, 'the weights found', 'tune the run, then pack it again')
+    require_directory(args.savepath, 'the result', 'tune the run, then pack it again')
     tuner, fixed = make_tuner(args)
     found, validated = tuner.tune(), None
     if args.folds:

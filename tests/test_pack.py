@@ -19,6 +19,7 @@ from scripts import tune_lm
 from tests.live_runs import write_live_run
 from utils.decode.options import DECODING_NAME, Tuned, find_tuned, lm_id, read_tuned, write_tuned
 from utils.errors import DataError, UsageError, run_main
+from utils.export.graphs import RunGraph
 from utils.lm.ngram import load_model
 from utils.pack import archive
 from utils.pack.archive import LM_NAMES, PackedRun
@@ -164,6 +165,12 @@ def test_a_new_run_can_begin_with_it(run, packed, values):
     assert all(found.weights[name].tobytes() == values[name].tobytes() for name in found.weights)
 
 
+def test_an_export_has_its_weights(packed, values):
+    graph = RunGraph(Run.open(packed), 'best')
+    assert graph.checkpoint == 'model-1'
+    assert all(graph._values[name].tobytes() == value.tobytes() for name, value in values.items())
+
+
 def test_it_holds_one_checkpoint(packed, pack_run):
     found = Checkpoints(packed)
     assert found.resolve('best') == found.resolve('model-1') == 'model-1'
@@ -193,7 +200,7 @@ def test_card_states_model_rates_and_licence(pack_run, values):
         (run_train.main, ['-t', 'a', '-d', 'a'], 'training goes into a run directory; give another -s, and --init'),
         (run_train.main, ['-m', 'dev', '-t', 'a', '-d', 'a'], 'of -m dev goes into a run directory; score it with'),
         (run_test.main, ['-t', 'a'], 'the result goes into a run directory; give --out DIR'),
-        (tune_lm.main, ['-d', 'a', '--lm', 'a'], 'what is found goes into a run directory; tune in the run directory'),
+        (tune_lm.main, ['-d', 'a', '--lm', 'a'], 'the result goes into a run directory; tune the run, then'),
         (pack_command.main, ['b.zip'], 'is a file; name the run directory'),
     ],
 )

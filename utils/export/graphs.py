@@ -16,7 +16,7 @@ from utils.errors import DataError
 from utils.export.features_graph import FeatureGraph
 from utils.run_directory import Run
 from utils.train.checkpoint import Checkpoints
-from utils.train.checkpoint_files import check_readable
+from utils.train.checkpoint_files import read_values
 
 
 class Chunk(NamedTuple):
@@ -63,8 +63,7 @@ class RunGraph(tf.Module):
         checkpoints = Checkpoints(run.path)
         self.checkpoint = checkpoints.resolve(checkpoint)
         self._path = checkpoints.prefix(self.checkpoint)
-        check_readable(self._path)
-        self._reader, self._weights = tf.train.load_checkpoint(self._path), dict[str, tf.Variable]()
+        self._values, self._weights = read_values(self._path), dict[str, tf.Variable]()
 
     @property
     def samples_per_frame(self) -> int:
@@ -88,11 +87,11 @@ class RunGraph(tf.Module):
 
     def _variable(self, name: str, shape) -> tf.Tensor:
         if name not in self._weights:
-            shapes = self._reader.get_variable_to_shape_map()
-            if name not in shapes or (shape is not None and shapes[name] != tf.TensorShape(shape).as_list()):
+            value = self._values.get(name)
+            if value is None or (shape is not None and list(value.shape) != tf.TensorShape(shape).as_list()):
                 raise DataError(f'{self._path}: holds other variables than the model of config.json; restore either')
             with tf.init_scope():  # not in the graph that is being built
-                self._weights[name] = tf.Variable(self._reader.get_tensor(name), trainable=False, name=name)
+                self._weights[name] = tf.Variable(value, trainable=False, name=name)
         return tf.convert_to_tensor(self._weights[name])
 
     def _normalised(self, features: tf.Tensor) -> tf.Tensor:

@@ -18,13 +18,13 @@ import numpy as np
 from utils.data.arrays import read_arrays
 from utils.data.index import Index
 from utils.decode.hypothesis import Hypothesis
-from utils.decode.text_mean import TextMeanDecoder
 from utils.errors import DataError
 from utils.files import replacing
 from utils.pack.archive import find_packed, packed_checkpoint
 
 if TYPE_CHECKING:
     from utils.decode.decoder import CtcDecoder
+    from utils.decode.text_mean import TextMeanDecoder
 
 log = logging.getLogger(__name__)
 
@@ -161,6 +161,8 @@ class Posteriors:
 
 def decode_saved(models: Sequence[Posteriors], decoder: 'CtcDecoder | TextMeanDecoder') -> list[Any]:
     """Applies a decoder to the posteriors of one model, or a joint one to those of several, of the same utterances."""
+    from utils.decode.text_mean import TextMeanDecoder  # compiles with Numba, which training does without
+
     utterances, hypotheses = list(zip(*(each.utterances() for each in models), strict=True)), list[Any]()
     for first in range(0, len(utterances), UTTERANCES_AT_ONCE):
         rows = utterances[first : first + UTTERANCES_AT_ONCE]
