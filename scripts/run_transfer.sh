@@ -5,7 +5,7 @@
 #   CORPORA      directory with an4/, LibriSpeech/, commonvoice/ and speechocean762/   ($HOME/corpus)
 #   FEATURES     directory for the features: 450 MB                                    ($HOME/features/english-fbank-40)
 #   RUNS         directory for the runs                                                ($HOME/runs/transfer)
-#   EPOCHS       epochs of the first stage, about 6 minutes each on two cores          (15)
+#   EPOCHS       epochs of the first stage, about 6 minutes each on two cores          (13)
 #   PLAIN        the first of them, without augmentation                               (9)
 #   AN4_EPOCHS   epochs of the second stage: 15 minutes on two cores                   (24)
 #   SEEDS        seeds of the second stage                                             (1 2 3)
@@ -51,7 +51,7 @@ english() {
 say "first stage: all English"
 plain_done() { [ "$(cat "$RUNS/english/history.jsonl" 2>/dev/null | wc -l)" -ge "${PLAIN:-9}" ]; }  # a line an epoch
 plain_done || english -p "${PLAIN:-9}" "$@"
-english -p "${EPOCHS:-15}" "$@"
+english -p "${EPOCHS:-13}" "$@"
 
 # an4 NAME SEED FLAG...: trains the second stage into RUNS/NAME-SEED.
 an4() {
