@@ -53,6 +53,7 @@ plain_done() { [ "$(cat "$RUNS/english/history.jsonl" 2>/dev/null | wc -l)" -ge 
 plain_done || english -p "${PLAIN:-9}" "$@"
 english -p "${EPOCHS:-13}" "$@"
 
+# From the average of the last epochs, whose dev loss is lower than that of the checkpoint with the fewest errors.
 # an4 NAME SEED FLAG...: trains the second stage into RUNS/NAME-SEED.
 an4() {
   local name=$1 seed=$2
@@ -80,7 +81,7 @@ rows+=("| all English | Common Voice dev | $(wer "$RUNS/english" "${english_dev[
 rows+=("| all English | speechocean762, unseen speakers | $(wer "$RUNS/english" "${english_dev[2]}") % | ${rates[1]} % |")
 for seed in ${SEEDS:-1 2 3}; do
   an4 scratch "$seed" -lr 8e-4 --warmup_steps 300 --augment_from_epoch 4 "$@"
-  an4 transfer "$seed" -lr 4e-4 --warmup_steps 100 --augment_from_epoch 0 --init_from "$RUNS/english" "$@"
+  an4 transfer "$seed" -lr 8e-4 --warmup_steps 100 --augment_from_epoch 0 --init_from "$RUNS/english" --init_checkpoint average "$@"
   for name in scratch transfer; do
     run=$RUNS/$name-$seed
     rate=$(with_lm "$run" char 10 400 "$FEATURES/an4-train.json" "$FEATURES/an4-dev.json")
