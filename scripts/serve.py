@@ -12,7 +12,7 @@ from utils.cli import Parser, add_options, count, given_options, number  # noqa:
 from utils.decode.options import HOTWORD_FLAGS, LAS_FLAGS, LM_FLAGS, DecodingOptions, resolve_decoding  # noqa: E402
 from utils.errors import DataError, run_main  # noqa: E402
 from utils.recognition.live_options import LiveOptions  # noqa: E402
-from utils.server.limits import ServerOptions  # noqa: E402
+from utils.serving.limits import ServerOptions  # noqa: E402
 from utils.system import import_tensorflow  # noqa: E402
 
 REQUIREMENTS = 'scripts/requirements-serve.txt'
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = ServerOptions(**given_options(args, ServerOptions))
     live = LiveOptions(**given_options(args, LiveOptions))
     import_tensorflow()
-    from utils.server.app import serve
+    from utils.serving.app import serve
 
     return serve(run, decoding, options, args.batch_size, args.longest, live.endpoint_ms)
 

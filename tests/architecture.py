@@ -28,7 +28,7 @@ BUDGETS = {
     'utils/cluster': 870,
     'utils/recognition': 700,
     'utils/gpu': 430,
-    'utils/server': 1150,
+    'utils/serving': 1150,
     'utils/pack': 520,
     'utils/lm': 1200,
     'utils/decode': 1700,
@@ -118,10 +118,10 @@ FORBIDDEN = {
     'utils/decode/': ('utils/train/', 'utils/cluster/', 'utils/recognition/'),
     'utils/data/': ('utils/train/', 'utils/cluster/', 'utils/recognition/'),
     'utils/audio/': ('utils/data/', 'utils/train/', 'utils/cluster/', 'utils/recognition/'),
-    'utils/server/': ('utils/train/', 'utils/cluster/', 'utils/lm/', 'utils/gpu/'),
+    'utils/serving/': ('utils/train/', 'utils/cluster/', 'utils/lm/', 'utils/gpu/'),
 }
 # rooms that only the script of their name imports
-ONLY_FOR = {'utils/server/': 'scripts/serve.py'}
+ONLY_FOR = {'utils/serving/': 'scripts/serve.py'}
 # the rest of utils/ has no TensorFlow
 USES_TENSORFLOW = ('utils/train/', 'utils/cluster/', 'utils/gpu/', 'utils/recognition/', 'utils/data/pipeline.py')
 USES_TENSORFLOW += ('utils/export/', 'utils/training.py', 'utils/run_directory.py', 'utils/system.py')

@@ -67,8 +67,8 @@ GOOD = {
     'utils/lm/scorer.py': '"""Scorer."""\nfrom utils.data import index\n',
     'utils/decode/decoder.py': '"""Decoder."""\nfrom utils.lm import scorer\n',
     'utils/recognition/recognizer.py': '"""Recognizer."""\nimport models.ctc\nfrom utils.decode import decoder\n',
-    'utils/server/app.py': '"""App."""\nfrom utils.recognition import recognizer\n',
-    'scripts/serve.py': '"""Server."""\nfrom utils.server import app\n',
+    'utils/serving/app.py': '"""App."""\nfrom utils.recognition import recognizer\n',
+    'scripts/serve.py': '"""Server."""\nfrom utils.serving import app\n',
     'tests/test_index.py': '"""The index."""\nimport run_train\nfrom tests import oracles\n',
     'tests/oracles.py': '"""Oracles."""\n',
     'scripts/benchmark/ctc.py': '"""Benchmark."""\nimport measuring\nfrom utils import training\n',
@@ -99,7 +99,7 @@ ROOMS = [
     ('utils/lm/scorer.py', 'from utils.decode import decoder', 'utils/lm/scorer.py imports utils/decode/decoder.py'),
     ('utils/decode/decoder.py', 'import utils.train.graph', 'utils/decode/decoder.py imports utils/train/graph.py'),
     ('utils/data/index.py', 'from utils.train import graph', 'utils/data/index.py imports utils/train/graph.py'),
-    ('utils/training.py', 'from utils.server import app', 'utils/training.py imports utils/server/app.py'),
+    ('utils/training.py', 'from utils.serving import app', 'utils/training.py imports utils/serving/app.py'),
 ]
 TENSORFLOW = [
     ('utils/lm/scorer.py', 'import tensorflow.compat.v1 as tf', 'utils/lm/scorer.py imports tensorflow.compat.v1'),
@@ -118,7 +118,7 @@ SCRIPTS = [
 BUDGETS = [
     ('run_test.py', '#\n' * 395, '.: 401 lines, budget 320 and a tenth'),
     ('utils/lm/scorer.py', '#\n' * 1319, 'utils/lm: 1321 lines, budget 1200 and a tenth'),
-    ('utils/serving/app.py', '"""App."""', 'utils/serving: 1 lines, budget 0 and a tenth'),
+    ('utils/cellar/wine.py', '"""Wine."""', 'utils/cellar: 1 lines, budget 0 and a tenth'),
 ]
 SIZES = [
     ('utils/data/index.py', '#\n' * 396, 'utils/data/index.py: 401 lines'),

@@ -20,7 +20,7 @@ from tests.servers import flac as flac_of
 from utils.recognition.recognizer import StreamingModel
 from utils.recognition.streaming import StreamingRecognizer
 
-PAGE = Path(__file__).parents[1] / 'utils' / 'server' / 'page.html'
+PAGE = Path(__file__).parents[1] / 'utils' / 'serving' / 'page.html'
 INFO = {'model': 'm', 'streaming': True, 'sample_rate': 16000}
 INFO |= {'limits': {'upload_bytes': 200_000, 'audio_seconds': 600, 'streams': 2}}
 HOSTILE = ['<script>document.title="run"</script>', '<b>bold</b>', '<img src=x onerror=alert(1)>', '&lt;', "\u202e'"]

@@ -10,8 +10,8 @@ from tests.oracles import EchoRecognizer
 from tests.servers import noise
 from utils.data.vocabulary import Vocabulary
 from utils.errors import DataError
-from utils.server.limits import RequestError
-from utils.server.uploads import MOST_PIECES, UploadQueue
+from utils.serving.limits import RequestError
+from utils.serving.uploads import MOST_PIECES, UploadQueue
 
 
 @pytest.fixture

@@ -166,10 +166,7 @@ def decode_saved(models: Sequence[Posteriors], decoder: 'CtcDecoder | TextMeanDe
     utterances, hypotheses = list(zip(*(each.utterances() for each in models), strict=True)), list[Any]()
     for first in range(0, len(utterances), UTTERANCES_AT_ONCE):
         rows = utterances[first : first + UTTERANCES_AT_ONCE]
-        members = [[each.astype(np.float32) for each in column] for column in zip(*rows, strict=True)]
-        hypotheses += (
-            decoder.decode(members)
-            if isinstance(decoder, TextMeanDecoder)
-            else decoder.decode(members[0], [len(each) for each in members[0]])
-        )
+        members: Any = [[each.astype(np.float32) for each in column] for column in zip(*rows, strict=True)]
+        arguments = (members,) if len(models) > 1 else (members[0], [len(each) for each in members[0]])
+        hypotheses += decoder.decode(*arguments)
     return hypotheses

@@ -7,7 +7,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from utils.server.responses import error
+from utils.serving.responses import error
 
 
 class SameOrigin:

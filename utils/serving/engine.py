@@ -16,9 +16,9 @@ from utils.errors import UsageError
 from utils.recognition.recognizer import Recognizer, StreamingModel, load_recognizer
 from utils.recognition.streaming import StreamingRecognizer, require_one_direction
 from utils.run_directory import Run
-from utils.server.limits import ServerOptions
-from utils.server.live import LiveStreams
-from utils.server.uploads import UploadQueue
+from utils.serving.limits import ServerOptions
+from utils.serving.live import LiveStreams
+from utils.serving.uploads import UploadQueue
 
 log = logging.getLogger(__name__)
 

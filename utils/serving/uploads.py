@@ -15,7 +15,7 @@ from utils.audio.reader import measure
 from utils.audio.resample import SAMPLE_RATE
 from utils.errors import DataError
 from utils.recognition.transcribe import Recording, Transcript, read_pieces, recognize_pieces, transcript_of
-from utils.server.limits import RequestError
+from utils.serving.limits import RequestError
 
 if TYPE_CHECKING:
     from utils.recognition.recognizer import Recognizer

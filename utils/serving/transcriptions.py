@@ -18,9 +18,9 @@ from starlette.types import Message, Receive
 
 from utils.errors import DataError, printable
 from utils.recognition.transcribe import Transcript
-from utils.server.limits import RequestError, ServerOptions
-from utils.server.responses import FORMATS, GRANULARITIES, transcription
-from utils.server.uploads import UploadQueue
+from utils.serving.limits import RequestError, ServerOptions
+from utils.serving.responses import FORMATS, GRANULARITIES, transcription
+from utils.serving.uploads import UploadQueue
 
 FIELD_BYTES = 1 << 16  # of a field other than the file, and of all of them with the boundaries
 DRAIN_SECS = 5

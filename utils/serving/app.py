@@ -25,12 +25,12 @@ from utils.audio.resample import SAMPLE_RATE
 from utils.decode.options import DecodingOptions
 from utils.errors import DataError
 from utils.run_directory import Run
-from utils.server import responses
-from utils.server.engine import Engine, load_engine, refusal_to_stream
-from utils.server.guard import SameOrigin
-from utils.server.limits import RequestError, ServerOptions
-from utils.server.sockets import MAX_MESSAGE_BYTES, LiveSockets
-from utils.server.transcriptions import Transcriptions
+from utils.serving import responses
+from utils.serving.engine import Engine, load_engine, refusal_to_stream
+from utils.serving.guard import SameOrigin
+from utils.serving.limits import RequestError, ServerOptions
+from utils.serving.sockets import MAX_MESSAGE_BYTES, LiveSockets
+from utils.serving.transcriptions import Transcriptions
 
 log = logging.getLogger(__name__)
 

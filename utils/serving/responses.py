@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from utils.decode.hypothesis import Word
 from utils.recognition.formats import PAUSE_MS, render
 from utils.recognition.transcribe import Transcript
-from utils.server.limits import RETRY_SECS, RequestError
+from utils.serving.limits import RETRY_SECS, RequestError
 
 FORMATS = ('json', 'text', 'srt', 'verbose_json', 'vtt')
 GRANULARITIES = ('word', 'segment')

@@ -7,8 +7,8 @@ import json
 import numpy as np
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from utils.server.limits import ServerOptions
-from utils.server.live import DONE, Farewell, LiveStream, LiveStreams, failure
+from utils.serving.limits import ServerOptions
+from utils.serving.live import DONE, Farewell, LiveStream, LiveStreams, failure
 
 RATES = range(1000, 768_001)
 MAX_MESSAGE_BYTES = 1 << 20
