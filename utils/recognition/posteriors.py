@@ -161,8 +161,6 @@ class Posteriors:
 
 def decode_saved(models: Sequence[Posteriors], decoder: 'CtcDecoder | TextMeanDecoder') -> list[Any]:
     """Applies a decoder to the posteriors of one model, or a joint one to those of several, of the same utterances."""
-    from utils.decode.text_mean import TextMeanDecoder  # compiles with Numba, which training does without
-
     utterances, hypotheses = list(zip(*(each.utterances() for each in models), strict=True)), list[Any]()
     for first in range(0, len(utterances), UTTERANCES_AT_ONCE):
         rows = utterances[first : first + UTTERANCES_AT_ONCE]
