@@ -43,7 +43,8 @@ sounds = np.load('sounds.npz')
 def recognize(example, sound):
     if 'recognize' in example:
         outputs = example['recognize']([sound])
-        return outputs['log_probs'][0], outputs['text'][0].decode()
+        (length,) = outputs.get('frame_lengths', outputs.get('symbol_lengths'))
+        return outputs['log_probs'][0, :length], outputs['text'][0].decode()
     rows = example['log_probs'](sound)
     return rows, example['best_path'](rows)
 for model in sys.argv[1:]:
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     secs = sum(map(len, sounds.values())) / 16000
     print(f'{machine()}; one core, which other work may share; {args.savepath}, {len(rows)} recordings, {secs:.0f} s\n')
     print('| form | size | texts equal | largest difference of log-probabilities | WER | real-time factor |')
-    print(f'|---|---|---|---|---|---|\n| run_predict.py | | | | {rate([text for text, _ in own]):.2f} % | |')
+    print(f'|---|---|---|---|---|---|\n| recognition here, greedy | | | | {rate([text for text, _ in own]):.2f} % | |')
     forms = {form: names for form, names in FORMS.items() if is_possible(run.config.model, names[1])}
     with tempfile.TemporaryDirectory() as directory:
         np.savez(f'{directory}/sounds.npz', **sounds)
