@@ -178,10 +178,14 @@ def test_the_internal_language_model_is_the_speller_over_an_encoding_of_zeros(na
             other = over_zeros.advance(tf.constant(column), other)
             logits, expected = [*logits, model.speller.logits(state)], [*expected, over_zeros.logits(other)]
         with tf.Session() as session:
-            session.run(tf.global_variables_initializer())
+            rng, variables = np.random.default_rng(3), tf.global_variables()
+            values = [rng.uniform(0.5, 1, v.shape) * rng.choice([-1, 1], v.shape) for v in variables]
+            values = [abs(each) if 'variance' in v.name else each for v, each in zip(variables, values, strict=True)]
+            feeds = {v.initializer.inputs[1]: each for v, each in zip(variables, values, strict=True)}
+            session.run([each.initializer for each in variables], feeds)
             found, wanted = session.run([logits, expected])
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
-    assert np.ptp(found, axis=0).max() > 1e-4  # it depends on the symbols
+    assert np.ptp(found, axis=0).max() > 0.1  # it depends on the symbols
 
 
 def test_loss_is_the_mean_over_symbols_of_both_criteria():
