@@ -27,7 +27,7 @@ from utils.train.checkpoint import Checkpoints, TrainState
 from utils.train.history import History
 
 NUM_MUTATIONS = 400
-SECONDS = 30
+HUNG_SECS = 60  # of a reader that would not end; a quick one takes milliseconds
 FEATURES = 13
 TUNED = {
     'language_models': [
@@ -200,7 +200,7 @@ def mutate(name, data, rng):
 
 def test_a_damaged_file_is_a_valid_value_or_one_line_that_names_it(run, monkeypatch):
     monkeypatch.setattr('utils.train.history.draw_curves', lambda records, path, unit: None)  # slow
-    begin, num_refused = time.monotonic(), 0
+    num_refused = 0
     for number, (name, reader) in zip(range(NUM_MUTATIONS), itertools.cycle(READERS), strict=False):
         rng = random.Random(number)
         path = os.path.join(run.path, name)
@@ -221,8 +221,7 @@ def test_a_damaged_file_is_a_valid_value_or_one_line_that_names_it(run, monkeypa
         except Exception as error:
             raise AssertionError(f'mutation {number} of {name}: {changed[:300]!r}') from error
         finally:
-            assert time.monotonic() - started < 5, (number, name)
+            assert time.monotonic() - started < HUNG_SECS, (number, name)
             with open(path, 'wb') as stream:
                 stream.write(data)
     assert num_refused > NUM_MUTATIONS / 2
-    assert time.monotonic() - begin < SECONDS
