@@ -76,7 +76,8 @@ def noise(secs, seed):
     rng = np.random.default_rng(seed)
     pieces = [rng.uniform(0.001, 0.3) * np.convolve(rng.normal(size=1320), rng.normal(size=41), 'valid') / 6
               for _ in range(round(secs / 0.08))]  # fmt: skip
-    return (np.round(np.concatenate(pieces)[:-7] * 32768) / 32768).astype(np.float32)
+    steps = np.clip(np.round(np.concatenate(pieces)[:-7] * 32768), -32768, 32767)
+    return (steps / 32768).astype(np.float32)
 
 
 SOUNDS = {
