@@ -12,6 +12,9 @@
 #
 # Common Voice has its own dev set; a tenth of the speakers of speechocean762 is held out. Arguments are passed on to
 # run_train.py in both stages. Started again, it resumes.
+#
+# The figures in the README are of a first stage that was resumed with -p 10, 17, 15 and 13 in turn, so that its rates in
+# epochs 9 to 12 were not quite those of this script.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
