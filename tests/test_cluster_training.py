@@ -1,6 +1,5 @@
 """Clusters of processes on this machine: training to the end, and the loss of each kind of task."""
 
-import dataclasses
 import json
 import math
 import signal
@@ -53,7 +52,6 @@ def half_task(cluster, *settings):
 
     make_task = toy_tasks.make_task
     toy_tasks.make_task = lambda **options: make_task(**options)._replace(loss_fn=loss_fn)
-    toy_tasks.CONFIG = dataclasses.replace(toy_tasks.CONFIG, dtype='float16')
     return toy_task(cluster, *settings)
 
 
@@ -61,7 +59,8 @@ def test_workers_of_a_parameter_server_share_the_loss_scale_of_float16(tmp_path)
     with ToyCluster(tmp_path, num_ps=1, num_workers=2, epochs=4) as cluster:
         hosts = cluster.ps_hosts, cluster.ws_hosts
         tasks = [Cluster(*hosts, *task) for task in (('ps', 0), ('worker', 0), ('worker', 1))]
-        processes = [cluster.run(half_task, task, str(cluster.run_dir), 4, 0.0, 60) for task in tasks]
+        settings = str(cluster.run_dir), 4, 0.0, 60, {'dtype': 'float16'}
+        processes = [cluster.run(half_task, task, *settings) for task in tasks]
         assert [process.status() for process in processes] == [0] * 3
     assert any('overflows float16 at a loss scale of 32768' in process.log for process in processes)
     checkpoints = Checkpoints(str(cluster.run_dir))

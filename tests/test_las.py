@@ -306,8 +306,9 @@ def drawn_symbols(num_steps, num_symbols, rows, sample_prob):
     with tf.Graph().as_default(), tf.Session() as session:
         step, ban = tf.placeholder(tf.int32), tf.constant([0.0, 0, 0, 0, -1e9])
         speller = Speller(
-            tf.eye(5), {}, {}, lambda apply, shared, row, state: [tf.identity(row)], lambda rows: [tf.zeros([rows, 5])],
-            lambda state: state[0] if state[0].shape.ndims == 3 else 0 * state[0] + ban, attended=None,
+            tf.eye(5), {}, {}, step=lambda apply, shared, row, state: [tf.identity(row)], step_alone=None,
+            start=lambda rows: [tf.zeros([rows, 5])],
+            logits=lambda state: state[0] if state[0].shape.ndims == 3 else 0 * state[0] + ban, attended=None,
         )  # fmt: skip
         phase = Phase(is_training=True, seed=tf.stack([1, step]))
         given = tf.fill([num_symbols, rows], 4)
