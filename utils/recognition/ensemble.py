@@ -1,5 +1,6 @@
 """Several models that recognise together, with the interface of `Recognizer`: mean of posteriors, and ROVER."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ UTTERANCES_AT_ONCE = 512  # whose posteriors are held, of each model
 Features = tuple[np.ndarray, ...]  # of an utterance for each member
 
 
-class Ensemble:
+class Ensemble(ABC):
     """Recognizers of the same vocabulary; a subclass has `recognize` and `secs_per_frame`.
 
     Args:
@@ -73,6 +74,7 @@ class Ensemble:
                 hypotheses[row] = found
         return Evaluation.score(references, hypotheses, self.vocabulary)
 
+    @abstractmethod
     def recognize(self, features: Sequence[Features], batch_size: int, names: Sequence[str] = ()) -> list[Hypothesis]:
         """Decodes utterances; the order is kept.
 
@@ -81,7 +83,6 @@ class Ensemble:
           batch_size: utterances per batch.
           names: names of the utterances, for warnings; none: no warnings.
         """
-        raise NotImplementedError
 
     def _of_members(self, features: Sequence[Features], batch_size: int) -> list[list[Any]]:
         """What each member's decoder returns, for each utterance."""
@@ -126,7 +127,7 @@ def load_team(team: Team, from_posteriors: bool = False, devices: RunFlags | Non
     """Loads the models and decoders of runs that recognise together, or of a single one.
 
     Args:
-      team: the runs.
+      team: runs and how each decodes, from `open_team`.
       from_posteriors: of a single run: decode posteriors even greedily, so that they can be kept.
       devices: as for `load_recognizer`.
 
